@@ -1,0 +1,36 @@
+"""What a model is fed: token rows with their segments and positions."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+Array = jax.Array | np.ndarray
+
+
+class Rows(NamedTuple):
+    """B rows of L tokens. Packed rows hold several segments; padding is segment 0.
+
+    Attributes:
+      tokens_BL: int32 ids.
+      segments_BL: int32, 1, 2, ... for the segments of a row, 0 for padding. Segments do not see each other.
+      positions_BL: int32 rows of the position table.
+    """
+
+    tokens_BL: Array
+    segments_BL: Array
+    positions_BL: Array
+
+
+class Batch(NamedTuple):
+    """One batch of training or scoring.
+
+    Attributes:
+      target: the tokens to predict. Each segment ends in EOS.
+      inputs_BL: what the decoder reads: the target shifted right **inside** each segment, BOS first.
+      source: the encoder's rows, whose segment numbers match the target's; None for a language model.
+    """
+
+    target: Rows
+    inputs_BL: Array
+    source: Rows | None = None

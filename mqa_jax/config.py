@@ -1,0 +1,426 @@
+"""From a `ConfigDict` to frozen dataclasses: the only module that reads configuration.
+
+A config file starts from `defaults()`, changes what it wants and returns the dict; `read()` checks it and
+hands out an `Experiment`, which is all that the rest of the project ever sees. The equal-parameter rule of
+the paper (section 4.1: "we widened the feed-forward layers") lives here, so that it is a rule and not a table.
+"""
+
+import dataclasses
+from typing import Any, TypeVar
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from mqa_jax.errors import InputError
+
+T = TypeVar("T")
+SITES = ("encoder", "decoder", "cross")
+
+
+@dataclasses.dataclass(frozen=True)
+class AttentionConfig:
+    """The shape of one attention: H query heads over G write heads (K/V heads).
+
+    G = H is multi-head, G = 1 multi-query, anything between grouped. `window` counts the current position
+    and those before it; None sees everything. `baseline` is the budget this shape is widened to match.
+    """
+
+    heads: int
+    write_heads: int
+    key_size: int
+    value_size: int
+    window: int | None = None
+
+    def parameters(self, width: int) -> int:
+        """Parameters of the four projections at model width D."""
+        return width * (self.heads + self.write_heads) * (self.key_size + self.value_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class StackConfig:
+    """A stack of N pre-norm blocks. `cross` is None where there is no memory to attend to."""
+
+    layers: int
+    feed_forward: int
+    attention: AttentionConfig
+    cross: AttentionConfig | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class DropoutConfig:
+    """Rates at the three places of the paper's set-up: residuals, attention weights, after the ReLU."""
+
+    residual: float = 0.0
+    attention: float = 0.0
+    hidden: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """A whole model. An encoder-decoder if `encoder` is set, a decoder-only language model if not."""
+
+    width: int
+    vocabulary: int
+    positions: int
+    tied_softmax: bool
+    dtype: str
+    decoder: StackConfig
+    encoder: StackConfig | None = None
+    dropout: DropoutConfig = DropoutConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where text comes from and how it becomes token rows. `kind` names an entry of data/sources.py."""
+
+    kind: str
+    folder: str
+    train: tuple[str, ...]
+    dev: tuple[str, ...]
+    test: tuple[str, ...]
+    dataset: str
+    sentences: int
+    pieces: int
+    vocabulary_file: str
+    source_length: int
+    target_length: int
+    rows: int
+    packing: bool
+    positions: str
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Optimisation. `schedule` names a function of train/optimizer.py, `optimizer` likewise."""
+
+    steps: int
+    optimizer: str
+    schedule: str
+    learning_rate: float
+    warmup: int
+    cooldown: int
+    weight_decay: float
+    label_smoothing: float
+    z_loss: float
+    log_every: int
+    evaluate_every: int
+    checkpoint_every: int
+    keep: int
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each mesh axis; -1 for one axis takes all that are left."""
+
+    data: int
+    fsdp: int
+    tensor: int
+
+
+@dataclasses.dataclass(frozen=True)
+class DecodeConfig:
+    """Search in evaluation. Output is at most `length_factor` x source + `length_extra` tokens (T2T)."""
+
+    beam: int
+    alpha: float
+    length_factor: float
+    length_extra: int
+    batch: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TimingConfig:
+    """The paper's timing protocol: fixed batch and lengths, outputs forced to full length."""
+
+    batch: int
+    source_length: int
+    target_length: int
+    beams: tuple[int, ...]
+    lengths: tuple[int, ...]
+    repeats: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything that defines one run."""
+
+    name: str
+    variant: str
+    seed: int
+    model: ModelConfig
+    data: DataConfig
+    train: TrainConfig
+    mesh: MeshConfig
+    decode: DecodeConfig
+    timing: TimingConfig
+
+    @property
+    def task(self) -> str:
+        """`translation` or `language`."""
+        return "language" if self.model.encoder is None else "translation"
+
+
+def defaults() -> ConfigDict:
+    """Every key there is, with the value it has where a config file is silent."""
+    return ConfigDict(
+        {
+            "name": "unnamed",
+            "variant": "multi_head",
+            "seed": 0,
+            "model": {
+                "encoder_layers": 6,  # 0 makes a decoder-only language model
+                "decoder_layers": 6,
+                "width": 1024,
+                "feed_forward": 4096,  # of the multi-head baseline; the variants' follow from it
+                "vocabulary": 32768,
+                "positions": 256,
+                "tied_softmax": True,
+                "dtype": "bfloat16",
+            },
+            "baseline": {"heads": 8, "key_size": 128, "value_size": 128},
+            "equal_parameters": True,
+            "attention": {
+                "heads": placeholder(int),  # None: as the baseline
+                "write_heads": placeholder(int),  # None: as many as query heads
+                "key_size": placeholder(int),
+                "value_size": placeholder(int),
+                "window": placeholder(int),  # decoder self-attention only; None: no limit
+                "sites": SITES,  # where write_heads applies; the others stay multi-head
+            },
+            "variants": {"multi_head": {}, "multi_query": {"write_heads": 1}},
+            "dropout": {"residual": 0.0, "attention": 0.0, "hidden": 0.0},
+            "data": {
+                "kind": "text",
+                "folder": "",
+                "train": (),
+                "dev": (),
+                "test": (),
+                "dataset": "",
+                "sentences": 0,
+                "pieces": placeholder(int),  # of the SentencePiece model; None: model.vocabulary
+                "vocabulary_file": "",
+                "source_length": 256,
+                "target_length": 256,
+                "rows": 128,
+                "packing": True,
+                "positions": "segment",  # "row" is what the paper's packing did
+                "seed": 0,
+            },
+            "train": {
+                "steps": 1000,
+                "optimizer": "adamw",
+                "schedule": "warmup_cosine",
+                "learning_rate": 1e-3,
+                "warmup": 100,
+                "cooldown": 0,
+                "weight_decay": 0.0,
+                "label_smoothing": 0.0,
+                "z_loss": 0.0,
+                "log_every": 50,
+                "evaluate_every": 500,
+                "checkpoint_every": 500,
+                "keep": 2,
+            },
+            "mesh": {"data": -1, "fsdp": 1, "tensor": 1},
+            "decode": {"beam": 4, "alpha": 0.6, "length_factor": 1.5, "length_extra": 10, "batch": 64},
+            "timing": {
+                "batch": 128,
+                "source_length": 128,
+                "target_length": 128,
+                "beams": (1, 4),
+                "lengths": (),
+                "repeats": 5,
+            },
+        }
+    )
+
+
+def select_variant(config: ConfigDict, variant: str) -> ConfigDict:
+    """A copy of `config` whose attention is that of the named row of `config.variants`."""
+    if variant not in config.variants:
+        known = ", ".join(config.variants)
+        raise InputError(f"variant {variant!r} is not in the config; choose from: {known}")
+    chosen = config.copy_and_resolve_references()
+    chosen.variant = variant
+    for key, value in config.variants[variant].items():
+        if key not in chosen.attention:
+            known = ", ".join(chosen.attention)
+            raise InputError(f"config.variants.{variant}.{key} is unknown; an attention has: {known}")
+        chosen.attention[key] = value
+    return chosen
+
+
+def read(config: ConfigDict) -> Experiment:
+    """Checks a config whose variant is already selected and freezes it.
+
+    Raises:
+      InputError: an unknown key, a value of the wrong type or an impossible combination; the message names
+        the key, the value and the fix.
+    """
+    _check_keys(config, defaults(), "config")
+    baseline = _Section(config, "baseline")
+    attention = _Section(config, "attention")
+    heads = attention.positive("heads", baseline.positive("heads"))
+    write_heads = attention.positive("write_heads", heads)
+    key_size = attention.positive("key_size", baseline.positive("key_size"))
+    value_size = attention.positive("value_size", baseline.positive("value_size"))
+    window = attention.value("window")
+    if window is not None and window < 1:
+        raise InputError(f"config.attention.window={window} must be at least 1, or None for no window")
+    if heads % write_heads:
+        raise InputError(
+            f"config.attention.write_heads={write_heads} does not divide config.attention.heads={heads}; "
+            "choose a divisor (1 is multi-query, all of them multi-head)"
+        )
+    sites = tuple(attention.value("sites"))
+    for site in sites:
+        if site not in SITES:
+            raise InputError(f"config.attention.sites has {site!r}; choose from: {', '.join(SITES)}")
+
+    def at(site: str, window: int | None = None) -> AttentionConfig:
+        return AttentionConfig(heads, write_heads if site in sites else heads, key_size, value_size, window)
+
+    section = _Section(config, "model")
+    if section.value("encoder_layers") < 0:
+        raise InputError("config.model.encoder_layers must not be negative; 0 makes a language model")
+    encoder = StackConfig(section.value("encoder_layers"), 0, at("encoder")) if section.value("encoder_layers") else None
+    decoder = StackConfig(
+        section.positive("decoder_layers"), 0, at("decoder", window), at("cross") if encoder else None
+    )
+    full = AttentionConfig(
+        baseline.positive("heads"), baseline.positive("heads"), baseline.positive("key_size"), baseline.positive("value_size")
+    )
+    feed_forward = section.positive("feed_forward")
+    if section.choice("dtype", ("bfloat16", "float32")) and config.equal_parameters:
+        feed_forward += _widening(section.positive("width"), full, encoder, decoder)
+    if feed_forward < 1:
+        raise InputError(
+            f"config.attention leaves no parameters for the feed-forward layers (d_ff would be {feed_forward}); "
+            "raise config.model.feed_forward or set config.equal_parameters=False"
+        )
+    model = ModelConfig(
+        width=section.positive("width"),
+        vocabulary=section.positive("vocabulary"),
+        positions=section.positive("positions"),
+        tied_softmax=section.value("tied_softmax"),
+        dtype=section.value("dtype"),
+        decoder=dataclasses.replace(decoder, feed_forward=feed_forward),
+        encoder=dataclasses.replace(encoder, feed_forward=feed_forward) if encoder else None,
+        dropout=_section(DropoutConfig, config, "dropout"),
+    )
+    for name, rate in dataclasses.asdict(model.dropout).items():
+        if not 0 <= rate < 1:
+            raise InputError(f"config.dropout.{name}={rate} must be at least 0 and below 1")
+    return Experiment(
+        name=config.name,
+        variant=config.variant,
+        seed=config.seed,
+        model=model,
+        data=_read_data(config, model),
+        train=_read_train(config),
+        mesh=_section(MeshConfig, config, "mesh"),
+        decode=_read_decode(config),
+        timing=_read_timing(config),
+    )
+
+
+def _widening(width: int, full: AttentionConfig, encoder: StackConfig | None, decoder: StackConfig) -> int:
+    """How much wider each feed-forward layer becomes for what the attentions save (paper, section 4.1).
+
+    Saved attention parameters / (2 D x feed-forward layers), rounded to the nearest whole column.
+    """
+    attentions = [(decoder.layers, decoder.attention)]
+    if encoder:
+        attentions += [(encoder.layers, encoder.attention)]
+    if decoder.cross:
+        attentions += [(decoder.layers, decoder.cross)]
+    saved = sum(layers * (full.parameters(width) - each.parameters(width)) for layers, each in attentions)
+    feed_forward_layers = decoder.layers + (encoder.layers if encoder else 0)
+    return round(saved / (2 * width * feed_forward_layers))
+
+
+def _read_data(config: ConfigDict, model: ModelConfig) -> DataConfig:
+    section = _Section(config, "data")
+    pieces = section.positive("pieces", model.vocabulary)
+    if pieces > model.vocabulary:
+        raise InputError(
+            f"config.data.pieces={pieces} is more than config.model.vocabulary={model.vocabulary}; lower the first"
+        )
+    for key in ("source_length", "target_length"):
+        if section.positive(key) > model.positions:
+            raise InputError(
+                f"config.data.{key}={section.value(key)} is more than config.model.positions={model.positions}; "
+                "raise the second"
+            )
+    section.positive("rows")
+    section.choice("positions", ("row", "segment"))
+    return dataclasses.replace(_section(DataConfig, config, "data"), pieces=pieces)
+
+
+def _read_train(config: ConfigDict) -> TrainConfig:
+    section = _Section(config, "train")
+    for key in ("steps", "log_every", "evaluate_every", "checkpoint_every", "keep"):
+        section.positive(key)
+    section.choice("optimizer", ("adafactor", "adamw"))
+    section.choice("schedule", ("paper", "warmup_cosine", "warmup_rsqrt", "constant"))
+    if not 0 <= section.value("label_smoothing") < 1:
+        raise InputError(
+            f"config.train.label_smoothing={section.value('label_smoothing')} must be at least 0 and below 1"
+        )
+    return _section(TrainConfig, config, "train")
+
+
+def _read_decode(config: ConfigDict) -> DecodeConfig:
+    section = _Section(config, "decode")
+    section.positive("beam")
+    section.positive("batch")
+    return _section(DecodeConfig, config, "decode")
+
+
+def _read_timing(config: ConfigDict) -> TimingConfig:
+    section = _Section(config, "timing")
+    for key in ("batch", "source_length", "target_length", "repeats"):
+        section.positive(key)
+    return _section(TimingConfig, config, "timing")
+
+
+class _Section:
+    """One block of the config, read with checks that can name the key."""
+
+    def __init__(self, config: ConfigDict, name: str):
+        self._values, self._name = config[name], name
+
+    def value(self, key: str) -> Any:
+        return self._values[key]
+
+    def positive(self, key: str, if_none: int | None = None) -> int:
+        value = self._values[key]
+        value = if_none if value is None else value
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"config.{self._name}.{key}={value} must be a whole number of at least 1")
+        return value
+
+    def choice(self, key: str, choices: tuple[str, ...]) -> str:
+        value = self._values[key]
+        if value not in choices:
+            raise InputError(f"config.{self._name}.{key}={value!r} is unknown; choose from: {', '.join(choices)}")
+        return value
+
+
+def _section(kind: type[T], config: ConfigDict, name: str) -> T:
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in config[name].items()}
+    return kind(**values)
+
+
+def _check_keys(config: ConfigDict, known: ConfigDict, path: str) -> None:
+    for key in config:
+        if key not in known:
+            raise InputError(f"{path}.{key} is an unknown key; {path} has: {', '.join(sorted(known))}")
+        if isinstance(known[key], ConfigDict) and key != "variants":
+            if not isinstance(config[key], ConfigDict):
+                raise InputError(f"{path}.{key}={config[key]!r} must be a block of settings")
+            _check_keys(config[key], known[key], f"{path}.{key}")
+    for key in known:
+        if key not in config:
+            raise InputError(f"{path}.{key} is missing; start the config from mqa_jax.config.defaults()")

@@ -1,0 +1,90 @@
+"""One JSON record for each measurement: what was run, what came out, when. Everything a person reads is made from them.
+
+A record is one flat JSON object. Its header says what was run (`kind`, `command`, `commit`, `versions`,
+`device`, `name`, `variant`, `seed`, `config`); the rest are figures whose names carry their units.
+"""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from mqa_jax.config import Experiment
+
+SCHEMA = 1
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "sentencepiece", "sacrebleu", "numpy")
+
+
+def make(kind: str, experiment: Experiment, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of `kind` for one experiment.
+
+    Raises:
+      ValueError: a figure has the name of a header field.
+    """
+    header = {
+        "schema": SCHEMA,
+        "kind": kind,
+        "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "command": " ".join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": _commit(),
+        "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in PACKAGES},
+        "device": device(),
+        "name": experiment.name,
+        "task": experiment.task,
+        "variant": experiment.variant,
+        "seed": experiment.seed,
+        "config": dataclasses.asdict(experiment),
+    }
+    clash = header.keys() & figures.keys()
+    if clash:
+        raise ValueError(f"figures may not be named as header fields: {sorted(clash)}")
+    return header | dict(figures)
+
+
+def write(folder: str | os.PathLike[str], record: Mapping[str, Any], label: str = "") -> pathlib.Path:
+    """Writes `folder/KIND[-label].json` whole or not at all; a newer record of the same name replaces the older."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{'-'.join(filter(None, (record['kind'], label)))}.json"
+    half = path.with_suffix(".json.part")
+    half.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    half.replace(path)
+    return path
+
+
+def read(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """All records below `folder`, in the order of their paths."""
+    paths = sorted(pathlib.Path(folder).rglob("records/*.json"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def device() -> str:
+    """The accelerator, or the processor's name and cores: `2 x Intel(R) Xeon(R) Processor (cpu)`."""
+    devices = jax.devices()
+    if devices[0].platform != "cpu":
+        return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
+    model = platform.machine()
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0] if names else model
+    return f"{os.cpu_count()} x {model} (cpu)"
+
+
+def _commit() -> str:
+    """The checkout's commit, marked `+` where files differ from it; `unknown` outside a checkout."""
+    root = pathlib.Path(__file__).parent
+    try:
+        run = lambda *a: subprocess.run(["git", *a], cwd=root, capture_output=True, text=True, check=True).stdout.strip()  # noqa: E731
+        return run("rev-parse", "--short=12", "HEAD") + ("+" if run("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

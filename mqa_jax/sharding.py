@@ -1,0 +1,78 @@
+"""One mesh with axes `data`, `fsdp` and `tensor`, and the table that maps logical axes onto it.
+
+Parameters carry logical axis names; `RULES` says which mesh axis each is split over. A dimension that the
+mesh axis does not divide is replicated: that is what happens to the single write head of multi-query
+attention under tensor parallelism, while its query heads stay split.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from mqa_jax.config import MeshConfig
+from mqa_jax.errors import InputError
+
+# logical axis   -> mesh axes
+RULES: Mapping[str, tuple[str, ...]] = {
+    "batch": ("data", "fsdp"),
+    "vocabulary": ("tensor",),
+    "width": ("fsdp",),
+    "hidden": ("tensor",),
+    "heads": ("tensor",),
+    "write_heads": ("tensor",),
+    "head_size": (),
+    "position": (),
+    "norm": (),
+}
+
+
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh over all devices, or those given. One axis may be -1 and takes what is left.
+
+    Raises:
+      InputError: the axes do not multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes = {"data": config.data, "fsdp": config.fsdp, "tensor": config.tensor}
+    free = [axis for axis, size in sizes.items() if size == -1]
+    fixed = math.prod(size for size in sizes.values() if size != -1)
+    if len(free) > 1 or fixed < 1 or len(devices) % fixed or (not free and fixed != len(devices)):
+        shape = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
+        raise InputError(f"config.mesh ({shape}) does not fit {len(devices)} devices; set one axis to -1 to fill up")
+    for axis in free:
+        sizes[axis] = len(devices) // fixed
+    return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def partition(axes: Sequence[str], shape: Sequence[int], mesh: Mesh) -> PartitionSpec:
+    """Where an array of `shape` with the named logical `axes` lies on the mesh."""
+    used: set[str] = set()
+    spec: list[Any] = []
+    for axis, size in zip(axes, shape, strict=True):
+        names = tuple(name for name in RULES[axis] if name not in used and mesh.shape[name] > 1)
+        if not names or size % math.prod(mesh.shape[name] for name in names):
+            spec.append(None)
+            continue
+        used.update(names)
+        spec.append(names if len(names) > 1 else names[0])
+    return PartitionSpec(*spec)
+
+
+def parameter_shardings(axes: Any, shapes: Any, mesh: Mesh) -> Any:
+    """A tree of shardings for a tree of parameters: `axes` holds a tuple of names where `shapes` has an array."""
+    return jax.tree.map(
+        lambda shape, names: NamedSharding(mesh, partition(names, shape.shape, mesh)), shapes, axes
+    )
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Rows of a batch over all data-parallel devices."""
+    return NamedSharding(mesh, PartitionSpec(RULES["batch"]))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
