@@ -1,0 +1,102 @@
+"""One attention for all types: H query heads over G write heads.
+
+G = H is multi-head attention, G = 1 multi-query (paper, section 3), anything between is grouped. G is the
+only toggle: nothing below asks for a variant's name, and keys and values are never copied up to H heads.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mqa_jax.config import AttentionConfig
+from mqa_jax.model.layers import dropout, parameter
+from mqa_jax.model.products import attend_flat, linear, product
+
+
+class Attention(nnx.Module):
+    """The four projections of one attention. The 1/sqrt(K) scale is folded into the initial queries."""
+
+    def __init__(self, config: AttentionConfig, width: int, rngs: nnx.Rngs):
+        H, G, K, V = config.heads, config.write_heads, config.key_size, config.value_size
+        self.write_heads = G
+        self.wq_DHK = parameter(rngs, (width, H, K), ("width", "heads", "head_size"), (width * K) ** -0.5)
+        self.wk_DGK = parameter(rngs, (width, G, K), ("width", "write_heads", "head_size"), width**-0.5)
+        self.wv_DGV = parameter(rngs, (width, G, V), ("width", "write_heads", "head_size"), width**-0.5)
+        self.wo_HVD = parameter(rngs, (H, V, width), ("heads", "head_size", "width"), (H * V) ** -0.5)
+
+    def queries(self, x_BLD: jax.Array) -> jax.Array:
+        """-> q_BLHK."""
+        return linear(x_BLD, self.wq_DHK[...])
+
+    def keys_values(self, x_BMD: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """-> k_BMGK, v_BMGV: what a cache holds."""
+        return linear(x_BMD, self.wk_DGK[...]), linear(x_BMD, self.wv_DGV[...])
+
+    def output(self, o_BLHV: jax.Array) -> jax.Array:
+        """-> y_BLD."""
+        return linear(o_BLHV, self.wo_HVD[...], contracted=2)
+
+    def __call__(
+        self,
+        x_BLD: jax.Array,
+        memory_BMD: jax.Array,
+        mask_BLM: jax.Array,
+        rate: float = 0.0,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Attention of whole sequences, for training and scoring.
+
+        Args:
+          x_BLD: where the queries come from.
+          memory_BMD: where keys and values come from; `x_BLD` itself for self-attention.
+          mask_BLM: True where a position may look. A row without a True gives an average, not NaN.
+          rate, key: dropout of the attention weights, one mask for all L.
+        Returns:
+          y_BLD.
+        """
+        q_BLHK = self.queries(x_BLD)
+        k_BMGK, v_BMGV = self.keys_values(memory_BMD)
+        return self.output(attend(q_BLHK, k_BMGK, v_BMGV, mask_BLM, rate, key))
+
+    def cached(self, x_BQD: jax.Array, k_BMX: jax.Array, v_BMY: jax.Array, mask_BQM: jax.Array) -> jax.Array:
+        """Attention of a few new positions over keys and values that a cache holds, X = G * K, Y = G * V."""
+        return self.output(attend_flat(self.queries(x_BQD), k_BMX, v_BMY, mask_BQM, self.write_heads))
+
+
+def attend(
+    q_BLHK: jax.Array,
+    k_BMGK: jax.Array,
+    v_BMGV: jax.Array,
+    mask_BLM: jax.Array,
+    rate: float = 0.0,
+    key: jax.Array | None = None,
+) -> jax.Array:
+    """softmax(q k^T) v with R = H / G query heads for each write head; softmax in float32.
+
+    Returns:
+      o_BLHV in the type of the values.
+    """
+    B, L, H, K = q_BLHK.shape
+    G = k_BMGK.shape[2]
+    q_BGRLK = jnp.transpose(q_BLHK.reshape(B, L, G, H // G, K), (0, 2, 3, 1, 4))
+    k_BGMK, v_BGMV = jnp.moveaxis(k_BMGK, 2, 1), jnp.moveaxis(v_BMGV, 2, 1)
+    scores_BGRLM = product("bgrlk,bgmk->bgrlm", q_BGRLK, k_BGMK)
+    scores_BGRLM = jnp.where(mask_BLM[:, None, None], scores_BGRLM, jnp.finfo(jnp.float32).min)
+    weights_BGRLM = dropout(jax.nn.softmax(scores_BGRLM, axis=-1).astype(v_BMGV.dtype), rate, key)
+    o_BGRLV = product("bgrlm,bgmv->bgrlv", weights_BGRLM, v_BGMV)
+    return jnp.transpose(o_BGRLV, (0, 3, 1, 2, 4)).reshape(B, L, H, -1).astype(v_BMGV.dtype)
+
+
+def segment_mask(query_segments_BL: jax.Array, memory_segments_BM: jax.Array) -> jax.Array:
+    """mask_BLM: True within one segment; padding (segment 0) is seen by padding only."""
+    return query_segments_BL[:, :, None] == memory_segments_BM[:, None, :]
+
+
+def causal_mask(length: int, window: int | None) -> jax.Array:
+    """mask_1LL: True for the position itself and those before it, or only the last `window` of them."""
+    position_L = jnp.arange(length)
+    distance_LL = position_L[:, None] - position_L[None, :]
+    mask_LL = distance_LL >= 0
+    if window is not None:
+        mask_LL &= distance_LL < window
+    return mask_LL[None]

@@ -1,0 +1,84 @@
+"""The small parts of a block: normalisation, feed-forward, embedding, dropout."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mqa_jax.model.products import linear, product
+
+
+def parameter(rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str, ...], std: float) -> nnx.Param:
+    """A float32 weight drawn from N(0, std^2), with its logical axes (see sharding.RULES)."""
+    return nnx.Param(std * jax.random.normal(rngs.params(), shape, jnp.float32), axes=axes)
+
+
+class Norm(nnx.Module):
+    """RMSNorm without a bias, eps 1e-6; statistics in float32."""
+
+    def __init__(self, width: int):
+        self.scale_D = nnx.Param(jnp.ones((width,), jnp.float32), axes=("norm",))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., D] -> [..., D], in the type of `x`."""
+        x32 = x.astype(jnp.float32)
+        inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + 1e-6)
+        scale = self.scale_D[...].astype(jnp.float32).reshape((1,) * (x.ndim - 1) + (-1,))
+        return (x32 * inverse * scale).astype(x.dtype)
+
+
+class FeedForward(nnx.Module):
+    """ReLU(x W_in) W_out, without biases."""
+
+    def __init__(self, width: int, hidden: int, rngs: nnx.Rngs):
+        self.w_in_DF = parameter(rngs, (width, hidden), ("width", "hidden"), width**-0.5)
+        self.w_out_FD = parameter(rngs, (hidden, width), ("hidden", "width"), hidden**-0.5)
+
+    def __call__(self, x: jax.Array, rate: float = 0.0, key: jax.Array | None = None) -> jax.Array:
+        """[B, L, D] -> [B, L, D]. `rate` and `key`: dropout after the ReLU."""
+        h = jax.nn.relu(linear(x, self.w_in_DF[...]))
+        return linear(dropout(h, rate, key), self.w_out_FD[...])
+
+
+class Embedding(nnx.Module):
+    """Tokens and learned positions in, logits out. One table serves every input and, if tied, the softmax."""
+
+    def __init__(self, vocabulary: int, positions: int, width: int, tied: bool, dtype: str, rngs: nnx.Rngs):
+        self.tokens_VD = parameter(rngs, (vocabulary, width), ("vocabulary", "width"), 1.0)
+        self.positions_PD = parameter(rngs, (positions, width), ("position", "width"), 1.0)
+        self.softmax_VD = (
+            None if tied else parameter(rngs, (vocabulary, width), ("vocabulary", "width"), width**-0.5)
+        )
+        self.width, self.dtype = width, dtype
+
+    def __call__(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
+        """int32 ids and positions of one shape [...] -> [..., D] in the model's type."""
+        x = self.tokens_VD[...][tokens] + self.positions_PD[...][positions]
+        return x.astype(self.dtype)
+
+    def logits(self, x: jax.Array) -> jax.Array:
+        """[..., D] -> [..., V] float32. Tied: the hidden state is scaled by D^-0.5, as in mesh-tensorflow."""
+        if self.softmax_VD is None:
+            x, table_VD = x * jnp.asarray(self.width**-0.5, x.dtype), self.tokens_VD[...]
+        else:
+            table_VD = self.softmax_VD[...]
+        lead = x.shape[:-1]
+        logits_MV = product("md,vd->mv", x.reshape(-1, self.width), table_VD.astype(x.dtype))
+        return logits_MV.reshape(*lead, -1)
+
+
+def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Zeroes a share `rate` of x[..., L, D] and scales up the rest; without a key, or at rate 0, returns `x`.
+
+    The mask is drawn once for all positions L, as mesh-tensorflow and T5 do. Random bits cost a CPU more
+    than the products of a small model do, and this needs L times fewer of them.
+    """
+    if key is None or rate == 0:
+        return x
+    shape = (*x.shape[:-2], 1, x.shape[-1])
+    keep = jax.random.bernoulli(key, 1 - rate, shape)
+    return jnp.where(keep, x / jnp.asarray(1 - rate, x.dtype), jnp.zeros((), x.dtype))
+
+
+def split_key(key: jax.Array | None, count: int) -> list[jax.Array | None]:
+    """`count` keys from one, or as many None where there is no randomness."""
+    return [None] * count if key is None else list(jax.random.split(key, count))

@@ -1,0 +1,102 @@
+"""A stack of pre-norm blocks: y = x + f(norm(x)) for each attention and feed-forward, then a final norm."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mqa_jax.config import DropoutConfig, StackConfig
+from mqa_jax.model.attention import Attention, attend
+from mqa_jax.model.cache import DecodeState, KeysValues, step_masks, write_prompt, write_step
+from mqa_jax.model.layers import FeedForward, Norm, dropout, split_key
+
+
+class Block(nnx.Module):
+    """Self-attention, cross-attention where there is a memory, feed-forward."""
+
+    def __init__(self, config: StackConfig, width: int, rngs: nnx.Rngs):
+        self.attention_norm = Norm(width)
+        self.attention = Attention(config.attention, width, rngs)
+        self.cross_norm = Norm(width) if config.cross else None
+        self.cross = Attention(config.cross, width, rngs) if config.cross else None
+        self.feed_forward_norm = Norm(width)
+        self.feed_forward = FeedForward(width, config.feed_forward, rngs)
+
+
+class Stack(nnx.Module):
+    """N blocks and a final norm. Which method is called decides what it computes:
+
+    `__call__` whole sequences, `prompt` whole sequences while filling a cache, `step` one token on a cache.
+    """
+
+    def __init__(self, config: StackConfig, width: int, rates: DropoutConfig, rngs: nnx.Rngs):
+        self.blocks = nnx.List([Block(config, width, rngs) for _ in range(config.layers)])
+        self.norm = Norm(width)
+        self.rates = rates
+
+    def __call__(
+        self,
+        x_BLD: jax.Array,
+        mask_BLL: jax.Array,
+        memory_BMD: jax.Array | None = None,
+        memory_mask_BLM: jax.Array | None = None,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Whole sequences -> [B, L, D]. A decoder is given a memory and its mask; without a key, no dropout."""
+        rates = self.rates
+        keys = split_key(key, len(self.blocks) + 2)
+        x = dropout(x_BLD, rates.residual, keys[0])
+        for block, block_key in zip(self.blocks, keys[1:-1], strict=True):
+            k1, k2, k3, k4, k5, k6 = split_key(block_key, 6)
+            h = block.attention_norm(x)
+            x += dropout(block.attention(h, h, mask_BLL, rates.attention, k1), rates.residual, k2)
+            if block.cross is not None:
+                assert memory_BMD is not None and memory_mask_BLM is not None
+                h = block.cross_norm(x)
+                h = block.cross(h, memory_BMD, memory_mask_BLM, rates.attention, k3)
+                x += dropout(h, rates.residual, k4)
+            h = block.feed_forward(block.feed_forward_norm(x), rates.hidden, k5)
+            x += dropout(h, rates.residual, k6)
+        return dropout(self.norm(x), rates.residual, keys[-1])
+
+    def prompt(
+        self, x_BPD: jax.Array, mask_BPP: jax.Array, caches: tuple[KeysValues, ...]
+    ) -> tuple[KeysValues, ...]:
+        """Prefill of a decoder without cross-attention: the caches filled with [B, P, D]."""
+        x, filled = x_BPD, []
+        for block, cache in zip(self.blocks, caches, strict=True):
+            h = block.attention_norm(x)
+            k_BPGK, v_BPGV = block.attention.keys_values(h)
+            filled.append(write_prompt(cache, _flat(k_BPGK), _flat(v_BPGV)))
+            o_BPHV = attend(block.attention.queries(h), k_BPGK, v_BPGV, mask_BPP)
+            x += block.attention.output(o_BPHV)
+            x += block.feed_forward(block.feed_forward_norm(x))
+        return tuple(filled)
+
+    def memories(self, memory_BMD: jax.Array) -> tuple[KeysValues, ...]:
+        """The memory projected to every layer's cross-attention keys and values, once for the whole decode."""
+        return tuple(
+            KeysValues(*(_flat(each) for each in block.cross.keys_values(memory_BMD))) for block in self.blocks
+        )
+
+    def step(self, x_BWD: jax.Array, state: DecodeState) -> tuple[jax.Array, DecodeState]:
+        """One token of every beam: [B, W, D] -> [B, W, D] and the state after it."""
+        mask_BQM, memory_mask_BQM, ancestry_BWM = step_masks(state)
+        x, caches = x_BWD, []
+        for layer, block in enumerate(self.blocks):
+            h = block.attention_norm(x)
+            k_BWGK, v_BWGV = block.attention.keys_values(h)
+            cache = write_step(state.caches[layer], _flat(k_BWGK), _flat(v_BWGV), state.time)
+            caches.append(cache)
+            k_BMX, v_BMY = (each.reshape(each.shape[0], -1, each.shape[-1]) for each in cache)
+            x += block.attention.cached(h, k_BMX, v_BMY, mask_BQM)
+            if block.cross is not None:
+                memory = state.memories[layer]
+                x += block.cross.cached(block.cross_norm(x), memory.k, memory.v, memory_mask_BQM)
+            x += block.feed_forward(block.feed_forward_norm(x))
+        state = state._replace(caches=tuple(caches), time=state.time + 1, ancestry_BWM=ancestry_BWM)
+        return self.norm(x), state
+
+
+def _flat(heads: jax.Array) -> jax.Array:
+    """[..., G, K] -> [..., G * K]."""
+    return jnp.reshape(heads, (*heads.shape[:-2], -1))

@@ -1,0 +1,65 @@
+"""The encoder-decoder (paper, section 4.1)."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mqa_jax.batch import Batch, Rows
+from mqa_jax.config import ModelConfig
+from mqa_jax.model.attention import causal_mask, segment_mask
+from mqa_jax.model.cache import DecodeState, empty_caches, positions
+from mqa_jax.model.layers import Embedding, split_key
+from mqa_jax.model.stack import Stack
+
+
+class Translation(nnx.Module):
+    """Encoder and decoder over one embedding table."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        assert config.encoder is not None
+        self.config = config
+        self.embedding = Embedding(
+            config.vocabulary, config.positions, config.width, config.tied_softmax, config.dtype, rngs
+        )
+        self.encoder = Stack(config.encoder, config.width, config.dropout, rngs)
+        self.decoder = Stack(config.decoder, config.width, config.dropout, rngs)
+
+    def __call__(self, batch: Batch, key: jax.Array | None = None) -> jax.Array:
+        """logits_BLV, float32, for every position of the target. Without a key, no dropout."""
+        hidden_BLD = self.hidden(batch, key)
+        return self.embedding.logits(hidden_BLD)
+
+    def hidden(self, batch: Batch, key: jax.Array | None = None) -> jax.Array:
+        """The decoder's output [B, L, D] before the softmax."""
+        assert batch.source is not None
+        target, (encoder_key, decoder_key) = batch.target, split_key(key, 2)
+        memory_BMD = self.encode(batch.source, encoder_key)
+        mask_BLL = segment_mask(target.segments_BL, target.segments_BL)
+        mask_BLL &= causal_mask(target.tokens_BL.shape[1], self.config.decoder.attention.window)
+        memory_mask_BLM = segment_mask(target.segments_BL, batch.source.segments_BL)
+        x_BLD = self.embedding(batch.inputs_BL, target.positions_BL)
+        return self.decoder(x_BLD, mask_BLL, memory_BMD, memory_mask_BLM, decoder_key)
+
+    def encode(self, source: Rows, key: jax.Array | None = None) -> jax.Array:
+        """The encoder's output [B, M, D]."""
+        x_BMD = self.embedding(source.tokens_BL, source.positions_BL)
+        return self.encoder(x_BMD, segment_mask(source.segments_BL, source.segments_BL), key=key)
+
+    def begin(self, source: Rows, beams: int, slots: int) -> DecodeState:
+        """Encodes unpacked sources and makes room for `slots` output tokens of W beams."""
+        B, config = source.tokens_BL.shape[0], self.config.decoder
+        caches = empty_caches(config.layers, config.attention, B, beams, slots, self.config.dtype)
+        return DecodeState(
+            caches=caches,
+            memories=self.decoder.memories(self.encode(source)),
+            memory_mask_BM=jnp.asarray(source.segments_BL) > 0,
+            time=jnp.zeros((), jnp.int32),
+            start_B=jnp.zeros((B,), jnp.int32),
+            ancestry_BWM=jnp.zeros((B, beams, caches[0].k.shape[1]), jnp.int8),
+        )
+
+    def step(self, state: DecodeState, tokens_BW: jax.Array) -> tuple[DecodeState, jax.Array]:
+        """Feeds one token of every beam -> (state, logits_BWV float32)."""
+        position_BW = jnp.broadcast_to(positions(state)[:, None], tokens_BW.shape)
+        x_BWD, state = self.decoder.step(self.embedding(tokens_BW, position_BW), state)
+        return state, self.embedding.logits(x_BWD)

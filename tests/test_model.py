@@ -1,0 +1,233 @@
+"""The models: cached steps against whole sequences, packing, causality, budgets, dropout."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import BOS, EOS, HEADS, VOCABULARY, WRITE_HEADS, batch, model, parameters, rows, sentences
+
+from mqa_jax.batch import Batch, Rows
+from mqa_jax.config import DropoutConfig
+from mqa_jax.model.build import cast, count
+from mqa_jax.model.cache import reorder
+
+ATOL = {"float32": 2e-5, "bfloat16": 0.25}
+LENGTHS = [7, 12, 3]
+
+
+def feed(module, state, inputs_BL, start, stop):
+    """The logits of positions start to stop - 1, one cached step at a time, for every beam."""
+    W = state.ancestry_BWM.shape[1]
+    step, logits = jax.jit(module.step), []
+    for position in range(start, stop):
+        tokens_BW = jnp.broadcast_to(inputs_BL[:, position, None], (inputs_BL.shape[0], W))
+        state, logits_BWV = step(state, tokens_BW)
+        logits.append(logits_BWV)
+    return state, jnp.stack(logits, axis=2)
+
+
+@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("G", WRITE_HEADS)
+def test_translation_steps_equal_the_whole_forward(G, dtype, window):
+    of = model("translation", G, window, dtype)
+    module = of.bind(cast(parameters(of), dtype))
+    pairs = batch(sentences(0, LENGTHS), 12, sentences(1, [5, 9, 12]))
+    whole_BLV = jax.jit(lambda b: module(b))(pairs)
+    state = jax.jit(module.begin, static_argnums=(1, 2))(pairs.source, 2, 12)
+    assert state.caches[0].k.shape == (3, min(window or 12, 12), 2, G * 4)
+    _, steps_BWLV = feed(module, state, pairs.inputs_BL, 0, 12)
+    real_BL = pairs.target.segments_BL > 0
+    for beam in range(2):
+        difference_BLV = jnp.where(real_BL[..., None], steps_BWLV[:, beam] - whole_BLV, 0)
+        assert jnp.abs(difference_BLV).max() < ATOL[dtype]
+
+
+@pytest.mark.parametrize("prompt", [1, 3, 9])
+@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("G", WRITE_HEADS)
+def test_language_prefill_and_steps_equal_the_whole_forward(G, dtype, window, prompt):
+    of = model("language", G, window, dtype)
+    module = of.bind(cast(parameters(of), dtype))
+    texts = batch(sentences(0, [12, 12, 12]), 12)
+    whole_BLV = jax.jit(lambda b: module(b))(texts)
+    state = jax.jit(module.begin, static_argnums=(2, 3))(texts.inputs_BL[:, :prompt], jnp.full((3,), prompt), 2, 12)
+    _, steps_BWLV = feed(module, state, texts.inputs_BL, prompt, 12)
+    for beam in range(2):
+        np.testing.assert_allclose(steps_BWLV[:, beam], whole_BLV[:, prompt:], atol=ATOL[dtype])
+
+
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("G", WRITE_HEADS)
+def test_prompts_of_different_lengths_share_a_batch(G, window):
+    """Each row of a left-padded batch goes on as it would alone."""
+    of = model("language", G, window)
+    module = of.bind(parameters(of))
+    texts = batch(sentences(0, [12, 12, 12]), 12)
+    whole_BLV = jax.jit(lambda b: module(b))(texts)
+    lengths, P = [0, 2, 6], 6
+    prompt_BP = np.zeros((3, P), np.int32)
+    for row, size in enumerate(lengths):
+        prompt_BP[row, P - size :] = texts.inputs_BL[row, :size]
+    state = jax.jit(module.begin, static_argnums=(2, 3))(jnp.asarray(prompt_BP), jnp.asarray(lengths), 1, 12)
+    next_BL = jnp.stack([texts.inputs_BL[row, size : size + 6] for row, size in enumerate(lengths)])
+    _, steps_BWLV = feed(module, state, next_BL, 0, 6)
+    for row, size in enumerate(lengths):
+        np.testing.assert_allclose(steps_BWLV[row, 0], whole_BLV[row, size : size + 6], atol=2e-5)
+
+
+@pytest.mark.parametrize("task", ["translation", "language"])
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("G", WRITE_HEADS)
+def test_reordered_beams_equal_copied_caches(G, window, task):
+    """The ancestry table against the plain way: every beam's own history fed from the start."""
+    of, random = model(task, G, window), np.random.default_rng(0)
+    module = of.bind(parameters(of))
+    B, W, L = 2, 3, 9
+    source = rows(sentences(1, [5, 8]), 8)
+    if task == "translation":
+        begin = lambda beams: module.begin(source, beams, L)  # noqa: E731
+    else:
+        begin = lambda beams: module.begin(source.tokens_BL[:, :2], jnp.full((B,), 2), beams, L + 2)  # noqa: E731
+    state, step = begin(W), jax.jit(module.step)
+    histories = np.zeros((B, W, 0), np.int32)
+    for _ in range(L):
+        tokens_BW = random.integers(4, VOCABULARY, (B, W)).astype(np.int32)
+        histories = np.concatenate([histories, tokens_BW[..., None]], axis=2)
+        state, logits_BWV = step(state, jnp.asarray(tokens_BW))
+        parents_BW = random.integers(0, W, (B, W)).astype(np.int32)
+        state = reorder(state, jnp.asarray(parents_BW))
+        last_BWV, fed = logits_BWV, histories
+        histories = np.take_along_axis(histories, parents_BW[..., None], axis=1)
+    for beam in range(W):
+        _, alone_BWLV = feed(module, begin(1), jnp.asarray(fed[:, beam]), 0, L)
+        np.testing.assert_allclose(last_BWV[:, beam], alone_BWLV[:, 0, -1], atol=2e-5)
+
+
+@pytest.mark.parametrize("G", WRITE_HEADS)
+def test_packed_equals_unpacked(G):
+    of = model("translation", G)
+    module = of.bind(parameters(of))
+    targets, sources = sentences(0, [5, 4, 3]), sentences(1, [4, 6, 2])
+    apart_BLV = module(batch(targets, 12, sources))
+
+    def pack(each):
+        ends = np.cumsum([len(x) for x in each])
+        segments = np.concatenate([np.full(len(x), n + 1) for n, x in enumerate(each)])
+        positions = np.concatenate([np.arange(len(x)) for x in each])
+        tokens = np.concatenate(each)
+        pad = lambda x: jnp.asarray(np.pad(x, (0, 12 - len(x)))[None], jnp.int32)  # noqa: E731
+        return Rows(pad(tokens), pad(segments), pad(positions)), ends
+
+    target, ends = pack(targets)
+    source, _ = pack(sources)
+    inputs, _ = pack([[BOS, *each[:-1]] for each in targets])
+    together_1LV = module(Batch(target, inputs.tokens_BL, source))
+    start = 0
+    for row, end in enumerate(ends):
+        np.testing.assert_allclose(together_1LV[0, start:end], apart_BLV[row, : end - start], atol=2e-5)
+        start = end
+
+
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("G", WRITE_HEADS)
+@pytest.mark.parametrize("task", ["translation", "language"])
+def test_causality_through_gradients(task, G, window):
+    """The logits of position i depend on the inputs of i and before, within the window of each layer, and no others."""
+    of = model(task, G, window)
+    module, L = of.bind(parameters(of)), 10
+    pairs = batch(sentences(0, [L]), L, sentences(1, [L]))
+    # A sum over all but position i of a differentiable copy of the embedded inputs.
+    embedded_BLD = module.embedding(pairs.inputs_BL, pairs.target.positions_BL)
+
+    def logits_of(embedded_BLD, position):
+        from mqa_jax.model.attention import causal_mask
+
+        mask_BLL = causal_mask(L, window)
+        if task == "language":
+            return module.decoder(embedded_BLD, mask_BLL)[0, position].sum()
+        memory_BMD = module.encode(pairs.source)
+        return module.decoder(embedded_BLD, mask_BLL, memory_BMD, jnp.ones((1, L, L), bool))[0, position].sum()
+
+    for position in (0, 4, L - 1):
+        gradient_L = np.abs(jax.grad(logits_of)(embedded_BLD, position)[0]).sum(-1)
+        first = 0 if window is None else max(0, position - 2 * (window - 1))  # two layers
+        seen = (np.arange(L) <= position) & (np.arange(L) >= first)
+        assert (gradient_L[seen] > 1e-7).all() and (gradient_L[~seen] == 0).all()
+
+
+@pytest.mark.parametrize("task", ["translation", "language"])
+def test_whole_model_is_causal_in_its_tokens(task):
+    of = model(task, 1)
+    module = of.bind(parameters(of))
+    pairs = batch(sentences(0, [10]), 10, sentences(1, [10]))
+    changed = pairs._replace(inputs_BL=pairs.inputs_BL.at[0, 6].set(5 + (pairs.inputs_BL[0, 6] == 5)))
+    before, after = module(pairs)[0], module(changed)[0]
+    np.testing.assert_array_equal(before[:6], after[:6])
+    assert (jnp.abs(before[6:] - after[6:]).max(-1) > 1e-6).all()
+
+
+def test_padding_and_other_segments_change_nothing():
+    of = model("translation", 2)
+    module = of.bind(parameters(of))
+    pairs = batch(sentences(0, [5]), 8, sentences(1, [4]))
+    noisy = pairs._replace(
+        inputs_BL=pairs.inputs_BL.at[:, 5:].set(9),
+        source=pairs.source._replace(tokens_BL=pairs.source.tokens_BL.at[:, 4:].set(9)),
+    )
+    np.testing.assert_array_equal(module(pairs)[:, :5], module(noisy)[:, :5])
+
+
+def test_initial_standard_deviations():
+    of = model("translation", 2)
+    from mqa_jax.config import AttentionConfig
+    from mqa_jax.model.attention import Attention
+    from flax import nnx
+
+    D, H, G, K = 256, 8, 2, 32
+    attention = Attention(AttentionConfig(H, G, K, K), D, nnx.Rngs(params=0))
+    for weight, std in [
+        (attention.wq_DHK, (D * K) ** -0.5),
+        (attention.wk_DGK, D**-0.5),
+        (attention.wv_DGV, D**-0.5),
+        (attention.wo_HVD, (H * K) ** -0.5),
+    ]:
+        assert float(weight[...].std()) == pytest.approx(std, rel=0.05)
+    values = of.init(jax.random.key(0))
+    assert set(values) == {"embedding", "encoder", "decoder"} and "bias" not in str(jax.tree.structure(values))
+
+
+def test_untied_softmax_is_a_table_of_its_own():
+    tied, untied = model("language"), model("language", tied=False)
+    assert count(untied.shapes()) - count(tied.shapes()) == VOCABULARY * 16
+
+
+def test_dropout_needs_a_key_and_differs_by_key():
+    of = model("translation", 1, dropout=DropoutConfig(0.2, 0.1, 0.1))
+    module = of.bind(parameters(of))
+    pairs = batch(sentences(0, [8]), 8, sentences(1, [8]))
+    still, again = module(pairs), module(pairs)
+    one, two = module(pairs, jax.random.key(1)), module(pairs, jax.random.key(2))
+    np.testing.assert_array_equal(still, again)
+    np.testing.assert_array_equal(one, module(pairs, jax.random.key(1)))
+    assert jnp.abs(one - two).max() > 0.1 and jnp.abs(one - still).max() > 0.1
+
+
+def test_dropout_keeps_the_mean():
+    from mqa_jax.model.layers import dropout
+
+    x = jnp.ones((64, 4, 512))
+    y = dropout(x, 0.25, jax.random.key(0))
+    assert float(y.mean()) == pytest.approx(1, rel=0.02)
+    assert float((y == 0).mean()) == pytest.approx(0.25, rel=0.05)
+    assert (y == y[:, :1]).all(), "one mask for all positions"
+
+
+@pytest.mark.parametrize("task", ["translation", "language"])
+def test_write_heads_are_stored_once(task):
+    sizes = {G: count(model(task, G).shapes()) for G in WRITE_HEADS}
+    attentions = 6 if task == "translation" else 2
+    for G in WRITE_HEADS:
+        assert sizes[HEADS] - sizes[G] == attentions * 16 * (HEADS - G) * (4 + 6)
+    assert EOS == 1
