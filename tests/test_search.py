@@ -1,0 +1,198 @@
+"""Search over a step function: greedy, beam and sampling against exhaustive and plain twins."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import BOS, WRITE_HEADS, batch, model, parameters, sentences
+
+from mqa_jax.decode import choose, search
+from mqa_jax.model.cache import reorder
+
+EOS = 1
+
+
+def table_step(table_tVV):
+    """A toy model: log-probabilities depend on the time and the last token. The state is the time."""
+
+    def step(t, tokens_BW):
+        return t + 1, table_tVV[t][tokens_BW]
+
+    return step
+
+
+def random_table(seed, length, vocabulary):
+    return jax.nn.log_softmax(3 * jax.random.normal(jax.random.key(seed), (length, vocabulary, vocabulary)), axis=-1)
+
+
+def best_by_exhaustion(table_tVV, first, length, alpha):
+    """The best score of all ended outputs of at most `length` tokens, and the output."""
+    table = np.asarray(table_tVV, np.float64)
+    V, best = table.shape[-1], (-np.inf, None)
+    for size in range(1, length + 1):
+        for body in itertools.product([v for v in range(V) if v != EOS], repeat=size - 1):
+            output, last, total = [*body, EOS], first, 0.0
+            for t, token in enumerate(output):
+                total, last = total + table[t, last, token], token
+            score = total / ((5 + size) / 6) ** alpha
+            best = max(best, (score, output), key=lambda pair: pair[0])
+    return best
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_wide_beam_equals_exhaustive_search(seed, alpha):
+    V, T = 4, 4
+    table = random_table(seed, T, V)
+    found = search.beam(
+        table_step(table),
+        lambda t, parents: t,
+        jnp.zeros((), jnp.int32),
+        jnp.asarray([2, 3]),
+        jnp.asarray([T, T]),
+        T,
+        EOS,
+        beams=V**T,
+        alpha=alpha,
+    )
+    for row, first in enumerate([2, 3]):
+        score, output = best_by_exhaustion(table, first, T, alpha)
+        assert float(found.scores_B[row]) == pytest.approx(score, abs=1e-4)
+        assert found.tokens_BT[row, : len(output)].tolist() == output
+        assert not found.tokens_BT[row, len(output) :].any()
+
+
+def test_beam_stops_when_no_live_beam_can_win():
+    V, T = 5, 50
+    table = jnp.log(jnp.full((T, V, V), 0.01).at[:, :, EOS].set(0.96))
+    arguments = (lambda t, parents: t, jnp.zeros((), jnp.int32), jnp.asarray([2]), jnp.asarray([T]), T)
+    stopped = search.beam(table_step(table), *arguments, EOS, beams=3, alpha=0.6)
+    assert int(stopped.steps) <= 3 and stopped.tokens_BT[0, 0] == EOS
+    assert int(search.beam(table_step(table), *arguments, -1, beams=3, alpha=0.6).steps) == T
+
+
+def test_beam_returns_the_best_live_output_if_none_ended():
+    table = jax.nn.log_softmax(random_table(0, 6, 5).at[:, :, EOS].set(-1e12), axis=-1)
+    found = search.beam(
+        table_step(table),
+        lambda t, parents: t,
+        jnp.zeros((), jnp.int32),
+        jnp.asarray([2, 2]),
+        jnp.asarray([3, 6]),
+        6,
+        EOS,
+        beams=5**3,
+        alpha=0.0,
+    )
+    log = np.asarray(table, np.float64)
+    scores = log[0, 2][:, None, None] + log[1][:, :, None] + log[2][None]
+    best = np.unravel_index(scores.argmax(), scores.shape)
+    assert found.tokens_BT[0].tolist() == [*best, 0, 0, 0]
+    assert (found.tokens_BT[1] != 0).sum() >= 4
+
+
+@pytest.mark.parametrize("task", ["translation", "language"])
+@pytest.mark.parametrize("G", WRITE_HEADS)
+def test_greedy_equals_the_plain_loop_and_beam_of_one(G, task):
+    of, T = model(task, G), 10
+    module = of.bind(parameters(of, seed=3))
+    sources = sentences(1, [5, 8])
+    pairs = batch(sentences(0, [3, 3]), 8, sources)
+    first_B, limits_B = jnp.full((2,), BOS), jnp.asarray([T, 6])
+    if task == "translation":
+        begin = lambda: module.begin(pairs.source, 1, T)  # noqa: E731
+    else:
+        begin = lambda: module.begin(jnp.zeros((2, 1), jnp.int32), jnp.zeros((2,), jnp.int32), 1, T + 1)  # noqa: E731
+    greedy = jax.jit(lambda: search.greedy(module.step, begin(), first_B, limits_B, T, EOS))()
+    beam = jax.jit(lambda: search.beam(module.step, reorder, begin(), first_B, limits_B, T, EOS, 1, 0.6))()
+
+    outputs = [[] for _ in range(2)]
+    for row in range(2):
+        while len(outputs[row]) < limits_B[row] and EOS not in outputs[row]:
+            so_far = [outputs[row] + [4], [4]] if row == 0 else [[4], outputs[row] + [4]]
+            whole = module(batch(so_far, T, sources))
+            outputs[row].append(int(whole[row, len(outputs[row])].argmax()))
+    for row, output in enumerate(outputs):
+        assert greedy.tokens_BT[row].tolist() == output + [0] * (T - len(output))
+        assert beam.tokens_BT[row].tolist() == output + [0] * (T - len(output))
+
+
+@pytest.mark.parametrize("G", WRITE_HEADS)
+def test_wide_beam_on_a_model_equals_scoring_every_output(G):
+    """Cached, reordered beams of a real model against the whole forward over all outputs of 3 tokens."""
+    V, T = 5, 3
+    of = model("translation", G, vocabulary=V)
+    module = of.bind(parameters(of, seed=1))
+    source = [[4, 3, 4, EOS]]
+    state = module.begin(batch([[3]], 4, source).source, V**T, T)
+    found = jax.jit(
+        lambda s: search.beam(module.step, reorder, s, jnp.asarray([2]), jnp.asarray([T]), T, EOS, V**T, 0.6)
+    )(state)
+    bodies = [body for size in range(T) for body in itertools.product([0, 2, 3, 4], repeat=size)]
+    outputs = [[*body, EOS] for body in bodies]
+    pairs = batch(outputs, 4, source * len(outputs))
+    logp_BLV = jax.nn.log_softmax(module(pairs), axis=-1)
+    token_logp_BL = jnp.take_along_axis(logp_BLV, pairs.target.tokens_BL[..., None], axis=-1)[..., 0]
+    totals = np.asarray(jnp.where(pairs.target.segments_BL > 0, token_logp_BL, 0).sum(1))
+    scores = [total / ((5 + len(output)) / 6) ** 0.6 for total, output in zip(totals, outputs, strict=True)]
+    best = int(np.argmax(scores))
+    assert float(found.scores_B[0]) == pytest.approx(scores[best], abs=1e-4)
+    assert found.tokens_BT[0].tolist() == outputs[best] + [0] * (T - len(outputs[best]))
+
+
+def test_filling_rows_cost_no_steps():
+    table = random_table(0, 6, 5).at[:, :, EOS].set(-1e6)
+    for run in (
+        lambda limits: search.greedy(table_step(table), jnp.zeros((), jnp.int32), jnp.asarray([2, 2]), limits, 6, EOS),
+        lambda limits: search.beam(
+            table_step(table), lambda t, p: t, jnp.zeros((), jnp.int32), jnp.asarray([2, 2]), limits, 6, EOS, 2, 0.6
+        ),
+    ):
+        found = run(jnp.asarray([2, 0]))
+        assert int(found.steps) == 2 and not found.tokens_BT[1].any()
+
+
+def test_sampling_follows_the_distribution_and_its_limits():
+    logits = jnp.log(jnp.asarray([0.5, 0.3, 0.15, 0.05]))
+
+    def shares(temperature, top, mass):
+        keys = jax.random.split(jax.random.key(0), 4000)
+        tokens = jax.vmap(lambda key: choose.sample(logits, key, temperature, top, mass))(keys)
+        return np.bincount(np.asarray(tokens), minlength=4) / 4000
+
+    np.testing.assert_allclose(shares(1.0, 0, 1.0), [0.5, 0.3, 0.15, 0.05], atol=0.03)
+    np.testing.assert_allclose(shares(1.0, 2, 1.0), [0.625, 0.375, 0, 0], atol=0.03)
+    np.testing.assert_allclose(shares(1.0, 0, 0.7), [0.625, 0.375, 0, 0], atol=0.03)
+    squared = np.square([0.5, 0.3, 0.15, 0.05])
+    np.testing.assert_allclose(shares(0.5, 0, 1.0), squared / squared.sum(), atol=0.03)
+
+
+def test_sampled_outputs_end_and_repeat_by_key():
+    table = random_table(1, 12, 5)
+    run = lambda seed: search.sample(  # noqa: E731
+        table_step(table), jnp.zeros((), jnp.int32), jnp.full((64,), 2), jnp.full((64,), 12), 12, EOS, jax.random.key(seed)
+    )
+    one = np.asarray(run(0).tokens_BT)
+    np.testing.assert_array_equal(one, run(0).tokens_BT)
+    assert (one != np.asarray(run(1).tokens_BT)).any()
+    for row in one:
+        ends = np.flatnonzero(row == EOS)
+        assert len(ends) <= 1 and (len(ends) == 0 or not row[ends[0] + 1 :].any())
+
+
+@pytest.mark.parametrize("size", [7, 512, 1000, 8192])
+@pytest.mark.parametrize("k", [1, 2, 8])
+def test_blockwise_top_k_equals_the_plain_one(size, k):
+    smooth = jax.random.normal(jax.random.key(size), (3, 2, size))
+    for scores in (smooth, jnp.round(smooth)):  # rounded: many equal scores
+        k_here = min(k, size)
+        best, index = choose.top_k(scores, k_here)
+        plain, plain_index = jax.lax.top_k(scores, k_here)
+        np.testing.assert_array_equal(best, plain)
+        np.testing.assert_array_equal(jnp.take_along_axis(scores, index, axis=-1), plain)
+        assert all(len(set(row)) == k_here for row in np.asarray(index).reshape(-1, k_here).tolist())
+        if k == 1:
+            np.testing.assert_array_equal(index, plain_index)
+            np.testing.assert_array_equal(choose.argmax(scores), scores.argmax(-1))
