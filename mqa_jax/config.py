@@ -12,153 +12,21 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from mqa_jax.errors import InputError
+from mqa_jax.experiment import (
+    AttentionConfig,
+    DataConfig,
+    DecodeConfig,
+    DropoutConfig,
+    Experiment,
+    MeshConfig,
+    ModelConfig,
+    StackConfig,
+    TimingConfig,
+    TrainConfig,
+)
 
 T = TypeVar("T")
 SITES = ("encoder", "decoder", "cross")
-
-
-@dataclasses.dataclass(frozen=True)
-class AttentionConfig:
-    """The shape of one attention: H query heads over G write heads (K/V heads).
-
-    G = H is multi-head, G = 1 multi-query, anything between grouped. `window` counts the current position
-    and those before it; None sees everything. `baseline` is the budget this shape is widened to match.
-    """
-
-    heads: int
-    write_heads: int
-    key_size: int
-    value_size: int
-    window: int | None = None
-
-    def parameters(self, width: int) -> int:
-        """Parameters of the four projections at model width D."""
-        return width * (self.heads + self.write_heads) * (self.key_size + self.value_size)
-
-
-@dataclasses.dataclass(frozen=True)
-class StackConfig:
-    """A stack of N pre-norm blocks. `cross` is None where there is no memory to attend to."""
-
-    layers: int
-    feed_forward: int
-    attention: AttentionConfig
-    cross: AttentionConfig | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class DropoutConfig:
-    """Rates at the three places of the paper's set-up: residuals, attention weights, after the ReLU."""
-
-    residual: float = 0.0
-    attention: float = 0.0
-    hidden: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """A whole model. An encoder-decoder if `encoder` is set, a decoder-only language model if not."""
-
-    width: int
-    vocabulary: int
-    positions: int
-    tied_softmax: bool
-    dtype: str
-    decoder: StackConfig
-    encoder: StackConfig | None = None
-    dropout: DropoutConfig = DropoutConfig()
-
-
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """Where text comes from and how it becomes token rows. `kind` names an entry of data/sources.py."""
-
-    kind: str
-    folder: str
-    train: tuple[str, ...]
-    dev: tuple[str, ...]
-    test: tuple[str, ...]
-    dataset: str
-    sentences: int
-    pieces: int
-    vocabulary_file: str
-    source_length: int
-    target_length: int
-    rows: int
-    packing: bool
-    positions: str
-    seed: int
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """Optimisation. `schedule` names a function of train/optimizer.py, `optimizer` likewise."""
-
-    steps: int
-    optimizer: str
-    schedule: str
-    learning_rate: float
-    warmup: int
-    cooldown: int
-    weight_decay: float
-    label_smoothing: float
-    z_loss: float
-    log_every: int
-    evaluate_every: int
-    checkpoint_every: int
-    keep: int
-
-
-@dataclasses.dataclass(frozen=True)
-class MeshConfig:
-    """Devices along each mesh axis; -1 for one axis takes all that are left."""
-
-    data: int
-    fsdp: int
-    tensor: int
-
-
-@dataclasses.dataclass(frozen=True)
-class DecodeConfig:
-    """Search in evaluation. Output is at most `length_factor` x source + `length_extra` tokens (T2T)."""
-
-    beam: int
-    alpha: float
-    length_factor: float
-    length_extra: int
-    batch: int
-
-
-@dataclasses.dataclass(frozen=True)
-class TimingConfig:
-    """The paper's timing protocol: fixed batch and lengths, outputs forced to full length."""
-
-    batch: int
-    source_length: int
-    target_length: int
-    beams: tuple[int, ...]
-    lengths: tuple[int, ...]
-    repeats: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """Everything that defines one run."""
-
-    name: str
-    variant: str
-    seed: int
-    model: ModelConfig
-    data: DataConfig
-    train: TrainConfig
-    mesh: MeshConfig
-    decode: DecodeConfig
-    timing: TimingConfig
-
-    @property
-    def task(self) -> str:
-        """`translation` or `language`."""
-        return "language" if self.model.encoder is None else "translation"
 
 
 def defaults() -> ConfigDict:

@@ -18,7 +18,7 @@ from typing import Any
 
 import jax
 
-from mqa_jax.config import Experiment
+from mqa_jax.experiment import Experiment
 
 SCHEMA = 1
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "sentencepiece", "sacrebleu", "numpy")

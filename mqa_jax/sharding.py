@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from mqa_jax.config import MeshConfig
+from mqa_jax.experiment import MeshConfig
 from mqa_jax.errors import InputError
 
 # logical axis   -> mesh axes

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mqa_jax.batch import Batch, Rows
-from mqa_jax.config import AttentionConfig, DropoutConfig, ModelConfig, StackConfig
+from mqa_jax.experiment import AttentionConfig, DropoutConfig, ModelConfig, StackConfig
 from mqa_jax.model.build import Model, build
 
 HEADS = 4

@@ -7,7 +7,7 @@ import pytest
 from small import BOS, EOS, HEADS, VOCABULARY, WRITE_HEADS, batch, model, parameters, rows, sentences
 
 from mqa_jax.batch import Batch, Rows
-from mqa_jax.config import DropoutConfig
+from mqa_jax.experiment import DropoutConfig
 from mqa_jax.model.build import cast, count
 from mqa_jax.model.cache import reorder
 
@@ -181,7 +181,7 @@ def test_padding_and_other_segments_change_nothing():
 
 def test_initial_standard_deviations():
     of = model("translation", 2)
-    from mqa_jax.config import AttentionConfig
+    from mqa_jax.experiment import AttentionConfig
     from mqa_jax.model.attention import Attention
     from flax import nnx
 

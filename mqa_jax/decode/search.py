@@ -147,7 +147,8 @@ def beam(
         parents_BW = jnp.take_along_axis(parent_BC, live_BW, axis=1)
 
         penalty = length_penalty((c.t + 1).astype(jnp.float32), alpha)
-        counts_BC = ends_BC & (c.t < limits_B)[:, None]
+        # An output that ends must be among the W best, as one that goes on must: a beam of one is then greedy.
+        counts_BC = ends_BC & (c.t < limits_B)[:, None] & (jnp.arange(ends_BC.shape[1]) < W)[None]
         ended_scores = jnp.concatenate([c.ended_scores_BW, jnp.where(counts_BC, scores_BC / penalty, IMPOSSIBLE)], 1)
         ended = jnp.concatenate([c.ended_BWT, outputs_BCT], 1)
         ended_scores_BW, ended_BW = jax.lax.top_k(ended_scores, W)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mqa_jax.config import AttentionConfig
+from mqa_jax.experiment import AttentionConfig
 from mqa_jax.model.layers import dropout, parameter
 from mqa_jax.model.products import attend_flat, linear, product
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mqa_jax.config import ModelConfig
+from mqa_jax.experiment import ModelConfig
 from mqa_jax.model.language import Language
 from mqa_jax.model.translation import Translation
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mqa_jax.config import AttentionConfig
+from mqa_jax.experiment import AttentionConfig
 
 
 class KeysValues(NamedTuple):

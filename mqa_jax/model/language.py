@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mqa_jax.batch import Batch
-from mqa_jax.config import ModelConfig
+from mqa_jax.experiment import ModelConfig
 from mqa_jax.model.attention import causal_mask, segment_mask
 from mqa_jax.model.cache import DecodeState, empty_caches, positions
 from mqa_jax.model.layers import Embedding

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mqa_jax.config import DropoutConfig, StackConfig
+from mqa_jax.experiment import DropoutConfig, StackConfig
 from mqa_jax.model.attention import Attention, attend
 from mqa_jax.model.cache import DecodeState, KeysValues, step_masks, write_prompt, write_step
 from mqa_jax.model.layers import FeedForward, Norm, dropout, split_key

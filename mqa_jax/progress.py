@@ -1,0 +1,69 @@
+"""Progress of long work: a live bar at a terminal, a plain line now and then anywhere else. Goes to stderr."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINE_EVERY_S = 10.0
+
+
+class Bar:
+    """One stage of work with a known number of steps."""
+
+    def __init__(self, label: str, total: int):
+        self._label, self._total, self._done, self._text = label, total, 0, ""
+
+    def update(self, done: int, text: str = "") -> None:
+        """Says that `done` steps of the total are through; `text` stays until there is a new one."""
+        self._done, self._text = done, text or self._text
+
+
+class _LiveBar(Bar):
+    def __init__(self, label: str, total: int, display: Progress):
+        super().__init__(label, total)
+        self._display, self._task = display, display.add_task(label, total=total, text="")
+
+    def update(self, done: int, text: str = "") -> None:
+        super().update(done, text)
+        self._display.update(self._task, completed=done, text=self._text)
+
+
+class _PlainBar(Bar):
+    def __init__(self, label: str, total: int):
+        super().__init__(label, total)
+        self._start = self._last = time.monotonic()
+
+    def update(self, done: int, text: str = "") -> None:
+        super().update(done, text)
+        now = time.monotonic()
+        if now - self._last >= LINE_EVERY_S or done == self._total:
+            self._last = now
+            left = (now - self._start) / max(done, 1) * (self._total - done)
+            print(f"{self._label}  {done}/{self._total}  {self._text}  {clock(left)} left", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def bar(label: str, total: int) -> Iterator[Bar]:
+    """A bar for one stage: `with bar("train", 1000) as it: it.update(step, "loss 2.1")`."""
+    if not sys.stderr.isatty():
+        yield _PlainBar(label, total)
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}")
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as display:
+        yield _LiveBar(label, total, display)
+
+
+def say(text: str) -> None:
+    """One line for the person who waits."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """90 -> '1:30', 4000 -> '1:06:40'."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

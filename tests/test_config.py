@@ -1,0 +1,133 @@
+"""Configs: budgets by rule, variants by name, and one clear line for what is wrong."""
+
+import pathlib
+import re
+
+import pytest
+
+from mqa_jax import config, experiment
+from mqa_jax.errors import InputError
+from mqa_jax.model.build import build, count
+
+CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
+FILES = sorted(path.stem for path in CONFIGS.glob("*.py"))
+
+
+def get(name, variant="multi_head"):
+    scope = {}
+    exec(compile((CONFIGS / f"{name}.py").read_text(), name, "exec"), scope)
+    return scope["get_config"](variant)
+
+
+def every_variant(name):
+    base = get(name)
+    return {variant: config.read(config.select_variant(base, variant)) for variant in base.variants}
+
+
+def test_paper_variants_have_the_papers_widths():
+    widths = {variant: each.model.decoder.feed_forward for variant, each in every_variant("wmt14").items()}
+    assert widths == {
+        "multi_head": 4096,
+        "multi_query": 5440,
+        "multi_head_local": 4096,
+        "multi_query_local": 5440,
+        "multi_head_h1": 6784,
+        "multi_head_h2": 6784,
+        "multi_head_h4": 6784,
+        "multi_head_h8_k16": 6784,
+        "grouped_2": 5248,
+        "grouped_4": 4864,
+    }
+    widths = {variant: each.model.decoder.feed_forward for variant, each in every_variant("lm1b").items()}
+    assert widths["multi_query"] == 9088 and widths["multi_head_h1"] == widths["multi_head_h8_k16"] == 9984
+
+
+@pytest.mark.parametrize("variant", get("wmt14").variants)
+def test_every_wmt_row_has_211_058_688_parameters(variant):
+    model = build(every_variant("wmt14")[variant].model)
+    assert count(model.shapes()) == 211_058_688
+
+
+def test_without_the_rule_multi_query_is_smaller():
+    base = get("wmt14")
+    base.equal_parameters = False
+    assert count(build(config.read(config.select_variant(base, "multi_query")).model).shapes()) == 178_028_544
+
+
+@pytest.mark.parametrize("variant", get("lm1b").variants)
+def test_every_lm_row_has_192_million_parameters(variant):
+    model = build(every_variant("lm1b")[variant].model)
+    assert count(model.shapes()) == 191_640_576
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_all_variants_of_a_config_have_one_budget(name):
+    sizes = {variant: count(build(each.model).shapes()) for variant, each in every_variant(name).items()}
+    assert max(sizes.values()) - min(sizes.values()) <= 0.001 * sizes["multi_head"], sizes
+
+
+def test_local_touches_decoder_self_attention_only():
+    model = every_variant("wmt14")["multi_query_local"].model
+    assert model.decoder.attention.window == 32
+    assert model.encoder.attention.window is None and model.decoder.cross.window is None
+
+
+def test_sites_choose_which_attentions_share_heads():
+    base = get("wmt14")
+    base.attention.sites = ("decoder",)
+    model = config.read(config.select_variant(base, "multi_query")).model
+    assert (model.encoder.attention.write_heads, model.decoder.cross.write_heads) == (8, 8)
+    assert model.decoder.attention.write_heads == 1
+    assert count(build(model).shapes()) == pytest.approx(211_058_688, abs=12 * 2048)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_experiments_survive_json(name):
+    for each in every_variant(name).values():
+        assert experiment.from_json(experiment.to_json(each)) == each
+
+
+BAD = {
+    "unknown key": (lambda c: c.train.update(stepz=3), "config.train.stepz is an unknown key"),
+    "unknown block": (lambda c: c.update(models={}), "config.models is an unknown key"),
+    "not a divisor": (lambda c: c.attention.update(write_heads=3), "write_heads=3 does not divide"),
+    "no heads": (lambda c: c.baseline.update(heads=0), "config.baseline.heads=0"),
+    "no window": (lambda c: c.attention.update(window=0), "config.attention.window=0"),
+    "unknown site": (lambda c: c.attention.update(sites=("decoder", "crossing")), "'crossing'"),
+    "dropout of one": (lambda c: c.dropout.update(hidden=1.0), "config.dropout.hidden=1.0"),
+    "unknown type": (lambda c: c.model.update(dtype="float16"), "config.model.dtype='float16'"),
+    "unknown optimizer": (lambda c: c.train.update(optimizer="sgd"), "config.train.optimizer='sgd'"),
+    "unknown schedule": (lambda c: c.train.update(schedule="stairs"), "config.train.schedule='stairs'"),
+    "no steps": (lambda c: c.train.update(steps=0), "config.train.steps=0"),
+    "rows longer than positions": (lambda c: c.data.update(source_length=10_000), "config.data.source_length=10000"),
+    "more pieces than vocabulary": (lambda c: c.data.update(pieces=10**6), "config.data.pieces=1000000"),
+    "nothing left for d_ff": (lambda c: c.baseline.update(heads=1, key_size=1, value_size=1), "config.attention"),
+    "smoothing of one": (lambda c: c.train.update(label_smoothing=1.0), "config.train.label_smoothing=1.0"),
+    "unknown positions": (lambda c: c.data.update(positions="sine"), "config.data.positions='sine'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_values_are_named_in_one_line(name):
+    spoil, words = BAD[name]
+    bad = get("wmt14")
+    with bad.unlocked():
+        if name == "nothing left for d_ff":
+            bad.attention.update(heads=64, key_size=128, value_size=128)
+        spoil(bad)
+    with pytest.raises(InputError, match=re.escape(words)) as error:
+        config.read(bad)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+def test_unknown_variant_lists_those_there_are():
+    with pytest.raises(InputError, match="multi_quary.*multi_head, .*multi_query"):
+        config.select_variant(get("toy"), "multi_quary")
+
+
+def test_missing_key():
+    short = get("toy").copy_and_resolve_references()
+    with short.unlocked():
+        del short.train.steps
+    with pytest.raises(InputError, match="config.train.steps is missing"):
+        config.read(short)
