@@ -1,0 +1,78 @@
+"""Optimisers and learning-rate schedules, by the names a config gives them."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import optax
+
+from mqa_jax.experiment import TrainConfig
+
+
+def schedule(config: TrainConfig) -> optax.Schedule:
+    """Step -> learning rate."""
+    return SCHEDULES[config.schedule](config)
+
+
+def optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """The named optimiser on the named schedule."""
+    return OPTIMIZERS[config.optimizer](config)
+
+
+def _paper(config: TrainConfig) -> optax.Schedule:
+    """1/sqrt(max(step, warmup)) x min(1, (steps - step) / cooldown): flat, then falling, then to 0. No warm-up."""
+
+    def rate(step):
+        step = jnp.asarray(step, jnp.float32)
+        fall = jnp.minimum(1.0, (config.steps - step) / max(config.cooldown, 1))
+        return config.learning_rate * fall / jnp.sqrt(jnp.maximum(step, config.warmup))
+
+    return rate
+
+
+def _warmup_cosine(config: TrainConfig) -> optax.Schedule:
+    """Linear up over `warmup` steps, then half a cosine down to 0 at the last step."""
+    warmup = min(config.warmup, config.steps - 1)
+    return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, config.steps)
+
+
+def _warmup_rsqrt(config: TrainConfig) -> optax.Schedule:
+    """Linear up over `warmup` steps, then by 1/sqrt(step) (Vaswani et al. 2017)."""
+
+    def rate(step):
+        step = jnp.asarray(step, jnp.float32) + 1
+        warmup = float(max(config.warmup, 1))
+        return config.learning_rate * jnp.minimum(step / warmup, jnp.sqrt(warmup / step))
+
+    return rate
+
+
+def _constant(config: TrainConfig) -> optax.Schedule:
+    return optax.constant_schedule(config.learning_rate)
+
+
+def _adafactor(config: TrainConfig) -> optax.GradientTransformation:
+    """The paper's: factored, scaled by parameter size, update clipped at 1.0, decay power 0.8, no momentum."""
+    return optax.adafactor(
+        schedule(config),
+        decay_rate=0.8,
+        clipping_threshold=1.0,
+        multiply_by_parameter_scale=True,
+        momentum=None,
+        weight_decay_rate=config.weight_decay or None,
+    )
+
+
+def _adamw(config: TrainConfig) -> optax.GradientTransformation:
+    return optax.adamw(schedule(config), b1=0.9, b2=0.98, eps=1e-9, weight_decay=config.weight_decay)
+
+
+SCHEDULES: dict[str, Callable[[TrainConfig], optax.Schedule]] = {
+    "paper": _paper,
+    "warmup_cosine": _warmup_cosine,
+    "warmup_rsqrt": _warmup_rsqrt,
+    "constant": _constant,
+}
+OPTIMIZERS: dict[str, Callable[[TrainConfig], optax.GradientTransformation]] = {
+    "adafactor": _adafactor,
+    "adamw": _adamw,
+}

@@ -1,0 +1,92 @@
+"""The training step and the scoring step: pure functions of a state and a batch, sharded over a mesh."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from mqa_jax import sharding
+from mqa_jax.batch import Batch
+from mqa_jax.experiment import TrainConfig
+from mqa_jax.model.build import Model, Parameters
+from mqa_jax.train.loss import Sums, loss_sums
+
+
+class TrainState(NamedTuple):
+    """All that training carries from step to step.
+
+    Attributes:
+      step: int32 scalar, updates made.
+      parameters: float32.
+      optimizer: optax's state.
+      key: PRNG key data of the dropout; folded with the step, so it never changes.
+    """
+
+    step: jax.Array
+    parameters: Parameters
+    optimizer: Any
+    key: jax.Array
+
+
+def init_state(model: Model, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
+    """A fresh state. Jit it with the shardings of `state_shardings` to make it where it lives."""
+    init_key, dropout_key = jax.random.split(jax.random.key(seed))
+    parameters = model.init(init_key)
+    return TrainState(
+        jnp.zeros((), jnp.int32), parameters, optimizer.init(parameters), jax.random.key_data(dropout_key)
+    )
+
+
+def state_shardings(model: Model, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+    """Where each array of a state lies: optimiser statistics of a parameter's shape lie as the parameter does."""
+    shapes = jax.eval_shape(functools.partial(init_state, model, optimizer, 0))
+    parameters = sharding.parameter_shardings(model.axes(), shapes.parameters, mesh)
+    everywhere = sharding.replicated(mesh)
+    statistics = optax.tree.map_params(
+        optimizer,
+        lambda statistic, parameter, where: where if statistic.shape == parameter.shape else everywhere,
+        shapes.optimizer,
+        shapes.parameters,
+        parameters,
+        transform_non_params=lambda _: everywhere,
+    )
+    return TrainState(everywhere, parameters, statistics, everywhere)
+
+
+def make_train_step(
+    model: Model, optimizer: optax.GradientTransformation, config: TrainConfig, mesh: Mesh
+) -> Callable[[TrainState, Batch], tuple[TrainState, Sums]]:
+    """A jitted step that gives the next state and the batch's sums. It donates the state.
+
+    Gradients are those of the mean over all target tokens of the batch, wherever its rows lie.
+    """
+    shardings = state_shardings(model, optimizer, mesh)
+
+    def objective(parameters: Parameters, batch: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
+        logits_BLV = model.bind(parameters)(batch, key)
+        sums = loss_sums(logits_BLV, batch.target, config.label_smoothing, config.z_loss)
+        return sums.objective / jnp.maximum(sums.tokens, 1), sums
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        gradients, sums = jax.grad(objective, has_aux=True)(state.parameters, batch, key)
+        updates, statistics = optimizer.update(gradients, state.optimizer, state.parameters)
+        parameters = optax.apply_updates(state.parameters, updates)
+        return TrainState(state.step + 1, parameters, statistics, state.key), sums
+
+    return jax.jit(
+        step,
+        donate_argnums=0,
+        in_shardings=(shardings, sharding.batch_sharding(mesh)),
+        out_shardings=(shardings, sharding.replicated(mesh)),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def score(model: Model, parameters: Parameters, batch: Batch) -> Sums:
+    """The sums of one batch without dropout, smoothing or z-loss."""
+    return loss_sums(model.bind(parameters)(batch), batch.target)
