@@ -1,0 +1,160 @@
+"""One task, many attention types: train what is missing, evaluate, time in turn, test for significance, report.
+
+Every stage leaves JSON records and is passed over by a later run that finds them, so a stopped comparison
+goes on where it was. All runs share one corpus, one vocabulary and one parameter budget; runs of a seed
+see the same batches in the same order.
+
+    FOLDER/vocabulary.model   VARIANT-sSEED/{checkpoints,hypotheses,records}   records/   report.md  report.html
+"""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from mqa_jax import progress, records
+from mqa_jax.data import sources
+from mqa_jax.data import vocabulary as vocabularies
+from mqa_jax.data.sources import Corpus
+from mqa_jax.evaluate import quality
+from mqa_jax.evaluate.significance import paired_bootstrap
+from mqa_jax.experiment import Experiment
+from mqa_jax.model.build import build, count
+from mqa_jax.report import page
+from mqa_jax.timing import decode as timing
+from mqa_jax.timing import peaks
+from mqa_jax.train import trained
+from mqa_jax.train.loop import train
+
+Record = dict[str, Any]
+
+
+def compare(experiments: Sequence[Experiment], seeds: Sequence[int], folder: pathlib.Path) -> list[Record]:
+    """Compares variants of one task; `experiments` holds one for each variant, the baseline first.
+
+    Returns:
+      All records of the comparison. The report is written to `folder`.
+    Raises:
+      InputError: bad data, or a folder of another experiment.
+    """
+    first = experiments[0]
+    say_budgets(experiments)
+    progress.say(f"comparing {', '.join(each.variant for each in experiments)} on {first.name} in {folder}")
+    corpus = sources.load(first.data, first.task)
+    vocabulary = vocabularies.obtain(first.data, corpus, folder / "vocabulary.model")
+    runs = [
+        (dataclasses.replace(each, seed=seed), folder / f"{each.variant}-s{seed}")
+        for seed in seeds
+        for each in experiments
+    ]
+    for experiment, run in runs:
+        run.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / "vocabulary.model", run / "vocabulary.model")
+        _unless_there(run, experiment, "train", lambda e=experiment, r=run: train(e, corpus, vocabulary, r))
+        _evaluate(experiment, run, corpus)
+        jax.clear_caches()  # the next run's programs are others
+    if first.task == "translation":
+        for seed in seeds:
+            _significance(experiments, seed, folder, corpus)
+    _time([dataclasses.replace(each, seed=seeds[0]) for each in experiments], folder)
+    everything = [record for record in records.read(folder) if record["variant"] in {e.variant for e in experiments}]
+    page.write(everything, folder, f"{first.name}: attention types compared", [e.variant for e in experiments])
+    return everything
+
+
+def say_budgets(experiments: Sequence[Experiment], tolerance: float = 0.001) -> None:
+    """Says which variants do not have the first one's number of parameters."""
+    sizes = {each.variant: count(build(each.model).shapes()) for each in experiments}
+    baseline = sizes[experiments[0].variant]
+    for variant, size in sizes.items():
+        if abs(size - baseline) > tolerance * baseline:
+            progress.say(
+                f"note: {variant} has {size:,} parameters, {experiments[0].variant} {baseline:,}: not an equal budget"
+            )
+
+
+def _evaluate(experiment: Experiment, folder: pathlib.Path, corpus: Corpus) -> None:
+    loaded: list[trained.Trained] = []
+
+    def run() -> trained.Trained:
+        if not loaded:
+            loaded.append(trained.load(folder))
+        return loaded[0]
+
+    for split in ("dev", "test"):
+        _unless_there(
+            folder, experiment, f"perplexity-{split}", lambda s=split: quality.perplexity_of(run(), corpus.splits[s], s)
+        )
+    if experiment.task == "translation":
+        for split, beam in (("dev", 1), ("test", 1), ("test", experiment.decode.beam)):
+            _unless_there(
+                folder,
+                experiment,
+                f"quality-{split}-beam{beam}",
+                lambda s=split, b=beam: quality.translation_quality(run(), corpus.splits[s], s, b),
+            )
+
+
+def _significance(experiments: Sequence[Experiment], seed: int, folder: pathlib.Path, corpus: Corpus) -> None:
+    """Paired bootstrap of the test translations of one seed against the first variant's."""
+    beam, baseline = experiments[0].decode.beam, dataclasses.replace(experiments[0], seed=seed)
+    systems = {
+        each.variant: quality.read_hypotheses(folder / f"{each.variant}-s{seed}", "test", beam) for each in experiments
+    }
+    if len(systems) < 2:
+        return
+    figures = {"split": "test", "beam": beam, "baseline": baseline.variant} | paired_bootstrap(
+        systems, corpus.splits["test"].target
+    )
+    records.write(folder / "records", records.make("significance", baseline, figures), f"s{seed}")
+
+
+def _time(experiments: Sequence[Experiment], folder: pathlib.Path) -> None:
+    """Times all variants in turn, shape by shape; a shape that any of them lacks is timed for all."""
+    config = experiments[0].timing
+    task_shapes = [
+        timing.Shape(config.batch, beam, config.source_length, config.target_length) for beam in config.beams
+    ]
+    for length in config.lengths:
+        source = length if experiments[0].task == "translation" else config.source_length
+        shape = timing.Shape(config.batch, 1, source, length)
+        if shape not in task_shapes:
+            task_shapes.append(shape)
+    place = {each.variant: folder / f"{each.variant}-s{each.seed}" for each in experiments}
+    label = lambda s: f"b{s.batch}-beam{s.beam}-{s.source_length}-{s.target_length}"  # noqa: E731
+    missing = [
+        shape
+        for shape in task_shapes
+        if not all(_found(place[each.variant], each, f"timing-{label(shape)}") for each in experiments)
+    ]
+    if not missing:
+        progress.say("timing: all there")
+        return
+    with progress.bar("time decoding", len(missing)) as bar:
+        limits = peaks.measure(experiments[0].model.dtype)
+        for done, shape in enumerate(missing):
+            for record in timing.time_in_turn(experiments, shape, config.repeats, limits):
+                records.write(place[record["variant"]] / "records", record, label(shape))
+            jax.clear_caches()
+            bar.update(done + 1, f"beam {shape.beam}, length {shape.target_length}")
+
+
+def _unless_there(folder: pathlib.Path, experiment: Experiment, name: str, run: Callable[[], Record]) -> None:
+    if _found(folder, experiment, name):
+        progress.say(f"{experiment.variant} seed {experiment.seed}: {name} is there")
+    else:
+        run()
+
+
+def _found(folder: pathlib.Path, experiment: Experiment, name: str) -> bool:
+    """Whether the record is there and of this very experiment."""
+    path = folder / "records" / f"{name}.json"
+    if not path.exists():
+        return False
+    config = json.loads(json.dumps(dataclasses.asdict(experiment)))
+    return json.loads(path.read_text(encoding="utf-8"))["config"] == config
+

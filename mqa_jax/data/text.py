@@ -1,0 +1,53 @@
+"""Text files of one sentence a line. Lines are split on "\\n" only: other separators belong to the text."""
+
+import gzip
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from mqa_jax.errors import InputError
+
+
+def read_lines(path: str | pathlib.Path) -> list[str]:
+    """The lines of a file, plain or .gz, or of standard input for "-". A last newline ends the last line.
+
+    Raises:
+      InputError: the file is missing, is not readable or is not UTF-8 (file, line and byte are named).
+    """
+    name = "standard input" if str(path) == "-" else str(path)
+    try:
+        data = sys.stdin.buffer.read() if str(path) == "-" else _read(pathlib.Path(path))
+    except (OSError, EOFError) as error:
+        raise InputError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}; check the path") from error
+    lines = data.split(b"\n")
+    if lines[-1] == b"":
+        lines.pop()
+    texts = []
+    for number, line in enumerate(lines, 1):
+        try:
+            texts.append(line.removesuffix(b"\r").decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{name}, line {number}, byte {error.start + 1}: not UTF-8; convert the file, for instance with iconv"
+            ) from error
+    return texts
+
+
+def write_lines(path: str, lines: Sequence[str]) -> None:
+    """Writes one line for each string, to a file or to standard output for "-"."""
+    text = "".join(line + "\n" for line in lines)
+    if path == "-":
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    try:
+        pathlib.Path(path).write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; check the folder") from error
+
+
+def _read(path: pathlib.Path) -> bytes:
+    if path.suffix == ".gz":
+        with gzip.open(path) as file:
+            return file.read()
+    return path.read_bytes()

@@ -1,0 +1,40 @@
+"""Perplexity per token and per original word."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from mqa_jax.batch import Batch
+
+
+def perplexity(
+    sums: Callable[[Batch], tuple[Any, Any]], batches: Iterable[Batch], texts: Sequence[str]
+) -> dict[str, float]:
+    """Figures of a `perplexity` record, added up in float64.
+
+    A subword perplexity depends on the vocabulary. Per word it does not: the same total, divided by the
+    whitespace-separated words of the original text and one end of sentence a line, as is usual for the
+    Billion-Word benchmark. `words` and `sentences` are both given, so that it can be worked out otherwise.
+
+    Args:
+      sums: batch -> (sum of negative log-likelihoods, number of tokens), smoothing excluded.
+      batches: every line once.
+      texts: the same lines as text.
+    """
+    nll, tokens = 0.0, 0
+    for batch in batches:
+        batch_nll, batch_tokens = sums(batch)
+        nll, tokens = nll + float(batch_nll), tokens + int(batch_tokens)
+    words = sum(len(text.split()) for text in texts)
+    return {
+        "nll_per_token": nll / tokens,
+        "perplexity_per_token": _exp(nll / tokens),
+        "perplexity_per_word": _exp(nll / (words + len(texts))),
+        "tokens": tokens,
+        "words": words,
+        "sentences": len(texts),
+    }
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf

@@ -1,0 +1,70 @@
+"""The quality of a trained run on a split, as records: BLEU and chrF of its translations, perplexity of its scores."""
+
+import dataclasses
+import pathlib
+import time
+from typing import Any
+
+from mqa_jax import progress, records
+from mqa_jax.data import pipeline
+from mqa_jax.data.sources import Split
+from mqa_jax.decode import generate
+from mqa_jax.evaluate import bleu
+from mqa_jax.evaluate.perplexity import perplexity
+from mqa_jax.train.step import score
+from mqa_jax.train.trained import Trained
+
+
+def translation_quality(run: Trained, split: Split, name: str, beam: int) -> dict[str, Any]:
+    """Translates a split with the given beam and scores it on raw text; the `quality` record.
+
+    The translations are kept in the run's folder as hypotheses/NAME-beamW.txt, one line for each source line.
+    """
+    config = dataclasses.replace(run.experiment.decode, beam=beam)
+    start = time.perf_counter()
+    with progress.bar(f"translate {name} {run.experiment.variant} beam {beam}", len(split)) as bar:
+        output = generate.translate(
+            split.source, run.model, run.decoding_parameters(), run.vocabulary, config, bar.update
+        )
+    seconds = time.perf_counter() - start
+    path = hypotheses_path(run.folder, name, beam)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(text.replace("\n", " ") + "\n" for text in output.texts), encoding="utf-8")
+    figures = {
+        "split": name,
+        "beam": beam,
+        "alpha": config.alpha,
+        "sentences": len(split),
+        "translate_s": seconds,
+        "sentences_per_s": len(split) / seconds,
+        "truncated": len(output.truncated),
+        "hypotheses": str(path.relative_to(run.folder)),
+    } | bleu.score(output.texts, split.target)
+    record = records.make("quality", run.experiment, figures)
+    records.write(run.folder / "records", record, f"{name}-beam{beam}")
+    return record
+
+
+def perplexity_of(run: Trained, split: Split, name: str) -> dict[str, Any]:
+    """Perplexity of a split per token and per original word; the `perplexity` record."""
+    batches = pipeline.scoring_batches(split, run.vocabulary, run.experiment.data, run.experiment.decode.batch)
+
+    def sums(batch):
+        result = score(run.model, run.parameters, batch)
+        return result.nll, result.tokens
+
+    record = records.make(
+        "perplexity", run.experiment, {"split": name} | perplexity(sums, batches, split.target)
+    )
+    records.write(run.folder / "records", record, name)
+    return record
+
+
+def hypotheses_path(folder: pathlib.Path, split: str, beam: int) -> pathlib.Path:
+    """Where the translations of a split are kept."""
+    return folder / "hypotheses" / f"{split}-beam{beam}.txt"
+
+
+def read_hypotheses(folder: pathlib.Path, split: str, beam: int) -> list[str]:
+    """The translations that `translation_quality` kept."""
+    return hypotheses_path(folder, split, beam).read_text(encoding="utf-8").split("\n")[:-1]

@@ -1,0 +1,157 @@
+"""Timed incremental decoding: the paper's protocol (section 4.3), beside the floor of the machine.
+
+Batch, source and target length are fixed and outputs are forced to full length. The encoder's time is
+divided by batch x source tokens, the decoder's by batch x target tokens. Weights are random: the time of a
+forced decode does not depend on them. Several models are timed in turn, round by round, so that a machine
+that slows down slows all of them.
+"""
+
+import dataclasses
+import functools
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mqa_jax import records
+from mqa_jax.batch import Rows
+from mqa_jax.decode import search
+from mqa_jax.experiment import Experiment
+from mqa_jax.model.build import Model, build, cast
+from mqa_jax.model.cache import reorder
+from mqa_jax.timing import cost, stopwatch
+from mqa_jax.timing.peaks import Peaks
+from mqa_jax.tokens import BOS
+
+NEVER = -1  # no token ends an output
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """What is decoded. For a language model the source is the prompt."""
+
+    batch: int
+    beam: int
+    source_length: int
+    target_length: int
+
+
+class TimedDecode:
+    """One model compiled for one shape, ready to be run and timed."""
+
+    def __init__(self, experiment: Experiment, shape: Shape):
+        longest = max(shape.source_length, shape.target_length)
+        if experiment.task == "language":
+            longest = shape.source_length + shape.target_length
+        config = experiment.model
+        self.model_config = dataclasses.replace(config, positions=max(config.positions, longest))
+        self.experiment, self.shape = experiment, shape
+        self._model = build(self.model_config)
+        self._parameters = jax.jit(functools.partial(_random_parameters, self._model))(jax.random.key(0))
+        tokens_BM = np.full((shape.batch, shape.source_length), 5, np.int32)
+        self._source = jax.device_put(tokens_BM)
+        (self._begin, begin_s), (self._decode, decode_s) = self._compile()
+        self.compile_s = begin_s + decode_s
+        self.encoder_s: list[float] = []
+        self.decoder_s: list[float] = []
+
+    def _compile(self) -> tuple[tuple[Any, float], tuple[Any, float]]:
+        begin = jax.jit(functools.partial(_begin, self._model, self.shape))
+        begin_compiled = stopwatch.compile_timed(begin, self._parameters, self._source)
+        state = jax.eval_shape(begin, self._parameters, self._source)
+        decode = jax.jit(functools.partial(_decode, self._model, self.shape), donate_argnums=1)
+        return begin_compiled, stopwatch.compile_timed(decode, self._parameters, state)
+
+    def run(self) -> None:
+        """One timed round: encoder (or prefill), then decoder."""
+        state = None
+
+        def encode():
+            nonlocal state
+            state = self._begin(self._parameters, self._source)
+            return state
+
+        self.encoder_s.append(stopwatch.time_once(encode))
+        self.decoder_s.append(stopwatch.time_once(lambda: self._decode(self._parameters, state)))
+
+    def forget_warm_up(self) -> None:
+        """Drops the rounds so far."""
+        self.encoder_s.clear()
+        self.decoder_s.clear()
+
+    def figures(self, peaks: Peaks) -> dict[str, Any]:
+        """The figures of a `timing` record."""
+        shape = self.shape
+        arguments = self.model_config, shape.batch, shape.beam, shape.source_length, shape.target_length
+        step_cost = cost.decode_cost(*arguments, padded_cache=True)
+        encoder_cost = cost.encode_cost(self.model_config, shape.batch, shape.source_length)
+        to_encoder = 1e6 / (shape.batch * shape.source_length)
+        to_decoder = 1e6 / (shape.batch * shape.target_length)
+        floor_us = cost.floor(step_cost, peaks) * 1e6 / shape.batch
+        decoder_us = statistics.median(self.decoder_s) * to_decoder
+        return {
+            **dataclasses.asdict(shape),
+            "dtype": self.model_config.dtype,
+            "padded_cache": True,
+            "encoder_us_per_token": statistics.median(self.encoder_s) * to_encoder,
+            "decoder_us_per_token": decoder_us,
+            "encoder_us_spread": [min(self.encoder_s) * to_encoder, max(self.encoder_s) * to_encoder],
+            "decoder_us_spread": [min(self.decoder_s) * to_decoder, max(self.decoder_s) * to_decoder],
+            "floor_us_per_token": floor_us,
+            "encoder_floor_us_per_token": cost.floor(encoder_cost, peaks) * to_encoder,
+            "floor_share": floor_us / decoder_us,
+            "ms_per_step": statistics.median(self.decoder_s) * 1e3 / shape.target_length,
+            "bytes_per_step": step_cost.bytes,
+            "flops_per_step": step_cost.flops,
+            "peak_bytes_per_s": peaks.bytes_per_s,
+            "peak_flops_per_s": peaks.flops_per_s,
+            "compile_s": self.compile_s,
+            "peak_memory_mb": stopwatch.peak_memory_mb(),
+            "cache_bytes_per_sequence": cost.cache_bytes_per_sequence(
+                self.model_config, shape.source_length, shape.target_length
+            ),
+            "repeats": len(self.decoder_s),
+        }
+
+
+def time_in_turn(experiments: Sequence[Experiment], shape: Shape, repeats: int, peaks: Peaks) -> list[dict[str, Any]]:
+    """The `timing` record of each experiment at one shape, after a warm-up round."""
+    timed = [TimedDecode(experiment, shape) for experiment in experiments]
+    for each in timed:
+        each.run()
+        each.forget_warm_up()
+    for _ in range(repeats):
+        for each in timed:
+            each.run()
+    return [records.make("timing", each.experiment, each.figures(peaks)) for each in timed]
+
+
+def _random_parameters(model: Model, key: jax.Array) -> Any:
+    return cast(model.init(key), model.config.dtype)
+
+
+def _begin(model: Model, shape: Shape, parameters, source_BM):
+    """The encoded source, or the prompt read up to its last token."""
+    module = model.bind(parameters)
+    B, M = source_BM.shape
+    if model.config.encoder is None:
+        state = module.begin(
+            source_BM[:, :-1], jnp.full((B,), M - 1, jnp.int32), shape.beam, M + shape.target_length
+        )
+    else:
+        positions_BM = jnp.broadcast_to(jnp.arange(M)[None], (B, M))
+        state = module.begin(Rows(source_BM, jnp.ones_like(source_BM), positions_BM), shape.beam, shape.target_length)
+    return state
+
+
+def _decode(model: Model, shape: Shape, parameters, state):
+    """Every output forced to its full length."""
+    module, T = model.bind(parameters), shape.target_length
+    first_B, limits_B = jnp.full((shape.batch,), BOS, jnp.int32), jnp.full((shape.batch,), T, jnp.int32)
+    if shape.beam == 1:
+        return search.greedy(module.step, state, first_B, limits_B, T, NEVER).tokens_BT
+    found = search.beam(module.step, reorder, state, first_B, limits_B, T, NEVER, shape.beam, alpha=0.6)
+    return found.tokens_BT

@@ -1,0 +1,78 @@
+"""What a model is made of and what a decode step costs, without building it: `train.py --describe`."""
+
+from typing import Any
+
+from mqa_jax.experiment import AttentionConfig, Experiment
+from mqa_jax.timing import cost
+
+
+def describe(experiment: Experiment) -> dict[str, Any]:
+    """Parameters by part, shapes, cache and the cost of a decode step at the config's timing shape."""
+    model, timing = experiment.model, experiment.timing
+    shape = timing.batch, 1, timing.source_length, timing.target_length
+    step = cost.decode_cost(model, *shape, padded_cache=True)
+    sites = {"decoder": model.decoder.attention, "cross": model.decoder.cross}
+    if model.encoder:
+        sites["encoder"] = model.encoder.attention
+    return {
+        "name": experiment.name,
+        "variant": experiment.variant,
+        "layers": {"encoder": model.encoder.layers if model.encoder else 0, "decoder": model.decoder.layers},
+        "width": model.width,
+        "feed_forward": model.decoder.feed_forward,
+        "vocabulary": model.vocabulary,
+        "positions": model.positions,
+        "dtype": model.dtype,
+        "attention": {site: _shape(each) for site, each in sites.items() if each},
+        "parameters": cost.parameters_by_part(model),
+        "batch": timing.batch,
+        "source_length": timing.source_length,
+        "target_length": timing.target_length,
+        "cache_bytes_per_sequence": cost.cache_bytes_per_sequence(model, timing.source_length, timing.target_length),
+        "weight_bytes_per_step": step.weight_bytes,
+        "cache_bytes_per_step": step.cache_bytes,
+        "bytes_per_step": step.bytes,
+        "flops_per_step": step.flops,
+        "flops_per_byte": step.flops / step.bytes,
+    }
+
+
+def lines(description: dict[str, Any]) -> list[str]:
+    """The description for a person to read."""
+    parameters = description["parameters"]
+    width = max(map(len, parameters))
+    text = [f"{description['name']} {description['variant']}  ({description['dtype']})", ""]
+    text += [f"  {part:<{width}}  {count:>13,}" for part, count in parameters.items()]
+    layers = description["layers"]
+    text += [
+        "",
+        f"  layers {layers['encoder']} + {layers['decoder']}, width {description['width']}, "
+        f"d_ff {description['feed_forward']}, vocabulary {description['vocabulary']:,}, "
+        f"{description['positions']} positions",
+    ]
+    for site, each in description["attention"].items():
+        window = f", window {each['window']}" if each["window"] else ""
+        text.append(
+            f"  {site} attention: {each['heads']} query heads, {each['write_heads']} write heads, "
+            f"d_k {each['key_size']}, d_v {each['value_size']}{window}"
+        )
+    text += [
+        "",
+        f"  a decode step of {description['batch']} sentences, source {description['source_length']}, "
+        f"cache padded to {description['target_length']}:",
+        f"    cache       {description['cache_bytes_per_sequence'] / 1e6:10.2f} MB a sequence",
+        f"    reads       {description['bytes_per_step'] / 1e6:10.1f} MB "
+        f"(weights {description['weight_bytes_per_step'] / 1e6:.1f}, cache {description['cache_bytes_per_step'] / 1e6:.1f})",
+        f"    operations  {description['flops_per_step'] / 1e9:10.2f} G ({description['flops_per_byte']:.1f} a byte)",
+    ]
+    return text
+
+
+def _shape(attention: AttentionConfig) -> dict[str, Any]:
+    return {
+        "heads": attention.heads,
+        "write_heads": attention.write_heads,
+        "key_size": attention.key_size,
+        "value_size": attention.value_size,
+        "window": attention.window,
+    }

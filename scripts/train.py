@@ -1,0 +1,43 @@
+"""Trains one model of a config.
+
+    python scripts/train.py --config=configs/wmt14.py:multi_query --workdir=runs/mq [--config.train.steps=1000]
+    python scripts/train.py --config=configs/wmt14.py:multi_query --describe
+
+A run that was stopped goes on from its newest checkpoint when the same command is given again.
+"""
+
+import json
+import pathlib
+
+from absl import flags
+
+from mqa_jax import command, config
+from mqa_jax.data import sources
+from mqa_jax.data import vocabulary as vocabularies
+from mqa_jax.errors import InputError
+from mqa_jax.timing import describe
+from mqa_jax.train import loop
+
+CONFIG = command.config_flag()
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, vocabulary, records.")
+DESCRIBE = flags.DEFINE_bool("describe", False, "Print the model's parts, sizes and decode costs, and exit.")
+
+
+def main() -> None:
+    experiment = config.read(CONFIG.value)
+    if DESCRIBE.value:
+        description = describe.describe(experiment)
+        print("\n".join(describe.lines(description)))
+        print(json.dumps(description))
+        return
+    if not WORKDIR.value:
+        raise InputError("--workdir is missing; name a folder for the run, for instance --workdir=runs/first")
+    folder = pathlib.Path(WORKDIR.value)
+    corpus = sources.load(experiment.data, experiment.task)
+    vocabulary = vocabularies.obtain(experiment.data, corpus, folder / "vocabulary.model")
+    record = loop.train(experiment, corpus, vocabulary, folder)
+    print(json.dumps({key: value for key, value in record.items() if key not in ("config", "curve")}))
+
+
+if __name__ == "__main__":
+    command.run(main)

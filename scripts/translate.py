@@ -1,0 +1,60 @@
+"""Translates lines, or continues them with a language model: one line out for each line in.
+
+    python scripts/translate.py --workdir=runs/mq < in.en > out.de
+    python scripts/translate.py --workdir=runs/lm --tokens=40 --temperature=0.8 --top_p=0.95
+
+At a terminal each line is answered as it is typed. Lines that were too long and were cut are named on stderr.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import sys
+
+from absl import flags
+
+from mqa_jax import command, progress
+from mqa_jax.data import text
+from mqa_jax.decode import generate
+from mqa_jax.train import trained
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained run.", required=True)
+INPUT = flags.DEFINE_string("input", "-", "File of lines; - is standard input.")
+OUTPUT = flags.DEFINE_string("output", "-", "File to write; - is standard output.")
+BEAM = flags.DEFINE_integer("beam", None, "Beams; 1 is greedy. Default: the config's.", lower_bound=1)
+BATCH = flags.DEFINE_integer("batch", None, "Lines at once. Default: the config's.", lower_bound=1)
+TOKENS = flags.DEFINE_integer("tokens", 32, "Language model: tokens to add to each line.", lower_bound=1)
+TEMPERATURE = flags.DEFINE_float("temperature", 0.0, "Language model: sample at this temperature; 0: search.")
+TOP_K = flags.DEFINE_integer("top_k", 0, "Sample among the k likeliest tokens; 0: all.", lower_bound=0)
+TOP_P = flags.DEFINE_float("top_p", 1.0, "Sample among the likeliest tokens that hold this probability.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the sampling.")
+
+
+def main() -> None:
+    run = trained.load(pathlib.Path(WORKDIR.value))
+    config = run.experiment.decode
+    config = dataclasses.replace(config, beam=BEAM.value or config.beam, batch=BATCH.value or config.batch)
+    arguments = run.model, run.decoding_parameters(), run.vocabulary, config
+    if run.experiment.task == "translation":
+        answer = functools.partial(_positional, generate.translate, arguments)
+    else:
+        draw = generate.Sampling(SEED.value, TEMPERATURE.value, TOP_K.value, TOP_P.value) if TEMPERATURE.value else None
+        answer = functools.partial(_positional, generate.continue_text, (*arguments, TOKENS.value, draw))
+    if INPUT.value == "-" and sys.stdin.isatty():
+        for line in sys.stdin:
+            print(answer([line.rstrip("\n")]).texts[0], flush=True)
+        return
+    lines = text.read_lines(INPUT.value)
+    with progress.bar("translate", len(lines)) as bar:
+        output = answer(lines, on_progress=bar.update)
+    for index in output.truncated:
+        progress.say(f"line {index + 1} was too long and was cut")
+    text.write_lines(OUTPUT.value, output.texts)
+
+
+def _positional(function, arguments, lines, **options):
+    return function(lines, *arguments, **options)
+
+
+if __name__ == "__main__":
+    command.run(main)
