@@ -5,6 +5,7 @@ hands out an `Experiment`, which is all that the rest of the project ever sees. 
 the paper (section 4.1: "we widened the feed-forward layers") lives here, so that it is a rule and not a table.
 """
 
+import copy
 import dataclasses
 from typing import Any, TypeVar
 
@@ -109,7 +110,7 @@ def select_variant(config: ConfigDict, variant: str) -> ConfigDict:
     if variant not in config.variants:
         known = ", ".join(config.variants)
         raise InputError(f"variant {variant!r} is not in the config; choose from: {known}")
-    chosen = config.copy_and_resolve_references()
+    chosen = copy.deepcopy(config)  # keeps the placeholders, which know the type that a flag may give them
     chosen.variant = variant
     for key, value in config.variants[variant].items():
         if key not in chosen.attention:
