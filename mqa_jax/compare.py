@@ -32,6 +32,14 @@ from mqa_jax.train.loop import train
 
 Record = dict[str, Any]
 
+# The parts of an experiment that make a record of each kind out of date when they change.
+DEPENDS_ON = {
+    "train": ("model", "data", "train", "seed"),
+    "quality": ("model", "data", "train", "seed", "decode"),
+    "perplexity": ("model", "data", "train", "seed"),
+    "timing": ("model", "timing"),
+}
+
 
 def compare(experiments: Sequence[Experiment], seeds: Sequence[int], folder: pathlib.Path) -> list[Record]:
     """Compares variants of one task; `experiments` holds one for each variant, the baseline first.
@@ -151,10 +159,11 @@ def _unless_there(folder: pathlib.Path, experiment: Experiment, name: str, run: 
 
 
 def _found(folder: pathlib.Path, experiment: Experiment, name: str) -> bool:
-    """Whether the record is there and of this very experiment."""
+    """Whether the record is there and of this experiment, in all that its kind of record depends on."""
     path = folder / "records" / f"{name}.json"
     if not path.exists():
         return False
     config = json.loads(json.dumps(dataclasses.asdict(experiment)))
-    return json.loads(path.read_text(encoding="utf-8"))["config"] == config
+    there = json.loads(path.read_text(encoding="utf-8"))["config"]
+    return all(there.get(part) == config[part] for part in DEPENDS_ON[name.partition("-")[0]])
 
