@@ -1,121 +1,226 @@
-"""What all scripts share: flags, exit codes, quiet libraries, the compilation cache.
+"""What all scripts share: flags, errors in one line, exit codes, quiet libraries, the compilation cache.
 
-Exit codes: 0 done, 1 the work failed (a diverged run), 2 bad input, 130 interrupted.
+Exit codes: 0 done, 1 the work failed (a diverged run), 2 bad input, 130 interrupted, 141 the reader has gone.
 """
 
-import inspect
+import ast
+import difflib
+import importlib.util
 import logging
 import os
 import pathlib
 import re
 import sys
-from collections.abc import Callable
+import textwrap
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NoReturn
 
-import jax
 from absl import flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
+from ml_collections.config_flags import tuple_parser
 
-from mqa_jax.errors import InputError
-from mqa_jax.train.loop import Diverged
+from mqa_jax.errors import Diverged, InputError
 
-VERBOSE = flags.DEFINE_bool("verbose", False, "Show what the libraries log.")
+flags.disclaim_key_flags()  # what is defined here counts as the calling script's, and so is in its --help
+
+CONFIG_HELP = (
+    "Config file and, after a colon, one of its variants. --config.KEY=VALUE behind it changes a key, for "
+    "instance --config.train.steps=100; mqa_jax/config.py lists them all. Lists are written a,b,c."
+)
 
 
 def config_flag() -> flags.FlagHolder:
-    """`--config=configs/FILE.py[:VARIANT]`, with `--config.block.key=value` for any key of it."""
-    return config_flags.DEFINE_config_file(
-        "config", None, "Config file and, after a colon, a variant; --config.KEY=VALUE changes a key.", lock_config=True
-    )
+    """Defines `--config=FILE[:VARIANT]`, required, with `--config.KEY=VALUE` for any key of the config."""
+    config_flags.register_flag_parser_for_type(tuple, _Commas())
+    holder = config_flags.DEFINE_config_file("config", None, CONFIG_HELP)
+    flags.FLAGS["config"].parser = _ConfigFile()
+    flags.mark_flag_as_required("config")
+    return holder
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parses the flags and runs `main`, turning what the user can mend into one line and exit code 2."""
+def run(main: Callable[[], None]) -> NoReturn:
+    """Parses the flags, runs `main` and exits; what the user can mend is one line on stderr and exit code 2."""
+    flags.DEFINE_bool("verbose", False, "Shows what the libraries log.")
+    code = 0
     try:
-        if any(argument in ("-h", "--help", "-help") for argument in sys.argv[1:]):
-            print(usage())
-            sys.exit(0)
-        _parse(sys.argv)
-        _quieten()
-        enable_compilation_cache()
-        main()
+        if {"-h", "-help", "--help"} & set(sys.argv[1:]):
+            print(_help())
+        else:
+            _parse(sys.argv)
+            _quieten(flags.FLAGS.verbose)
+            enable_compilation_cache()
+            main()
+        sys.stdout.flush()
     except InputError as error:
-        _fail(str(error), 2)
+        code = _fail(2, f"error: {error}")
     except Diverged as error:
-        _fail(str(error), 1)
+        code = _fail(1, f"error: {error}")
     except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on from the last checkpoint or record", 130)
-    except BrokenPipeError:
+        code = _fail(130, "interrupted; given again, train and compare go on where they were")
+    except BrokenPipeError:  # stdout goes nowhere from here on, or the interpreter's last flush would complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def usage() -> str:
-    """The script's docstring and its own flags."""
-    script = sys.modules["__main__"]
-    lines = [inspect.cleandoc(script.__doc__ or ""), "", "flags:"]
-    for flag in _own_flags():
-        default = "" if flag.default in (None, False) else f" (default: {flag.default_as_str})"
-        lines.append(f"  --{flag.name}: {flag.help}{default}")
-    return "\n".join(lines)
+        code = 141
+    sys.exit(code)
 
 
 def enable_compilation_cache() -> None:
-    """Compiled programs are kept between runs, in $MQA_JAX_CACHE or the user's cache folder."""
+    """Keeps what took over half a second to compile in $MQA_JAX_CACHE, or mqa_jax in the user's cache folder.
+
+    A folder that is set through JAX's own JAX_COMPILATION_CACHE_DIR stays.
+    """
+    import jax  # not needed for --help or to turn down a flag
+
     base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    folder = os.environ.get("MQA_JAX_CACHE") or str(pathlib.Path(base) / "mqa_jax")
-    jax.config.update("jax_compilation_cache_dir", folder)
+    folder = os.environ.get("MQA_JAX_CACHE") or pathlib.Path(base) / "mqa_jax"
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+class _ConfigFile(flags.ArgumentParser):
+    """Loads FILE[:VARIANT] and checks the keys of its overrides, which ml_collections turns into flags next."""
+
+    def parse(self, argument: str) -> ConfigDict:
+        path, _, variant = argument.partition(":")
+        if not os.path.isfile(path):
+            raise InputError(f"--config={argument}: there is no file {path} in {os.getcwd()}")
+        try:
+            config = _load(path).get_config(*filter(None, [variant]))
+        except InputError as error:
+            raise InputError(f"--config={argument}: {error}") from error
+        except Exception as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            lines = [frame.lineno for frame in frames if frame.filename == os.path.abspath(path)]
+            where = f" in line {lines[-1]}" if lines else ""
+            raise InputError(f"--config={argument} fails{where}: {type(error).__name__}: {error}") from error
+        if not isinstance(config, ConfigDict):
+            raise InputError(f"--config={argument}: get_config() gave a {type(config).__name__}, not a ConfigDict")
+        known = list(_keys(config))
+        for given in sys.argv[1:]:
+            override = re.match(r"--?(?:no)?config\.([^=]*)", given)
+            if override and override[1] not in known:
+                raise InputError(_wrong_key(override[1], known))
+        return config.lock()
+
+    def flag_type(self) -> str:
+        return "FILE[:VARIANT]"
+
+
+class _Commas(tuple_parser.TupleParser):
+    """Reads `a.en,a.de` as two strings, which ml_collections takes for one; Python literals are what they were."""
+
+    def parse(self, argument: Any) -> tuple:
+        if isinstance(argument, str):
+            try:
+                ast.literal_eval(argument)
+            except (ValueError, SyntaxError):
+                return tuple(filter(None, map(str.strip, argument.split(","))))
+        return super().parse(argument)
+
+
+def _load(path: str) -> Any:
+    spec = importlib.util.spec_from_file_location("config_file", os.path.abspath(path))
+    if spec is None or spec.loader is None:
+        raise InputError("a config is a Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _keys(config: ConfigDict, block: str = "") -> Iterator[str]:
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from _keys(value, f"{block}{key}.")
+        else:
+            yield block + key
+
+
+def _wrong_key(key: str, known: list[str]) -> str:
+    inside = [each for each in known if each.startswith(f"{key}.")]
+    if inside:
+        return f"--config.{key} is a block; set its keys one by one, for instance --config.{inside[0]}=VALUE"
+    hint = _nearest(key, known, "--config.") or "; mqa_jax/config.py has them all"
+    return f"--config.{key} is not a key of the config{hint}"
+
+
+def _nearest(name: str, known: Iterable[str], dashes: str) -> str:
+    """`; did you mean ...?` with the same last word in other blocks first, then close spellings."""
+    known = list(known)
+    same = [each for each in known if each.rpartition(".")[2] == name.rpartition(".")[2]]
+    near = list(dict.fromkeys(same + difflib.get_close_matches(name, known, 2)))[:2]
+    return f"; did you mean {' or '.join(dashes + each for each in near)}?" if near else ""
 
 
 def _parse(argv: list[str]) -> None:
     values = flags.FLAGS
     try:
         left = values(argv)
+    except flags.UnrecognizedFlagError as error:
+        name = error.flagname
+        if name.startswith("config.") and "config" in values:
+            raise InputError(f"--{name} needs a config before it: --config=FILE") from error
+        hint = _nearest(name, (flag.name for flag in _own_flags()), "--") or "; --help has them all"
+        raise InputError(f"--{name} is not a flag of {os.path.basename(argv[0])}{hint}") from error
     except flags.Error as error:
-        raise InputError(_one_line(error)) from error
-    except (AttributeError, KeyError) as error:
-        raise InputError(_unknown_key(argv, error)) from error
-    except (OSError, ImportError, SyntaxError, TypeError, ValueError) as error:
-        raise InputError(f"cannot read --config: {_one_line(error)}; check the path and the values") from error
-    if len(left) > 1:
-        raise InputError(f"{left[1]!r} is not a flag; flags are written --name=value (see --help)")
-    if "config" in values and values["config"].value is None:
-        raise InputError("--config is missing; name a config file, for instance --config=configs/toy.py")
-    if "config" in values and not isinstance(values["config"].value, ConfigDict):
-        given = next((a.partition("=")[2] for a in argv if a.partition("=")[0].lstrip("-") == "config"), "")
-        raise InputError(f"--config={given} cannot be loaded; check the path (configs/toy.py is one)")
+        raise InputError(_flag_error(str(error))) from error
+    if left[1:]:
+        raise InputError(f"{left[1]!r} is not a flag; flags are written --name=value (--help has them all)")
 
 
-def _unknown_key(argv: list[str], error: Exception) -> str:
-    """Names the `--config.KEY=VALUE` that ml_collections stumbled over, with its hint where it has one."""
-    text = _one_line(error)
-    for argument in argv[1:]:
-        given = re.match(r"--?(config\.[\w.]+)", argument)
-        if given and re.search(rf"\b{given[1].rpartition('.')[2]}\b", text):
-            near = re.search(r'Did you mean "(\w+)"', text)
-            hint = f"did you mean {near[1]}?" if near else "see mqa_jax/config.py for all keys"
-            return f"--{given[1]} is an unknown key; {hint}"
-    return f"cannot read the flags: {text}"
+def _flag_error(text: str) -> str:
+    """absl's message in the words of a command line."""
+    missing = re.search(r"Flag --(\S+) must have a value other than None", text)
+    if missing:
+        return f"--{missing[1]} is missing; add --{missing[1]}={_placeholder(flags.FLAGS[missing[1]])}"
+    early = re.match(r"Found --?(config\.[^\s=]+)\S* in argv before", text)
+    if early:
+        return f"--{early[1]} needs a config before it: --config=FILE"
+    wrong = re.match(r"flag --(?P<name>[^=]+)=(?P<value>.*?): ", text, re.DOTALL)
+    if wrong and wrong["name"] in flags.FLAGS:
+        flag = flags.FLAGS[wrong["name"]]
+        wanted = "true or false" if flag.boolean else flag.parser.syntactic_help
+        if wanted:
+            return f"--{wrong['name']}={wrong['value']} must be {wanted}"
+    return " ".join(text.removeprefix("flag ").split())
+
+
+def _help() -> str:
+    """The script's docstring and its own flags."""
+    lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "Flags:"]
+    for flag in _own_flags():
+        required = any("must have a value" in validator.message for validator in flag.validators)
+        value = "" if flag.boolean else f"={_placeholder(flag)}"
+        default = "" if flag.default is None or flag.boolean else (flag.default_as_str or "").strip("'")
+        note = "  (required)" if required else f"  (default {default})" if default else ""
+        lines.append(f"  --{flag.name}{value}{note}")
+        meaning = re.sub(r"^<[^>]*>: ", "", flag.help or "")  # absl repeats an enum's choices there
+        lines += textwrap.wrap(meaning, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)
 
 
 def _own_flags() -> list[flags.Flag]:
-    mine = {flag.name: flag for flag in flags.FLAGS.get_flags_for_module(sys.argv[0])}
-    if "config" in flags.FLAGS:
-        mine["config"] = flags.FLAGS["config"]
-    mine["verbose"] = flags.FLAGS["verbose"]
-    return [mine[name] for name in sorted(mine) if not name.startswith("config.")]
+    return [flag for flag in flags.FLAGS.get_flags_for_module(sys.argv[0]) if not flag.name.startswith("config.")]
 
 
-def _quieten() -> None:
-    if not VERBOSE.value:
+def _placeholder(flag: flags.Flag) -> str:
+    """What to write for a flag's value: INT, STRING, FILE[:VARIANT], or the choices of an enum."""
+    if isinstance(flag.parser, flags.EnumParser):
+        return "|".join(flag.parser.enum_values)
+    kind = flag.flag_type() or "value"
+    return "A,B,..." if kind.startswith("comma separated") else kind.upper()
+
+
+def _quieten(verbose: bool) -> None:
+    if verbose:
+        absl_logging.use_absl_handler()
+        absl_logging.set_verbosity(absl_logging.INFO)
+    else:
         absl_logging.set_verbosity(absl_logging.ERROR)
         logging.getLogger("jax").setLevel(logging.ERROR)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def _fail(message: str, code: int) -> None:
-    print(f"error: {message}", file=sys.stderr, flush=True)
-    sys.exit(code)
+def _fail(code: int, line: str) -> int:
+    print(line, file=sys.stderr, flush=True)
+    return code

@@ -166,4 +166,3 @@ def _found(folder: pathlib.Path, experiment: Experiment, name: str) -> bool:
     config = json.loads(json.dumps(dataclasses.asdict(experiment)))
     there = json.loads(path.read_text(encoding="utf-8"))["config"]
     return all(there.get(part) == config[part] for part in DEPENDS_ON[name.partition("-")[0]])
-

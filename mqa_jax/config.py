@@ -153,12 +153,17 @@ def read(config: ConfigDict) -> Experiment:
     section = _Section(config, "model")
     if section.value("encoder_layers") < 0:
         raise InputError("config.model.encoder_layers must not be negative; 0 makes a language model")
-    encoder = StackConfig(section.value("encoder_layers"), 0, at("encoder")) if section.value("encoder_layers") else None
+    encoder = (
+        StackConfig(section.value("encoder_layers"), 0, at("encoder")) if section.value("encoder_layers") else None
+    )
     decoder = StackConfig(
         section.positive("decoder_layers"), 0, at("decoder", window), at("cross") if encoder else None
     )
     full = AttentionConfig(
-        baseline.positive("heads"), baseline.positive("heads"), baseline.positive("key_size"), baseline.positive("value_size")
+        baseline.positive("heads"),
+        baseline.positive("heads"),
+        baseline.positive("key_size"),
+        baseline.positive("value_size"),
     )
     feed_forward = section.positive("feed_forward")
     if section.choice("dtype", ("bfloat16", "float32")) and config.equal_parameters:

@@ -1,8 +1,9 @@
-"""The one exception that is the user's to mend."""
+"""The errors that end a script with one line in place of a traceback (`mqa_jax.command.run`)."""
 
 
 class InputError(Exception):
-    """Bad input. The message is one line that names the field, the value and the fix.
+    """Bad input, exit code 2. The message is one line that names the field, the value and the fix."""
 
-    `mqa_jax.command.run` prints it without a traceback and exits with code 2.
-    """
+
+class Diverged(Exception):
+    """The loss is no longer a number, exit code 1. The last good checkpoint is kept."""

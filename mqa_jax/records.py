@@ -33,7 +33,7 @@ def make(kind: str, experiment: Experiment, figures: Mapping[str, Any]) -> dict[
     header = {
         "schema": SCHEMA,
         "kind": kind,
-        "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": " ".join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
         "commit": _commit(),
         "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in PACKAGES},
@@ -42,7 +42,7 @@ def make(kind: str, experiment: Experiment, figures: Mapping[str, Any]) -> dict[
         "task": experiment.task,
         "variant": experiment.variant,
         "seed": experiment.seed,
-        "config": dataclasses.asdict(experiment),
+        "config": json.loads(json.dumps(dataclasses.asdict(experiment))),  # as a reader will find it
     }
     clash = header.keys() & figures.keys()
     if clash:
@@ -75,7 +75,9 @@ def device() -> str:
     model = platform.machine()
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
         model = names[0] if names else model
     return f"{os.cpu_count()} x {model} (cpu)"
 
@@ -84,7 +86,9 @@ def _commit() -> str:
     """The checkout's commit, marked `+` where files differ from it; `unknown` outside a checkout."""
     root = pathlib.Path(__file__).parent
     try:
-        run = lambda *a: subprocess.run(["git", *a], cwd=root, capture_output=True, text=True, check=True).stdout.strip()  # noqa: E731
+        run = lambda *a: subprocess.run(
+            ["git", *a], cwd=root, capture_output=True, text=True, check=True
+        ).stdout.strip()  # noqa: E731
         return run("rev-parse", "--short=12", "HEAD") + ("+" if run("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -12,8 +12,8 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from mqa_jax.experiment import MeshConfig
 from mqa_jax.errors import InputError
+from mqa_jax.experiment import MeshConfig
 
 # logical axis   -> mesh axes
 RULES: Mapping[str, tuple[str, ...]] = {
@@ -63,9 +63,7 @@ def partition(axes: Sequence[str], shape: Sequence[int], mesh: Mesh) -> Partitio
 
 def parameter_shardings(axes: Any, shapes: Any, mesh: Mesh) -> Any:
     """A tree of shardings for a tree of parameters: `axes` holds a tuple of names where `shapes` has an array."""
-    return jax.tree.map(
-        lambda shape, names: NamedSharding(mesh, partition(names, shape.shape, mesh)), shapes, axes
-    )
+    return jax.tree.map(lambda shape, names: NamedSharding(mesh, partition(names, shape.shape, mesh)), shapes, axes)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

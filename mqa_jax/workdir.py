@@ -1,6 +1,6 @@
 """The folder of one run: which experiment it belongs to and where its parts lie.
 
-    WORKDIR/experiment.json   vocabulary.model   checkpoints/   metrics.jsonl   tensorboard/   records/
+WORKDIR/experiment.json   vocabulary.model   checkpoints/   metrics.jsonl   tensorboard/   records/
 """
 
 import dataclasses

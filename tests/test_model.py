@@ -181,9 +181,10 @@ def test_padding_and_other_segments_change_nothing():
 
 def test_initial_standard_deviations():
     of = model("translation", 2)
+    from flax import nnx
+
     from mqa_jax.experiment import AttentionConfig
     from mqa_jax.model.attention import Attention
-    from flax import nnx
 
     D, H, G, K = 256, 8, 2, 32
     attention = Attention(AttentionConfig(H, G, K, K), D, nnx.Rngs(params=0))

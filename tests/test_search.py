@@ -172,7 +172,13 @@ def test_sampling_follows_the_distribution_and_its_limits():
 def test_sampled_outputs_end_and_repeat_by_key():
     table = random_table(1, 12, 5)
     run = lambda seed: search.sample(  # noqa: E731
-        table_step(table), jnp.zeros((), jnp.int32), jnp.full((64,), 2), jnp.full((64,), 12), 12, EOS, jax.random.key(seed)
+        table_step(table),
+        jnp.zeros((), jnp.int32),
+        jnp.full((64,), 2),
+        jnp.full((64,), 12),
+        12,
+        EOS,
+        jax.random.key(seed),
     )
     one = np.asarray(run(0).tokens_BT)
     np.testing.assert_array_equal(one, run(0).tokens_BT)

@@ -41,9 +41,7 @@ def train_config(**changes):
 def after_one_step(of, mesh_config, devices, config):
     mesh = sharding.make_mesh(MeshConfig(*mesh_config), devices)
     tx = optimizer(config)
-    state = jax.jit(
-        functools.partial(init_state, of, tx, 0), out_shardings=state_shardings(of, tx, mesh)
-    )()
+    state = jax.jit(functools.partial(init_state, of, tx, 0), out_shardings=state_shardings(of, tx, mesh))()
     # Rows of very different lengths: a mean of per-device means would differ.
     pairs = batch(sentences(0, [2, 12, 3, 12, 2, 7, 12, 4]), 12, sentences(1, [5] * 8))
     pairs = jax.device_put(pairs, sharding.batch_sharding(mesh))

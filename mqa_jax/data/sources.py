@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
+import platform
 from collections.abc import Callable, Mapping, Sequence
 
 from mqa_jax import progress
@@ -41,22 +42,26 @@ def load(data: DataConfig, task: str) -> Corpus:
     return corpus
 
 
-def read_split(paths: Sequence[str | pathlib.Path], task: str) -> Split:
+def read_split(paths: Sequence[str | pathlib.Path], task: str, label: str = "the input") -> Split:
     """A source and a target file for translation, one file for a language model; every line is kept.
 
+    Args:
+      label: what names the files, for messages.
     Raises:
       InputError: the wrong number of files, unequal line counts, or no lines at all.
     """
     wanted = 2 if task == "translation" else 1
     if len(paths) != wanted:
         kind = "a source and a target file" if wanted == 2 else "one file"
-        raise InputError(f"{len(paths)} files given ({', '.join(map(str, paths)) or 'none'}); {task} takes {kind}")
+        given = f"names {', '.join(map(str, paths))}" if paths else "is empty"
+        raise InputError(f"{label} {given}; {task} takes {kind}")
     columns = [read_lines(path) for path in paths]
     if not columns[-1]:
         raise InputError(f"{paths[-1]} is empty; give it at least one line")
     if len(columns[0]) != len(columns[-1]):
         raise InputError(
-            f"{paths[0]} has {len(columns[0])} lines and {paths[-1]} has {len(columns[-1])}; parallel files need as many"
+            f"{paths[0]} has {len(columns[0])} lines and {paths[-1]} has {len(columns[-1])}; "
+            "line i of one must translate line i of the other"
         )
     return Split(columns[0], columns[1]) if wanted == 2 else Split((), columns[0])
 
@@ -66,29 +71,29 @@ def _text(data: DataConfig, task: str) -> Corpus:
     splits = {}
     for name in ("train", "dev", "test"):
         paths = [pathlib.Path(data.folder) / path for path in getattr(data, name)]
-        if not paths:
-            raise InputError(f"config.data.{name} is empty; name the files: --config.data.{name}=FILE[,FILE]")
-        splits[name] = read_split(paths, task)
+        splits[name] = read_split(paths, task, f"config.data.{name}")
     held_out = {pair for name in ("dev", "test") for pair in splits[name].pairs()}
     full = [pair for pair in splits["train"].pairs() if all(side.strip() for side in pair)]
     kept = [pair for pair in full if pair not in held_out]
-    counts = f"{len(kept)} train lines"
-    dropped = len(splits["train"]) - len(full), len(full) - len(kept)
-    if any(dropped):
-        note = f"dropped {dropped[0]} with an empty side, {dropped[1]} that are in dev or test"
+    empty, overlap = len(splits["train"]) - len(full), len(full) - len(kept)
+    note = f"dropped {empty} with an empty side, {overlap} that are in dev or test"
+    if not kept:
+        raise InputError(f"config.data.train={','.join(data.train)} has nothing left to train on: {note}")
+    if empty or overlap:
         progress.say(f"train: {note}")
-        counts += f" ({note})"
     splits["train"] = Split.of_pairs(kept)
-    names = ", ".join(data.train)
-    return Corpus(f"text files {names}: {counts}, {len(splits['dev'])} dev, {len(splits['test'])} test", splits)
+    sizes = f"{len(kept)} train lines ({note}), {len(splits['dev'])} dev, {len(splits['test'])} test"
+    return Corpus(f"text files {', '.join(data.train)}: {sizes}", splits)
 
 
 def _grammar(data: DataConfig, task: str) -> Corpus:
+    if data.sentences < 1:
+        raise InputError(f"config.data.sentences={data.sentences} must be at least 1")
     splits = grammar.splits(data.sentences, data.seed)
     if task == "translation":
         return Corpus(grammar.DESCRIPTION, {name: Split.of_pairs(pairs) for name, pairs in splits.items()})
     return Corpus(
-        grammar.DESCRIPTION + " English side.",
+        f"{grammar.DESCRIPTION}, English side",
         {name: Split((), [english for english, _ in pairs]) for name, pairs in splits.items()},
     )
 
@@ -110,7 +115,7 @@ def _pydoc(data: DataConfig, task: str) -> Corpus:
             bucket = hashlib.sha256(line.encode()).digest()[0]
             splits["test" if bucket < 13 else "dev" if bucket < 26 else "train"].append(line)
     return Corpus(
-        f"text of Python's own documentation (pydoc_data.topics), {len(splits['train'])} paragraphs",
+        f"documentation of Python {platform.python_version()} (pydoc_data.topics), {len(splits['train'])} paragraphs",
         {name: Split((), lines) for name, lines in splits.items()},
     )
 

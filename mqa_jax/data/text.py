@@ -3,6 +3,7 @@
 import gzip
 import pathlib
 import sys
+import zlib
 from collections.abc import Sequence
 
 from mqa_jax.errors import InputError
@@ -17,8 +18,8 @@ def read_lines(path: str | pathlib.Path) -> list[str]:
     name = "standard input" if str(path) == "-" else str(path)
     try:
         data = sys.stdin.buffer.read() if str(path) == "-" else _read(pathlib.Path(path))
-    except (OSError, EOFError) as error:
-        raise InputError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}; check the path") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}; check the file") from error
     lines = data.split(b"\n")
     if lines[-1] == b"":
         lines.pop()
@@ -34,14 +35,21 @@ def read_lines(path: str | pathlib.Path) -> list[str]:
 
 
 def write_lines(path: str, lines: Sequence[str]) -> None:
-    """Writes one line for each string, to a file or to standard output for "-"."""
-    text = "".join(line + "\n" for line in lines)
+    """Writes one line for each string, as UTF-8, to a file or to standard output for "-".
+
+    A newline inside a string becomes a space, so that line i stays that of string i.
+
+    Raises:
+      InputError: the file cannot be written.
+    """
+    data = "".join(line.replace("\n", " ") + "\n" for line in lines).encode()
     if path == "-":
-        sys.stdout.write(text)
         sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
         return
     try:
-        pathlib.Path(path).write_text(text, encoding="utf-8", newline="\n")
+        pathlib.Path(path).write_bytes(data)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; check the folder") from error
 

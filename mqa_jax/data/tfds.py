@@ -1,56 +1,86 @@
 """WMT and LM1B as TensorFlow Datasets prepared them. Reading them needs no TensorFlow."""
 
+import functools
 import importlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from mqa_jax.data.split import Split
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DataConfig
 
-# dataset -> the module that registers it; the registry does not find the WMT sets by themselves
-MODULES = {
-    "wmt14_translate": "tensorflow_datasets.translate.wmt14",
-    "wmt_t2t_translate": "tensorflow_datasets.translate.wmt_t2t",
-    "lm1b": "tensorflow_datasets.text.lm1b",
+
+class _Dataset(NamedTuple):
+    task: str
+    fields: tuple[str, ...]
+    module: str  # registers the dataset with TFDS, which does not find the WMT sets by itself
+    note: str
+
+
+_NEWSTEST = "dev is newstest2013, test newstest2014 in full (sacreBLEU's wmt14/full)"
+DATASETS = {
+    "wmt14_translate": _Dataset("translation", ("en", "de"), "tensorflow_datasets.translate.wmt14", _NEWSTEST),
+    "wmt_t2t_translate": _Dataset("translation", ("en", "de"), "tensorflow_datasets.translate.wmt_t2t", _NEWSTEST),
+    "lm1b": _Dataset("language", ("text",), "tensorflow_datasets.text.lm1b", "dev and test are halves of its test set"),
 }
 
 
 def builder(data: DataConfig) -> Any:
-    """TFDS's builder of config.data.dataset, with files in a format that is read without TensorFlow."""
-    name = data.dataset.partition("/")[0]
-    if name not in MODULES:
-        raise InputError(f"config.data.dataset={data.dataset!r} is unknown; choose from: {', '.join(MODULES)}")
+    """TFDS's builder of config.data.dataset.
+
+    Raises:
+      InputError: an unknown dataset, or one of another language pair.
+    """
+    known = _known(data)
     import tensorflow_datasets
 
-    importlib.import_module(MODULES[name])
-    return tensorflow_datasets.builder(data.dataset, data_dir=data.folder or None, file_format="array_record")
+    importlib.import_module(known.module)
+    try:
+        source: Any = tensorflow_datasets.builder(data.dataset, data_dir=data.folder or None)
+    except (AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"config.data.dataset={data.dataset!r} is not what TFDS has: {reason}") from error
+    if not set(known.fields) <= set(source.info.features):
+        raise InputError(
+            f"config.data.dataset={data.dataset!r} is not English-German; name its config, as in NAME/de-en"
+        )
+    return source
 
 
 def load(data: DataConfig, task: str) -> tuple[str, dict[str, Split]]:
-    """A description and the splits.
+    """A description and the splits, which are read as they are asked for.
 
-    WMT's validation set is newstest2013, its test set newstest2014 in full (3,003 lines, what sacreBLEU calls
-    wmt14/full). LM1B has no dev set: even lines of its test set are dev, odd ones test.
+    LM1B has no dev set: every other line of its test set is dev, beginning with the first.
 
     Raises:
-      InputError: the dataset is unknown or has not been prepared.
+      InputError: the dataset is unknown, of another task, or not prepared in a form that is read without TensorFlow.
     """
+    known = _known(data)
+    if known.task != task:
+        raise InputError(f"config.data.dataset={data.dataset!r} is for a {known.task} model; this one's task is {task}")
     source = builder(data)
     if not source.is_prepared():
         raise InputError(
             f"config.data.dataset={data.dataset!r} is not prepared in {source.data_path}; "
             "run scripts/prepare_data.py with the same --config first"
         )
-    splits = {name: source.as_data_source(split=name) for name in source.info.splits}
-    if task == "language":
-        lines = {name: _Lines(rows, "text") for name, rows in splits.items()}
-        halves = {"dev": _Lines(splits["test"], "text", 0, 2), "test": _Lines(splits["test"], "text", 1, 2)}
-        return f"{data.dataset} (TFDS)", {name: Split((), each) for name, each in (lines | halves).items()}
-    names = {"train": "train", "dev": "validation", "test": "test"}
-    return f"{data.dataset} (TFDS); test is newstest2014 in full", {
-        name: Split(_Lines(splits[theirs], "en"), _Lines(splits[theirs], "de")) for name, theirs in names.items()
+    try:
+        rows = {name: source.as_data_source(split=name) for name in source.info.splits}
+    except NotImplementedError as error:
+        raise InputError(
+            f"{source.data_path} is in the format {source.info.file_format.value}, which only TensorFlow reads; "
+            "prepare it elsewhere: scripts/prepare_data.py --config.data.folder=FOLDER"
+        ) from error
+    if task == "translation":
+        parts = {"train": ("train", 0, 1), "dev": ("validation", 0, 1), "test": ("test", 0, 1)}
+    else:
+        parts = {"train": ("train", 0, 1), "dev": ("test", 0, 2), "test": ("test", 1, 2)}
+    splits = {
+        name: _split(rows[theirs], range(start, len(rows[theirs]), stride), known.fields)
+        for name, (theirs, start, stride) in parts.items()
     }
+    sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
+    return f"{data.dataset} of TFDS: {sizes}; {known.note}", splits
 
 
 def prepare(data: DataConfig, on_start: Callable[[str], None]) -> None:
@@ -67,33 +97,53 @@ def prepare(data: DataConfig, on_start: Callable[[str], None]) -> None:
         importlib.import_module("tensorflow")
     except ImportError as error:
         raise InputError("preparing TFDS data needs TensorFlow: pip install 'mqa_jax[prepare]'") from error
-    from tensorflow_datasets.core.download import DownloadError
+    from tensorflow_datasets.core.download import DownloadError, download_manager, extractor
 
+    failures = DownloadError, download_manager.NonMatchingChecksumError, extractor.ExtractError, OSError
+    downloads = source.data_dir_root / "downloads"
     try:
-        source.download_and_prepare()
-    except (DownloadError, OSError) as error:
+        source.download_and_prepare(download_dir=downloads, file_format="array_record")
+    except failures as error:
         raise InputError(
             f"preparing {data.dataset} failed: {' '.join(str(error).split())}; fetch that file by hand into "
-            f"{source.data_path.parent}/downloads/manual and run again"
+            f"{downloads / 'manual'} and run again"
         ) from error
 
 
-class _Lines(Sequence[str]):
-    """One text field of a data source, decoded as it is read."""
+def _known(data: DataConfig) -> _Dataset:
+    name = data.dataset.partition("/")[0].partition(":")[0]
+    if name not in DATASETS:
+        raise InputError(f"config.data.dataset={data.dataset!r} is unknown; choose from: {', '.join(DATASETS)}")
+    return DATASETS[name]
 
-    def __init__(self, rows: Any, field: str, start: int = 0, stride: int = 1):
-        self._rows, self._field, self._start, self._stride = rows, field, start, stride
+
+def _split(rows: Any, indices: range, fields: Sequence[str]) -> Split:
+    # A record holds both sides of a pair. Whoever reads both reads the same lines of one, then of the other.
+    read = functools.lru_cache(maxsize=1)(rows.__getitems__)
+    *source, target = (_Column(read, indices, field) for field in fields)
+    return Split(source[0] if source else (), target)
+
+
+class _Column(Sequence[str]):
+    """One text field of some records, read as it is asked for."""
+
+    _CHUNK = 1024
+
+    def __init__(self, read: Callable[[range], Sequence[Any]], indices: range, field: str):
+        self._read, self._indices, self._field = read, indices, field
 
     def __len__(self) -> int:
-        return len(range(self._start, len(self._rows), self._stride))
+        return len(self._indices)
 
     def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        value = self._rows[self._start + index * self._stride][self._field]
-        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+        if not isinstance(index, slice):
+            chosen = self._indices[index]
+            return self._texts(range(chosen, chosen + 1))[0]
+        return self._texts(self._indices[index])
 
     def __iter__(self) -> Iterator[str]:
-        return (self[index] for index in range(len(self)))
+        for start in range(0, len(self), self._CHUNK):
+            yield from self[start : start + self._CHUNK]
+
+    def _texts(self, indices: range) -> list[str]:
+        return [row[self._field].decode("utf-8") for row in self._read(indices)]

@@ -4,18 +4,21 @@ import hashlib
 import io
 import pathlib
 import random
-import shutil
-from collections.abc import Iterable, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import sentencepiece
 
 from mqa_jax import progress
 from mqa_jax.data.sources import Corpus
+from mqa_jax.data.split import Split
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DataConfig
 from mqa_jax.tokens import BOS, EOS, PAD, UNK
 
 SAMPLE = 1_000_000  # lines that a vocabulary is trained on, at most
+SPECIAL = {"pad": PAD, "eos": EOS, "bos": BOS, "unk": UNK}
 
 
 class Vocabulary:
@@ -40,7 +43,7 @@ class Vocabulary:
             if token == EOS:
                 break
             if token not in (PAD, BOS) and 0 <= token < size:
-                kept.append(token)
+                kept.append(int(token))
         return self._load().decode(kept)
 
     @property
@@ -58,14 +61,20 @@ class Vocabulary:
 
     def _load(self) -> sentencepiece.SentencePieceProcessor:
         if self._processor is None:
+            if not self._path.is_file():
+                raise InputError(f"vocabulary {self._path} is missing; check the path")
             try:
-                self._processor = sentencepiece.SentencePieceProcessor(model_file=str(self._path))
+                processor = sentencepiece.SentencePieceProcessor(model_file=str(self._path))
             except (OSError, RuntimeError) as error:
-                raise InputError(f"{self._path} is not a SentencePiece model; delete it to make a new one") from error
+                raise InputError(f"{self._path} is not a SentencePiece model; delete it or name another") from error
+            special = {name: getattr(processor, f"{name}_id")() for name in SPECIAL}
+            if special != SPECIAL:
+                raise InputError(f"{self._path} has the special ids {special}; train one with {SPECIAL}")
+            self._processor = processor
         return self._processor
 
 
-def train(lines: Iterable[str], pieces: int, path: pathlib.Path, seed: int = 0) -> Vocabulary:
+def train(lines: Sequence[str], pieces: int, path: pathlib.Path, seed: int = 0) -> Vocabulary:
     """Trains a vocabulary of at most `pieces` subwords on (a sample of) the lines and writes it whole or not at all.
 
     Characters that the lines do not hold are spelt in bytes, so that no text is unknown.
@@ -73,9 +82,8 @@ def train(lines: Iterable[str], pieces: int, path: pathlib.Path, seed: int = 0) 
     Raises:
       InputError: the lines are empty or `pieces` is too small.
     """
-    lines = list(lines)
     if len(lines) > SAMPLE:
-        lines = random.Random(seed).sample(lines, SAMPLE)
+        lines = [lines[index] for index in sorted(random.Random(seed).sample(range(len(lines)), SAMPLE))]
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -97,11 +105,10 @@ def train(lines: Iterable[str], pieces: int, path: pathlib.Path, seed: int = 0) 
         )
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"cannot train config.data.pieces={pieces} subwords on {len(lines)} lines: {reason}") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(".part")
-    half.write_bytes(model.getvalue())
-    half.replace(path)
+        raise InputError(
+            f"cannot train config.data.pieces={pieces} subwords on {len(lines)} lines: {reason}"
+        ) from error
+    _write(path, model.getvalue())
     return Vocabulary(path)
 
 
@@ -113,17 +120,42 @@ def obtain(data: DataConfig, corpus: Corpus, path: pathlib.Path) -> Vocabulary:
     """
     if not path.exists():
         if data.vocabulary_file:
-            if not pathlib.Path(data.vocabulary_file).exists():
-                raise InputError(f"config.data.vocabulary_file={data.vocabulary_file} is missing; check the path")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(data.vocabulary_file, path)
+            given = Vocabulary(data.vocabulary_file)
+            progress.say(f"vocabulary of {given.size} subwords from {data.vocabulary_file}")
+            _write(path, pathlib.Path(data.vocabulary_file).read_bytes())
         else:
             progress.say(f"training a vocabulary of {data.pieces} subwords")
-            split = corpus.splits["train"]
-            train([*split.source, *split.target], data.pieces, path, data.seed)
+            train(_BothSides(corpus.splits["train"]), data.pieces, path, data.seed)
     vocabulary = Vocabulary(path)
     if vocabulary.size > data.pieces:
         raise InputError(
             f"{path} has {vocabulary.size} pieces, more than config.data.pieces={data.pieces}; raise that or delete it"
         )
     return vocabulary
+
+
+class _BothSides(Sequence[str]):
+    """The lines of both sides of a split, without a copy."""
+
+    def __init__(self, split: Split):
+        self._source, self._target = split.source, split.target
+
+    def __len__(self) -> int:
+        return len(self._source) + len(self._target)
+
+    def __getitem__(self, index: Any) -> Any:
+        index = range(len(self))[index]  # negative and too large ones as in a list
+        beyond = index - len(self._source)
+        return self._source[index] if beyond < 0 else self._target[beyond]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._source
+        yield from self._target
+
+
+def _write(path: pathlib.Path, content: bytes) -> None:
+    """Whole or not at all, whatever other processes write there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    part.write_bytes(content)
+    part.replace(path)

@@ -102,7 +102,9 @@ def continue_text(
             prompt_BP[row, bucket - len(prompt) + 1 :] = prompt[:-1]
             lengths_B[row], first_B[row], limits_B[row] = len(prompt) - 1, prompt[-1], tokens
         return np.asarray(
-            _continue(model, config.beam, config.alpha, tokens, sampling, parameters, prompt_BP, lengths_B, first_B, limits_B)
+            _continue(
+                model, config.beam, config.alpha, tokens, sampling, parameters, prompt_BP, lengths_B, first_B, limits_B
+            )
         )
 
     if longest < 2:

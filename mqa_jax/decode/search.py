@@ -25,11 +25,13 @@ class Found(NamedTuple):
       tokens_BT: int32; EOS ends an output, PAD (0) fills the row.
       scores_B: log-probability over the length penalty; zeros where the search does not score.
       steps: int32 scalar, decode steps taken.
+      state: the step function's state after the last step; a caller that donated it gets its buffers back.
     """
 
     tokens_BT: jax.Array
     scores_B: jax.Array
     steps: jax.Array
+    state: Any
 
 
 def greedy(step: Step, state: Any, first_B: jax.Array, limits_B: jax.Array, length: int, eos: int) -> Found:
@@ -83,8 +85,8 @@ def _one_by_one(step, state, first_B, limits_B, length, eos, pick) -> Found:
 
     B = first_B.shape[0]
     start = jnp.zeros((), jnp.int32), state, first_B, jnp.zeros((B, length), jnp.int32), limits_B <= 0
-    t, _, _, tokens_BT, _ = jax.lax.while_loop(running, advance, start)
-    return Found(tokens_BT, jnp.zeros((B,), jnp.float32), t)
+    t, state, _, tokens_BT, _ = jax.lax.while_loop(running, advance, start)
+    return Found(tokens_BT, jnp.zeros((B,), jnp.float32), t, state)
 
 
 class _Beams(NamedTuple):
@@ -188,4 +190,5 @@ def beam(
         tokens_BT=jnp.where(any_B[:, None], c.ended_BWT[:, 0], c.live_BWT[:, 0]),
         scores_B=jnp.where(any_B, c.ended_scores_BW[:, 0], live_B),
         steps=c.t,
+        state=c.state,
     )

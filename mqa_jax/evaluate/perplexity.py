@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from mqa_jax.batch import Batch
+from mqa_jax.errors import InputError
 
 
 def perplexity(
@@ -20,11 +21,18 @@ def perplexity(
       sums: batch -> (sum of negative log-likelihoods, number of tokens), smoothing excluded.
       batches: every line once.
       texts: the same lines as text.
+    Returns:
+      nll_per_token, perplexity_per_token, perplexity_per_word, tokens (ends of sentence among them), words
+      (of the text, without ends of sentence) and sentences.
+    Raises:
+      InputError: no tokens to score.
     """
     nll, tokens = 0.0, 0
     for batch in batches:
         batch_nll, batch_tokens = sums(batch)
         nll, tokens = nll + float(batch_nll), tokens + int(batch_tokens)
+    if not tokens:
+        raise InputError("no tokens to score; give the split at least one line")
     words = sum(len(text.split()) for text in texts)
     return {
         "nll_per_token": nll / tokens,

@@ -53,9 +53,7 @@ def perplexity_of(run: Trained, split: Split, name: str) -> dict[str, Any]:
         result = score(run.model, run.parameters, batch)
         return result.nll, result.tokens
 
-    record = records.make(
-        "perplexity", run.experiment, {"split": name} | perplexity(sums, batches, split.target)
-    )
+    record = records.make("perplexity", run.experiment, {"split": name} | perplexity(sums, batches, split.target))
     records.write(run.folder / "records", record, name)
     return record
 

@@ -40,30 +40,30 @@ class FeedForward(nnx.Module):
 
 
 class Embedding(nnx.Module):
-    """Tokens and learned positions in, logits out. One table serves every input and, if tied, the softmax."""
+    """Tokens and learned positions in, logits out. One table serves every input and, if tied, the softmax.
+
+    Entries have std D^-0.5 and are multiplied by sqrt(D) on their way in. For the function and for Adafactor,
+    whose steps are relative to a parameter's size, this is mesh-tensorflow's std 1 with logits scaled by
+    D^-0.5; Adam, whose steps are not, learns several times faster with it.
+    """
 
     def __init__(self, vocabulary: int, positions: int, width: int, tied: bool, dtype: str, rngs: nnx.Rngs):
-        self.tokens_VD = parameter(rngs, (vocabulary, width), ("vocabulary", "width"), 1.0)
-        self.positions_PD = parameter(rngs, (positions, width), ("position", "width"), 1.0)
-        self.softmax_VD = (
-            None if tied else parameter(rngs, (vocabulary, width), ("vocabulary", "width"), width**-0.5)
-        )
+        std = width**-0.5
+        self.tokens_VD = parameter(rngs, (vocabulary, width), ("vocabulary", "width"), std)
+        self.positions_PD = parameter(rngs, (positions, width), ("position", "width"), std)
+        self.softmax_VD = None if tied else parameter(rngs, (vocabulary, width), ("vocabulary", "width"), std)
         self.width, self.dtype = width, dtype
 
     def __call__(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
         """int32 ids and positions of one shape [...] -> [..., D] in the model's type."""
         x = self.tokens_VD[...][tokens] + self.positions_PD[...][positions]
-        return x.astype(self.dtype)
+        return (x * self.width**0.5).astype(self.dtype)
 
     def logits(self, x: jax.Array) -> jax.Array:
-        """[..., D] -> [..., V] float32. Tied: the hidden state is scaled by D^-0.5, as in mesh-tensorflow."""
-        if self.softmax_VD is None:
-            x, table_VD = x * jnp.asarray(self.width**-0.5, x.dtype), self.tokens_VD[...]
-        else:
-            table_VD = self.softmax_VD[...]
-        lead = x.shape[:-1]
+        """[..., D] -> [..., V] float32."""
+        table_VD = (self.tokens_VD if self.softmax_VD is None else self.softmax_VD)[...]
         logits_MV = product("md,vd->mv", x.reshape(-1, self.width), table_VD.astype(x.dtype))
-        return logits_MV.reshape(*lead, -1)
+        return logits_MV.reshape(*x.shape[:-1], -1)
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:

@@ -58,9 +58,7 @@ class Stack(nnx.Module):
             x += dropout(h, rates.residual, k6)
         return dropout(self.norm(x), rates.residual, keys[-1])
 
-    def prompt(
-        self, x_BPD: jax.Array, mask_BPP: jax.Array, caches: tuple[KeysValues, ...]
-    ) -> tuple[KeysValues, ...]:
+    def prompt(self, x_BPD: jax.Array, mask_BPP: jax.Array, caches: tuple[KeysValues, ...]) -> tuple[KeysValues, ...]:
         """Prefill of a decoder without cross-attention: the caches filled with [B, P, D]."""
         x, filled = x_BPD, []
         for block, cache in zip(self.blocks, caches, strict=True):

@@ -1,11 +1,11 @@
 """Bytes and operations of decoding, by arithmetic on the model's shape, and the floor they put under its time.
 
-Counted are the reads that cannot be avoided: each weight once a step, each live key and value once. The
-products come first and then the cache, one after the other, so the floor is the sum of both parts, each at
-the machine's memory or arithmetic limit, whichever is slower (paper, sections 2.4 and 3.1).
+Counted are the reads that cannot be avoided: each weight once a step, each live key and value once (paper,
+sections 2.4 and 3.1). Activations, norms, softmaxes and the embedding's gathers are left out: they are small.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 from mqa_jax.experiment import AttentionConfig, ModelConfig, StackConfig
 from mqa_jax.timing.peaks import Peaks
@@ -15,12 +15,28 @@ BYTES = {"bfloat16": 2, "float32": 4}
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Bytes read and operations done (a multiply-add is two), by products with weights and by attention."""
+    """Bytes read and operations done (a multiply-add is two), by part.
+
+    Attributes:
+      weight_bytes, weight_flops: products with weights, the softmax's included.
+      self_bytes, self_flops: self-attention over its keys and values.
+      cross_bytes, cross_flops: attention over the source's keys and values.
+    """
 
     weight_bytes: float
     weight_flops: float
-    cache_bytes: float
-    cache_flops: float
+    self_bytes: float
+    self_flops: float
+    cross_bytes: float = 0.0
+    cross_flops: float = 0.0
+
+    @property
+    def cache_bytes(self) -> float:
+        return self.self_bytes + self.cross_bytes
+
+    @property
+    def cache_flops(self) -> float:
+        return self.self_flops + self.cross_flops
 
     @property
     def bytes(self) -> float:
@@ -42,30 +58,38 @@ def decode_cost(
     decoder, size = model.decoder, BYTES[model.dtype]
     rows = batch * beam
     prompt = 0 if decoder.cross else source_length
-    live = [prompt + target_length if padded_cache else prompt + t + 1 for t in range(target_length)]
-    if decoder.attention.window:
-        live = [min(each, decoder.attention.window) for each in live]
-    self_length = sum(live) / len(live)
+    slots = prompt + target_length
+    filled = [slots] * target_length if padded_cache else range(prompt + 1, slots + 1)
+    length = _mean_length(filled, decoder.attention)
     weights = _step_weights(model)
-    cache = decoder.layers * rows * self_length * _token_width(decoder.attention)
-    flops = decoder.layers * rows * 2 * self_length * _query_width(decoder.attention)
-    if decoder.cross:
-        cache += decoder.layers * batch * source_length * _token_width(decoder.cross)
-        flops += decoder.layers * rows * 2 * source_length * _query_width(decoder.cross)
-    return Cost(weights * size, 2.0 * weights * rows, cache * size, flops)
+    cost = Cost(
+        weight_bytes=weights * size,
+        weight_flops=2.0 * weights * rows,
+        self_bytes=decoder.layers * rows * length * _token_width(decoder.attention) * size,
+        self_flops=decoder.layers * rows * length * 2 * _query_width(decoder.attention),
+    )
+    if not decoder.cross:
+        return cost
+    return dataclasses.replace(
+        cost,
+        cross_bytes=decoder.layers * batch * source_length * _token_width(decoder.cross) * size,
+        cross_flops=decoder.layers * rows * source_length * 2.0 * _query_width(decoder.cross),
+    )
 
 
 def encode_cost(model: ModelConfig, batch: int, source_length: int) -> Cost:
     """Reading the source: the encoder and the decoder's keys and values of it, or a language model's prompt."""
-    stack, tokens = model.encoder or model.decoder, batch * source_length
+    stack, tokens, size = model.encoder or model.decoder, batch * source_length, BYTES[model.dtype]
     weights = stack.layers * _block_weights(model.width, stack)
-    if model.encoder and model.decoder.cross:
+    if model.decoder.cross:
         weights += model.decoder.layers * model.width * _token_width(model.decoder.cross)
-    seen = source_length if model.encoder else (source_length + 1) / 2
-    flops = stack.layers * tokens * 2 * seen * _query_width(stack.attention)
-    size = BYTES[model.dtype]
-    cache = stack.layers * tokens * _token_width(stack.attention)
-    return Cost(weights * size, 2.0 * weights * tokens, cache * size, flops)
+    seen = [source_length] * source_length if model.encoder else range(1, source_length + 1)
+    return Cost(
+        weight_bytes=weights * size,
+        weight_flops=2.0 * weights * tokens,
+        self_bytes=stack.layers * tokens * _token_width(stack.attention) * size,
+        self_flops=stack.layers * tokens * _mean_length(seen, stack.attention) * 2 * _query_width(stack.attention),
+    )
 
 
 def cache_bytes_per_sequence(model: ModelConfig, source_length: int, target_length: int) -> int:
@@ -79,7 +103,7 @@ def cache_bytes_per_sequence(model: ModelConfig, source_length: int, target_leng
 
 
 def floor(cost: Cost, peaks: Peaks) -> float:
-    """Seconds below which this device cannot do it."""
+    """Seconds for `cost` on a device at its peaks: products with weights, then attention, each at its slower limit."""
     products = max(cost.weight_bytes / peaks.bytes_per_s, cost.weight_flops / peaks.flops_per_s)
     cache = max(cost.cache_bytes / peaks.bytes_per_s, cost.cache_flops / peaks.flops_per_s)
     return products + cache
@@ -119,6 +143,11 @@ def _step_weights(model: ModelConfig) -> int:
 
 def _block_weights(width: int, stack: StackConfig) -> int:
     return stack.attention.parameters(width) + 2 * width * stack.feed_forward
+
+
+def _mean_length(lengths: Sequence[int], attention: AttentionConfig) -> float:
+    """Tokens seen on average by queries that have so many behind them, their own included; a window limits each."""
+    return sum(min(length, attention.window or length) for length in lengths) / len(lengths)
 
 
 def _token_width(attention: AttentionConfig) -> int:

@@ -138,9 +138,7 @@ def _begin(model: Model, shape: Shape, parameters, source_BM):
     module = model.bind(parameters)
     B, M = source_BM.shape
     if model.config.encoder is None:
-        state = module.begin(
-            source_BM[:, :-1], jnp.full((B,), M - 1, jnp.int32), shape.beam, M + shape.target_length
-        )
+        state = module.begin(source_BM[:, :-1], jnp.full((B,), M - 1, jnp.int32), shape.beam, M + shape.target_length)
     else:
         positions_BM = jnp.broadcast_to(jnp.arange(M)[None], (B, M))
         state = module.begin(Rows(source_BM, jnp.ones_like(source_BM), positions_BM), shape.beam, shape.target_length)
@@ -148,10 +146,9 @@ def _begin(model: Model, shape: Shape, parameters, source_BM):
 
 
 def _decode(model: Model, shape: Shape, parameters, state):
-    """Every output forced to its full length."""
+    """Every output forced to its full length; the state goes out again, so that its buffers are used in place."""
     module, T = model.bind(parameters), shape.target_length
     first_B, limits_B = jnp.full((shape.batch,), BOS, jnp.int32), jnp.full((shape.batch,), T, jnp.int32)
     if shape.beam == 1:
-        return search.greedy(module.step, state, first_B, limits_B, T, NEVER).tokens_BT
-    found = search.beam(module.step, reorder, state, first_B, limits_B, T, NEVER, shape.beam, alpha=0.6)
-    return found.tokens_BT
+        return search.greedy(module.step, state, first_B, limits_B, T, NEVER)
+    return search.beam(module.step, reorder, state, first_B, limits_B, T, NEVER, shape.beam, alpha=0.6)

@@ -1,8 +1,9 @@
 """What a model is made of and what a decode step costs, without building it: `train.py --describe`."""
 
+import dataclasses
 from typing import Any
 
-from mqa_jax.experiment import AttentionConfig, Experiment
+from mqa_jax.experiment import Experiment
 from mqa_jax.timing import cost
 
 
@@ -11,9 +12,11 @@ def describe(experiment: Experiment) -> dict[str, Any]:
     model, timing = experiment.model, experiment.timing
     shape = timing.batch, 1, timing.source_length, timing.target_length
     step = cost.decode_cost(model, *shape, padded_cache=True)
-    sites = {"decoder": model.decoder.attention, "cross": model.decoder.cross}
-    if model.encoder:
-        sites["encoder"] = model.encoder.attention
+    sites = {
+        "encoder": model.encoder and model.encoder.attention,
+        "decoder": model.decoder.attention,
+        "cross": model.decoder.cross,
+    }
     return {
         "name": experiment.name,
         "variant": experiment.variant,
@@ -23,14 +26,15 @@ def describe(experiment: Experiment) -> dict[str, Any]:
         "vocabulary": model.vocabulary,
         "positions": model.positions,
         "dtype": model.dtype,
-        "attention": {site: _shape(each) for site, each in sites.items() if each},
+        "attention": {site: dataclasses.asdict(each) for site, each in sites.items() if each},
         "parameters": cost.parameters_by_part(model),
         "batch": timing.batch,
         "source_length": timing.source_length,
         "target_length": timing.target_length,
         "cache_bytes_per_sequence": cost.cache_bytes_per_sequence(model, timing.source_length, timing.target_length),
         "weight_bytes_per_step": step.weight_bytes,
-        "cache_bytes_per_step": step.cache_bytes,
+        "self_bytes_per_step": step.self_bytes,
+        "cross_bytes_per_step": step.cross_bytes,
         "bytes_per_step": step.bytes,
         "flops_per_step": step.flops,
         "flops_per_byte": step.flops / step.bytes,
@@ -56,23 +60,15 @@ def lines(description: dict[str, Any]) -> list[str]:
             f"  {site} attention: {each['heads']} query heads, {each['write_heads']} write heads, "
             f"d_k {each['key_size']}, d_v {each['value_size']}{window}"
         )
+    source = "source" if layers["encoder"] else "prompt"
+    megabytes = {part: description[f"{part}_bytes_per_step"] / 1e6 for part in ("weight", "self", "cross")}
     text += [
         "",
-        f"  a decode step of {description['batch']} sentences, source {description['source_length']}, "
-        f"cache padded to {description['target_length']}:",
+        f"  a greedy decode step of {description['batch']} sentences, {source} {description['source_length']}, "
+        f"output {description['target_length']}, caches padded to full length:",
         f"    cache       {description['cache_bytes_per_sequence'] / 1e6:10.2f} MB a sequence",
-        f"    reads       {description['bytes_per_step'] / 1e6:10.1f} MB "
-        f"(weights {description['weight_bytes_per_step'] / 1e6:.1f}, cache {description['cache_bytes_per_step'] / 1e6:.1f})",
+        f"    reads       {description['bytes_per_step'] / 1e6:10.1f} MB (weights {megabytes['weight']:.1f}, "
+        f"self-attention {megabytes['self']:.1f}, cross-attention {megabytes['cross']:.1f})",
         f"    operations  {description['flops_per_step'] / 1e9:10.2f} G ({description['flops_per_byte']:.1f} a byte)",
     ]
     return text
-
-
-def _shape(attention: AttentionConfig) -> dict[str, Any]:
-    return {
-        "heads": attention.heads,
-        "write_heads": attention.write_heads,
-        "key_size": attention.key_size,
-        "value_size": attention.value_size,
-        "window": attention.window,
-    }

@@ -1,4 +1,8 @@
-"""What this device can do at best, measured in this process: the two limits that floors are made of."""
+"""What this device can do at best, measured in this process: the two limits that floors are made of.
+
+Both are the best of several forms and shapes, each at its fastest call. Other load on the machine lowers them,
+and with them the floors: time on an idle one.
+"""
 
 import dataclasses
 import functools
@@ -6,7 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from mqa_jax.timing.stopwatch import time_once
+from mqa_jax.timing.stopwatch import time_call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,34 +24,42 @@ class Peaks:
 
 @functools.cache
 def measure(dtype: str) -> Peaks:
-    """The peaks of the first device, the best of several forms and shapes; a few seconds."""
+    """The peaks of the default device; measured once a process, in a few seconds."""
     return Peaks(_bandwidth(), _matmul(dtype), dtype)
 
 
+@functools.cache
 def _bandwidth() -> float:
-    """A matrix-vector product reads with all cores; a reduction may use one only. The best of both counts."""
-    size = 2**28 if jax.default_backend() == "cpu" else 2**31  # bytes, far beyond any cache
+    """Bytes a second of the fastest of some ways to read one array; which of them uses all cores is XLA's choice."""
+    size = 2**28 if jax.default_backend() == "cpu" else 2**31
     table_MN = jnp.ones((size // 4 // 1024, 1024), jnp.float32)
     forms = (
-        jax.jit(lambda x: jnp.dot(x, jnp.ones((1024,), jnp.float32))),
-        jax.jit(lambda x: jnp.dot(x, jnp.ones((1024, 2), jnp.float32))),
-        jax.jit(lambda x: x.max(axis=1)),
-        jax.jit(lambda x: x.sum()),
+        lambda x_MN: x_MN @ jnp.ones((1024,), jnp.float32),
+        lambda x_MN: x_MN @ jnp.ones((1024, 2), jnp.float32),
+        lambda x_MN: x_MN.max(axis=1),
+        lambda x_MN: x_MN.sum(),
     )
-    return size / min(_best(form, table_MN) for form in forms)
+    return max(size / _fastest(form, table_MN) for form in forms)
 
 
 def _matmul(dtype: str) -> float:
-    accelerator = jax.default_backend() != "cpu"
-    shapes = [(8192, 8192, 8192)] if accelerator else [(128, 1024, 4096), (512, 1024, 4096), (2048, 1024, 1024)]
-    run = jax.jit(lambda a, b: jnp.dot(a, b, preferred_element_type=jnp.float32))
+    """Operations a second, accumulated in float32, at the best of a few shapes."""
+    shapes = [(128, 1024, 4096), (1024, 1024, 4096), (2048, 1024, 1024)]
+    if jax.default_backend() != "cpu":
+        shapes = [(8192, 8192, 8192)]
+
+    def product(a_MK, b_KN):
+        return jnp.dot(a_MK, b_KN, preferred_element_type=jnp.float32)
+
     rates = []
     for M, K, N in shapes:
-        a, b = jnp.ones((M, K), dtype), jnp.ones((K, N), dtype)
-        rates.append(2 * M * K * N / _best(run, a, b))
+        a_MK, b_KN = jnp.ones((M, K), dtype), jnp.ones((K, N), dtype)
+        rates.append(2 * M * K * N / _fastest(product, a_MK, b_KN))
     return max(rates)
 
 
-def _best(run, *arguments, rounds: int = 10) -> float:
-    time_once(lambda: run(*arguments))
-    return min(time_once(lambda: run(*arguments)) for _ in range(rounds))
+def _fastest(run, *arguments: jax.Array) -> float:
+    """Seconds of a call of `run`, jitted. An accelerator gets four at once, so that starting them costs no time."""
+    calls = 1 if jax.default_backend() == "cpu" else 4
+    jitted = jax.jit(run)
+    return time_call(lambda: [jitted(*arguments) for _ in range(calls)], repeats=10).min_s / calls

@@ -1,11 +1,40 @@
 """Times that can be trusted: after warm-up, blocked on the results, compile time apart."""
 
+import dataclasses
 import resource
+import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """Seconds of each timed call, in order."""
+
+    times: tuple[float, ...]
+
+    @property
+    def median_s(self) -> float:
+        return statistics.median(self.times)
+
+    @property
+    def min_s(self) -> float:
+        return min(self.times)
+
+    @property
+    def max_s(self) -> float:
+        return max(self.times)
+
+
+def time_call(run: Callable[..., Any], *arguments: Any, repeats: int, warmup: int = 1) -> Timing:
+    """Times `repeats` calls, each until its results are there, after `warmup` calls that do not count."""
+    for _ in range(warmup):
+        time_once(lambda: run(*arguments))
+    return Timing(tuple(time_once(lambda: run(*arguments)) for _ in range(repeats)))
 
 
 def time_once(run: Callable[[], Any]) -> float:
@@ -23,8 +52,9 @@ def compile_timed(jitted: Any, *arguments: Any) -> tuple[Any, float]:
 
 
 def peak_memory_mb() -> float:
-    """Most memory held so far: the first accelerator's, or this process's where there is none."""
-    statistics = jax.local_devices()[0].memory_stats()
-    if statistics and "peak_bytes_in_use" in statistics:
-        return statistics["peak_bytes_in_use"] / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Most memory held so far, in MiB: the first accelerator's, or this process's where there is none."""
+    held = jax.local_devices()[0].memory_stats()
+    if held and "peak_bytes_in_use" in held:
+        return held["peak_bytes_in_use"] / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -30,9 +30,7 @@ class Checkpoints:
             return
         self._manager.save(
             step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), data=grain_checkpoint.CheckpointSave(iterator)
-            ),
+            args=ocp.args.Composite(state=ocp.args.StandardSave(state), data=grain_checkpoint.CheckpointSave(iterator)),
         )
 
     def restore(self, abstract: TrainState, iterator: Any) -> tuple[TrainState, Any]:

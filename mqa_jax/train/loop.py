@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -15,6 +16,7 @@ from mqa_jax.batch import Batch
 from mqa_jax.data import pipeline
 from mqa_jax.data.sources import Corpus
 from mqa_jax.data.vocabulary import Vocabulary
+from mqa_jax.errors import Diverged
 from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import Model, Parameters, build, count
 from mqa_jax.train import metrics as metrics_files
@@ -23,10 +25,6 @@ from mqa_jax.train.loss import Sums
 from mqa_jax.train.metrics import Metrics
 from mqa_jax.train.optimizer import optimizer as make_optimizer
 from mqa_jax.train.step import TrainState, init_state, make_train_step, score, state_shardings
-
-
-class Diverged(Exception):
-    """The loss is no longer a number. The last good checkpoint is kept."""
 
 
 def train(experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary, folder: pathlib.Path) -> dict[str, Any]:
@@ -76,14 +74,12 @@ def train(experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary, folder
                 if last or done % config.log_every == 0:
                     values = window.close(done)
                     if last or done % config.evaluate_every == 0:
-                        values["dev_nll_per_token"] = dev_loss(
-                            model, state.parameters, corpus, vocabulary, experiment
-                        )
+                        values["dev_nll_per_token"] = dev_loss(model, state.parameters, corpus, vocabulary, experiment)
                     log.write(done, values)
                     bar.update(done, _line(values))
                     window.restart()
                 if last or done % config.checkpoint_every == 0:
-                    window.check(done, sums)
+                    window.check(done, state.parameters)
                     with window.paused():
                         checkpoints.save(done, state, iterator)
     finally:
@@ -159,9 +155,9 @@ class _Window:
             "tokens_per_s": (tokens + self._source_tokens) / seconds,
         }
 
-    def check(self, step: int, sums: Sums) -> None:
+    def check(self, step: int, parameters: Parameters) -> None:
         """No checkpoint of a broken state is ever written."""
-        if not math.isfinite(float(sums.objective)):
+        if not bool(_all_finite(parameters)):
             self._stop(step)
 
     def paused(self) -> "_Pause":
@@ -169,9 +165,14 @@ class _Window:
 
     def _stop(self, step: int) -> None:
         raise Diverged(
-            f"{self._name}: the loss is not a number at step {step}; the last good checkpoint is kept. "
+            f"{self._name}: the loss or a parameter is not a number at step {step}; the last good checkpoint is kept. "
             "Lower config.train.learning_rate or look at the data near that step."
         )
+
+
+@jax.jit
+def _all_finite(parameters: Parameters) -> jax.Array:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(parameters)]).all()
 
 
 class _Pause:
@@ -208,4 +209,3 @@ def _figures(folder: pathlib.Path, compile_s: float) -> dict[str, Any]:
         "final_loss": curve[-1]["loss"] if curve else math.nan,
         "curve": curve,
     }
-

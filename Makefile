@@ -1,0 +1,33 @@
+# `make` lists the commands. Each one makes .venv first where that is not done yet; MQA_PYTHON=PATH picks its Python.
+
+PYTHON := .venv/bin/python
+UV ?= uv
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links
+ARGS ?=
+
+.PHONY: help setup compare test check lock
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@echo "make COMMAND [ARGS='--flags for what it runs']"
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: ## makes .venv from the locked packages; does nothing when it is up to date
+	@.ci/setup
+
+compare: setup ## the main job: trains, evaluates and times four attention types on the embedded data
+	@$(PYTHON) scripts/compare.py --config=configs/toy.py --workdir=runs/compare $(ARGS)
+
+test: setup ## the tests
+	@$(PYTHON) -m pytest -q $(ARGS)
+
+check: setup ## lint, format, types, then the tests
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m pyright
+	@$(PYTHON) -m pytest -q $(ARGS)
+
+lock: ## writes the locks anew after a change of pyproject.toml (needs uv; ARGS=--upgrade takes newer versions)
+	@$(LOCK) .ci/build.in -o .ci/build.lock $(ARGS)
+	@$(LOCK) pyproject.toml --extra dev -o .ci/requirements.lock $(ARGS)

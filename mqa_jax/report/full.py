@@ -1,0 +1,116 @@
+"""Every figure of a comparison in full, and what each variant's name stands for."""
+
+from collections.abc import Sequence
+
+from mqa_jax.report import cells
+from mqa_jax.report.document import Table
+from mqa_jax.report.selection import Record, Selection, sample
+from mqa_jax.report.tables import feed_forward, seed_note
+
+
+def attention_types(records: Sequence[Record], order: Sequence[str] = ()) -> Table | None:
+    """What each variant's name stands for."""
+    runs = Selection(records, order)
+    rows = []
+    for variant in runs.variants:
+        if record := runs.any(variant):
+            model = record["config"]["model"]
+            decoder = model["decoder"]
+            attention = decoder["attention"]
+            sites = {
+                "encoder": model["encoder"] and model["encoder"]["attention"],
+                "decoder": attention,
+                "cross": decoder["cross"],
+            }
+            heads = {site: each["write_heads"] for site, each in sites.items() if each}
+            shared = len(set(heads.values())) == 1
+            rows.append(
+                (
+                    variant,
+                    str(attention["heads"]),
+                    str(attention["write_heads"]) if shared else ", ".join(f"{site} {n}" for site, n in heads.items()),
+                    str(attention["key_size"]),
+                    str(attention["value_size"]),
+                    str(attention["window"] or "none"),
+                    feed_forward(runs, variant),
+                )
+            )
+    columns = "variant", "query heads", "write heads", "d_k", "d_v", "window", "d_ff"
+    note = "Write heads: heads of keys and values. A window: of decoder self-attention, the position itself included."
+    return Table("Attention types", columns, tuple(rows), note) if rows else None
+
+
+def quality(records: Sequence[Record], order: Sequence[str] = ()) -> Table | None:
+    """Every BLEU and chrF that was measured."""
+    runs = Selection(records, order)
+    rows = []
+    for split, beam in _distinct(runs.of("quality"), "split", "beam"):
+        for variant in runs.variants:
+            found = runs.of("quality", variant, split=split, beam=beam)
+            if not found:
+                continue
+            scores = [cells.mean(sample(found, field), 2) for field in ("bleu_intl", "bleu_13a", "chrf")]
+            counts = [cells.count(sample(found, field).mean) for field in ("sentences", "truncated")]
+            rows.append((variant, split, str(beam), *scores, *counts))
+    columns = "variant", "split", "beam", "BLEU intl", "BLEU 13a", "chrF", "sentences", "cut at the limit"
+    return Table("Translation quality in full", columns, tuple(rows), seed_note(runs)) if rows else None
+
+
+def perplexity(records: Sequence[Record], order: Sequence[str] = ()) -> Table | None:
+    """Every perplexity that was measured."""
+    runs = Selection(records, order)
+    rows = []
+    for (split,) in _distinct(runs.of("perplexity"), "split"):
+        for variant in runs.variants:
+            if found := runs.of("perplexity", variant, split=split):
+                fields = ("nll_per_token", 4), ("perplexity_per_token", 3), ("perplexity_per_word", 2)
+                scores = [cells.mean(sample(found, field), digits) for field, digits in fields]
+                counts = [cells.count(sample(found, field).mean) for field in ("tokens", "words")]
+                rows.append((variant, split, *scores, *counts))
+    columns = "variant", "split", "ln(PPL) per token", "PPL per token", "PPL per word", "tokens", "words"
+    return Table("Perplexity in full", columns, tuple(rows), seed_note(runs)) if rows else None
+
+
+def timing(records: Sequence[Record], order: Sequence[str] = ()) -> Table | None:
+    """Every timing, with its spread and floor."""
+    runs = Selection(records, order)
+    fields = "beam", "batch", "source_length", "target_length", "dtype"
+    rows = [
+        (
+            record["variant"],
+            *(str(record[field]) for field in fields),
+            *(_spread(record, side) for side in ("encoder", "decoder")),
+            cells.significant(record["floor_us_per_token"]),
+            cells.percent(record["floor_share"]),
+            cells.significant(record["ms_per_step"]),
+            str(record["repeats"]),
+        )
+        for shape in _distinct(runs.of("timing"), *fields)
+        for variant in runs.variants
+        for record in runs.of("timing", variant, **dict(zip(fields, shape, strict=True)))
+    ]
+    first = "encoder" if runs and runs.task == "translation" else "prompt"
+    columns = (
+        "variant",
+        "beam",
+        "batch",
+        "source",
+        "target",
+        "type",
+        f"{first} µs/token (min to max)",
+        "decoder µs/token (min to max)",
+        "floor µs/token",
+        "share of floor",
+        "ms a step",
+        "rounds",
+    )
+    return Table("Decoding time in full", columns, tuple(rows), "Medians over the rounds.") if rows else None
+
+
+def _spread(record: Record, side: str) -> str:
+    low, high = (cells.significant(bound) for bound in record[f"{side}_us_spread"])
+    return f"{cells.significant(record[f'{side}_us_per_token'])} ({low} to {high})"
+
+
+def _distinct(records: Sequence[Record], *fields: str) -> list[tuple]:
+    return sorted({tuple(record[field] for field in fields) for record in records})

@@ -1,0 +1,35 @@
+"""The ground that all tests stand on: 8 CPU devices, strict shapes, a compilation cache, no skipped test."""
+
+import os
+import pathlib
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
+os.environ["MPLBACKEND"] = "Agg"
+
+import jax  # must see the variables above
+import pytest
+
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "mqa_jax" / "tests"
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item, call):
+    return _not_skipped((yield))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report(collector):
+    return _not_skipped((yield))
+
+
+def _not_skipped(report):
+    """A skipped or expected failure proves nothing, so it fails."""
+    if report.skipped:
+        report.longrepr = f"no test may be skipped or expected to fail: {report.longrepr}"
+        report.outcome = "failed"
+    return report

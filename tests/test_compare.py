@@ -1,0 +1,188 @@
+"""The whole comparison on a task of seconds, and the scripts a user types, from config to report."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+SMALL = [
+    "--config=configs/toy.py",
+    "--config.model.encoder_layers=1",
+    "--config.model.decoder_layers=1",
+    "--config.model.width=32",
+    "--config.model.feed_forward=64",
+    "--config.model.vocabulary=600",
+    "--config.baseline.heads=4",
+    "--config.baseline.key_size=8",
+    "--config.baseline.value_size=8",
+    "--config.data.sentences=300",
+    "--config.data.rows=8",
+    "--config.train.steps=4",
+    "--config.train.log_every=2",
+    "--config.train.evaluate_every=2",
+    "--config.train.checkpoint_every=2",
+    "--config.timing.batch=2",
+    "--config.timing.source_length=8",
+    "--config.timing.target_length=8",
+    "--config.timing.lengths=(4,8)",
+    "--config.timing.repeats=2",
+]
+
+
+def script(name, *arguments, stdin=b"", code=0):
+    done = subprocess.run(
+        [sys.executable, f"scripts/{name}.py", *map(str, arguments)],
+        cwd=ROOT,
+        input=stdin,
+        capture_output=True,
+        env=os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == code, done.stderr.decode()
+    return done.stdout.decode(), done.stderr.decode()
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compared")
+    output, progress = script(
+        "compare", *SMALL, "--variants=multi_head,multi_query", "--seeds=0,1", f"--workdir={folder}"
+    )
+    return folder, output, progress
+
+
+def records(folder, kind):
+    return [json.loads(path.read_text()) for path in sorted(folder.rglob(f"records/{kind}*.json"))]
+
+
+def test_every_record_is_there(compared):
+    folder, output, _ = compared
+    assert len(records(folder, "train")) == 4
+    quality = {(r["variant"], r["seed"], r["split"], r["beam"]) for r in records(folder, "quality")}
+    assert quality == {
+        (variant, seed, split, beam)
+        for variant in ("multi_head", "multi_query")
+        for seed in (0, 1)
+        for split, beam in (("dev", 1), ("test", 1), ("test", 4))
+    }
+    assert {(r["variant"], r["split"]) for r in records(folder, "perplexity")} == {
+        (variant, split) for variant in ("multi_head", "multi_query") for split in ("dev", "test")
+    }
+    timed = {(r["variant"], r["beam"], r["target_length"]) for r in records(folder, "timing")}
+    assert timed == {(v, b, n) for v in ("multi_head", "multi_query") for b, n in ((1, 8), (4, 8), (1, 4))}
+    (first, second) = records(folder, "significance")
+    assert [row["variant"] for row in first["rows"]] == ["multi_head", "multi_query"] and second["seed"] == 1
+    assert "multi_query" in output and "report" in output
+
+
+def test_variants_share_budget_data_and_vocabulary(compared):
+    folder, _, _ = compared
+    trains = records(folder, "train")
+    assert {r["feed_forward"] for r in trains} == {64, 100} and len({r["parameters"] for r in trains}) == 1
+    assert len({(r["curve"][-1]["tokens"], r["seed"]) for r in trains}) == 2, "a seed's variants see the same batches"
+    assert len({path.read_bytes() for path in folder.rglob("vocabulary.model")}) == 1
+
+
+def test_the_report_is_whole(compared):
+    folder, _, _ = compared
+    page, markdown = (folder / "report.html").read_text(), (folder / "report.md").read_text()
+    for text in (page, markdown):
+        assert "multi_query" in text and "generated" in text and "nrefs:1" in text
+    assert "http://" not in page.replace("http://www.w3.org", "") and "data:image/png;base64," in page
+    assert len(list(folder.glob("**/*.png"))) >= 4
+
+
+def test_a_second_run_does_nothing_again_and_says_so(compared):
+    folder, _, _ = compared
+    before = {
+        path: path.stat().st_mtime_ns for path in folder.rglob("records/*.json") if "significance" not in path.name
+    }
+    _, progress = script("compare", *SMALL, "--variants=multi_head,multi_query", "--seeds=0,1", f"--workdir={folder}")
+    assert progress.count("train is there") == 4 and "timing: all there" in progress
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_translate_gives_a_line_for_each_line(compared, tmp_path):
+    folder, _, _ = compared
+    lines = "The dog sleeps.\n\nNo\u2028break here\n" + "very " * 200 + "long\nlast"
+    output, said = script("translate", f"--workdir={folder / 'multi_query-s0'}", "--beam=2", stdin=lines.encode())
+    assert output.count("\n") == 5 and output.split("\n")[1] == ""
+    assert "line 4 was too long and was cut" in said and "line 3" not in said
+    (tmp_path / "in").write_text(lines)
+    script(
+        "translate",
+        f"--workdir={folder / 'multi_query-s0'}",
+        "--beam=2",
+        f"--input={tmp_path / 'in'}",
+        f"--output={tmp_path / 'out'}",
+    )
+    assert (tmp_path / "out").read_text() == output
+
+
+def test_evaluate_agrees_with_the_comparison(compared, tmp_path):
+    folder, _, _ = compared
+    run = folder / "multi_head-s0"
+    output, _ = script("evaluate", f"--workdir={run}", "--split=test", "--beam=1")
+    record = json.loads(output.splitlines()[-1])
+    (kept,) = [r for r in records(run, "quality") if (r["split"], r["beam"]) == ("test", 1)]
+    assert record["bleu_13a"] == kept["bleu_13a"] and record["signature_13a"] == kept["signature_13a"]
+    (tmp_path / "en").write_text("The dog sleeps.\n")
+    (tmp_path / "de").write_text("Der Hund schläft.\n")
+    output, _ = script(
+        "evaluate", f"--workdir={run}", f"--source={tmp_path / 'en'}", f"--reference={tmp_path / 'de'}", "--beam=1"
+    )
+    assert json.loads(output.splitlines()[-1])["sentences"] == 1
+
+
+def test_time_decode_ends_in_its_record():
+    output, _ = script("time_decode", *SMALL, "--batch=2", "--beam=2", "--dtype=float32", "--repeats=2")
+    record = json.loads(output.splitlines()[-1])
+    wanted = [
+        "variant",
+        "batch",
+        "beam",
+        "source_length",
+        "target_length",
+        "dtype",
+        "encoder_us_per_token",
+        "decoder_us_per_token",
+        "floor_us_per_token",
+        "floor_share",
+        "bytes_per_step",
+        "flops_per_step",
+        "peak_bytes_per_s",
+        "peak_flops_per_s",
+        "compile_s",
+        "peak_memory_mb",
+    ]
+    assert all(name in record for name in wanted) and record["dtype"] == "float32" and record["beam"] == 2
+
+
+BAD = {
+    "unknown variant": (("compare", *SMALL, "--variants=multi_head,multi_quary"), "variant 'multi_quary'"),
+    "variant twice": (("compare", *SMALL, "--variants=multi_head,multi_head"), "names one twice"),
+    "bad seeds": (("compare", *SMALL, "--seeds=a"), "--seeds=a"),
+    "no workdir": (("train", *SMALL), "--workdir is missing"),
+    "no run": (("translate",), "holds no run"),
+    "other architecture": (("train", *SMALL, "--config.model.width=64"), "config.model.width is 32 there, 64 here"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(compared, tmp_path, name):
+    (which, *arguments), words = BAD[name]
+    folder = compared[0] / "multi_head-s0" if name == "other architecture" else tmp_path
+    if name != "no workdir":
+        arguments.append(f"--workdir={folder}")
+    output, said = script(which, *arguments, code=2)
+    assert said.splitlines()[-1].startswith("error: ") and words in said and "Traceback" not in said
+    assert not output
+
+
+def test_invalid_utf8_on_standard_input(compared):
+    run = compared[0] / "multi_head-s0"
+    _, said = script("translate", f"--workdir={run}", stdin=b"fine\nbad \xff\n", code=2)
+    assert "standard input, line 2, byte 5: not UTF-8" in said

@@ -1,0 +1,59 @@
+"""Perplexity: per token, per word, added up exactly."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import VOCABULARY, batch, sentences
+
+from mqa_jax.errors import InputError
+from mqa_jax.evaluate.perplexity import perplexity
+from mqa_jax.train.loss import loss_sums
+
+TEXTS = ["one two three", "  four  five ", ""]
+
+
+@jax.jit
+def uniform(of):
+    """The sums of a model that gives every token the same probability."""
+    sums = loss_sums(jnp.zeros((*of.target.tokens_BL.shape, VOCABULARY)), of.target)
+    return sums.nll, sums.tokens
+
+
+def test_a_uniform_model_is_as_perplexed_as_its_vocabulary_is_large():
+    """Batches of different lengths and numbers of tokens; per word, ends of line count as words to predict."""
+    batches = [batch(sentences(0, [7, 2]), 8), batch(sentences(1, [5]), 16)]
+    figures = perplexity(uniform, batches, TEXTS)
+    assert {name: figures[name] for name in ("tokens", "words", "sentences")} == {
+        "tokens": 14,
+        "words": 5,
+        "sentences": 3,
+    }
+    assert figures["nll_per_token"] == pytest.approx(np.log(VOCABULARY))
+    assert figures["perplexity_per_token"] == pytest.approx(VOCABULARY)
+    assert figures["perplexity_per_word"] == pytest.approx(VOCABULARY ** (14 / (5 + 3)))
+
+
+def test_tokens_weigh_equally_across_batches():
+    """The mean of the batches' means would be 2; the mean over tokens is 1.2."""
+    sums = {"long": (9.0, 9.0), "short": (3.0, 1.0)}
+    figures = perplexity(lambda of: sums[of], ["long", "short"], ["a"])  # pyright: ignore[reportArgumentType]
+    assert figures["nll_per_token"] == pytest.approx(1.2)
+
+
+def test_sums_are_added_in_float64():
+    """2^24 is where float32 stops counting by ones."""
+    values = [np.float32(2**24)] + [np.float32(1)] * 100
+    figures = perplexity(lambda of: (of, of), values, ["a"])  # pyright: ignore[reportArgumentType]
+    assert figures["tokens"] == 2**24 + 100 and figures["nll_per_token"] == 1.0
+
+
+def test_an_absurd_perplexity_is_infinite():
+    figures = perplexity(lambda of: (1e6, 10.0), [batch(sentences(0, [3]), 4)], ["a"])
+    assert figures["perplexity_per_token"] == figures["perplexity_per_word"] == np.inf
+    assert figures["nll_per_token"] == 1e5
+
+
+def test_nothing_to_score():
+    with pytest.raises(InputError, match="no tokens"):
+        perplexity(uniform, [], [])

@@ -1,0 +1,266 @@
+"""Token rows, each against a slow twin that looks at one line, one row or one token at a time."""
+
+import collections
+import dataclasses
+import itertools
+import json
+import random
+
+import numpy as np
+import pytest
+from test_config import get
+
+from mqa_jax import config
+from mqa_jax.data import examples, pipeline, vocabulary
+from mqa_jax.data.split import Split
+from mqa_jax.errors import InputError
+from mqa_jax.tokens import BOS, EOS, PAD
+
+DATA = dataclasses.replace(config.read(get("toy")).data, source_length=96, target_length=80, rows=4)
+UNPACKED = dataclasses.replace(DATA, packing=False, rows=1)
+
+
+def lines(count, seed, longest=14):
+    dice = random.Random(seed)
+    lexicon = ["".join(dice.choices("abcdeßü", k=dice.randint(1, 6))) for _ in range(60)]
+    return [" ".join(dice.choices(lexicon, k=dice.randint(1, longest))) + f" {number}" for number in range(count)]
+
+
+PAIRS = Split(lines(400, seed=1), lines(400, seed=2))
+TEXT = Split((), lines(400, seed=3))
+SPLITS = {"translation": PAIRS, "language": TEXT}
+
+
+def first(split, count):
+    return Split(split.source[:count], split.target[:count])
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    everything = [*PAIRS.source, *PAIRS.target, *TEXT.target]
+    return vocabulary.train(everything, 320, tmp_path_factory.mktemp("vocabulary") / "v.model")
+
+
+def sides(batch):
+    return [side for side in (batch.source, batch.target) if side is not None]
+
+
+def segments(batch):
+    """The ids of each segment, source and target, row after row."""
+    found = []
+    for row in range(len(batch.inputs_BL)):
+        for segment in range(1, batch.target.segments_BL[row].max() + 1):
+            found.append(
+                tuple(tuple(side.tokens_BL[row][side.segments_BL[row] == segment].tolist()) for side in sides(batch))
+            )
+    return found
+
+
+def encoded(split, words):
+    return [tuple((*words.encode(text), EOS) for text in pair) for pair in split.pairs()]
+
+
+def take(iterator, count):
+    """The first `count` segments."""
+    stream = (segment for batch in iterator for segment in segments(batch))
+    return list(itertools.islice(stream, count))
+
+
+def same(a, b):
+    for x, y in zip([a.inputs_BL, *sum(sides(a), ())], [b.inputs_BL, *sum(sides(b), ())], strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+# --- Training --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", SPLITS)
+def test_an_epoch_is_every_line_once(words, task):
+    iterator = pipeline.training_iterator(SPLITS[task], words, UNPACKED, seed=0)
+    for _ in range(2):
+        assert sorted(take(iterator, 400)) == sorted(encoded(SPLITS[task], words))
+
+
+@pytest.mark.parametrize("task", SPLITS)
+def test_packed_rows_hold_the_same_segments_as_unpacked_ones(words, task):
+    """Rows are packed a group at a time, so after each group what was given out is the start of the unpacked order."""
+    split, rows = SPLITS[task], dataclasses.replace(DATA, rows=1)
+    group = pipeline.packing_bins(examples.for_training(split, words, DATA), examples.limits(split, DATA))
+    packed = pipeline.training_iterator(split, words, rows, seed=0)
+    unpacked = pipeline.training_iterator(split, words, UNPACKED, seed=0)
+    assert group > 1
+    given = 0
+    while given < 900:  # into the third epoch
+        found = [segment for batch in itertools.islice(packed, group) for segment in segments(batch)]
+        assert collections.Counter(found) == collections.Counter(take(unpacked, len(found)))
+        given += len(found)
+
+
+@pytest.mark.parametrize("task", SPLITS)
+@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize("positions", ["segment", "row"])
+def test_inputs_and_positions_follow_from_segments(words, task, packing, positions):
+    data = dataclasses.replace(DATA, packing=packing, positions=positions)
+    batch = next(pipeline.training_iterator(SPLITS[task], words, data, seed=0))
+    assert (batch.target.segments_BL.max() > 1) == packing
+    for side in sides(batch):
+        assert all(array.dtype == np.int32 and np.asarray(array).flags.c_contiguous for array in side)
+        for segments_L, tokens_L, positions_L in zip(side.segments_BL, side.tokens_BL, side.positions_BL, strict=True):
+            start = 0
+            for column, segment in enumerate(segments_L):
+                if column and segment != segments_L[column - 1]:
+                    start = column
+                if segment:
+                    assert positions_L[column] == (column if positions == "row" else column - start)
+                else:
+                    assert tokens_L[column] == PAD
+    for row, (inputs_L, tokens_L) in enumerate(zip(batch.inputs_BL, batch.target.tokens_BL, strict=True)):
+        before = None
+        for column, segment in enumerate(batch.target.segments_BL[row]):
+            expected = PAD if not segment else BOS if segment != before else tokens_L[column - 1]
+            assert inputs_L[column] == expected
+            before = segment
+
+
+def test_packing_fills_the_rows(words):
+    short = Split((), lines(3000, seed=4))
+    packed, apart = (
+        pipeline.packing_share(itertools.islice(pipeline.training_iterator(short, words, data, 0), 100))
+        for data in (DATA, dataclasses.replace(DATA, packing=False))
+    )
+    assert packed > 0.95 > 0.6 > apart
+
+
+def test_a_groups_rows_are_a_tenth_of_an_epoch_at_most(words):
+    def bins(count):
+        split = first(PAIRS, count)
+        return pipeline.packing_bins(examples.for_training(split, words, DATA), examples.limits(split, DATA))
+
+    tokens = sum(len(target) for _, target in encoded(PAIRS, words))
+    assert 1 == bins(1) == bins(20) <= bins(400) <= tokens / 80 / 10 * 1.2
+    assert bins(400) <= pipeline.MOST_BINS
+
+
+def test_epochs_differ_and_seeds_repeat(words):
+    def run(seed):
+        return take(pipeline.training_iterator(first(PAIRS, 30), words, UNPACKED, seed), 60)
+
+    one = run(0)
+    assert one == run(0) != run(1)
+    assert one[:30] != one[30:] and sorted(one[:30]) == sorted(one[30:])
+
+
+@pytest.mark.parametrize("task", SPLITS)
+def test_processes_share_an_epoch_without_overlap(words, task):
+    few = first(SPLITS[task], 31)
+    parts = [
+        take(pipeline.training_iterator(few, words, UNPACKED, 0, index, 3), count)
+        for index, count in enumerate((11, 10, 10))
+    ]
+    assert sorted(itertools.chain(*parts)) == sorted(encoded(few, words))
+
+
+@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize("done", [0, 1, 23])
+def test_a_restored_iterator_goes_on_exactly(words, packing, done):
+    data = dataclasses.replace(DATA, packing=packing)
+    whole = pipeline.training_iterator(PAIRS, words, data, seed=0)
+    for _ in range(done):
+        next(whole)
+    state = json.loads(json.dumps(whole.get_state()))
+    expected = list(itertools.islice(whole, 40))
+    fresh = pipeline.training_iterator(PAIRS, words, data, seed=0)
+    used = pipeline.training_iterator(PAIRS, words, data, seed=0)
+    next(used)
+    for restored in (fresh, used):
+        restored.set_state(state)
+        for batch in expected:
+            same(batch, next(restored))
+
+
+def test_long_pairs_are_left_out_of_training_and_said(words, capsys):
+    long = "wort " * 100
+    split = Split(["kurz", long, "kurz"], ["short", "short", long])
+    iterator = pipeline.training_iterator(split, words, UNPACKED, 0)
+    assert set(take(iterator, 3)) == set(encoded(first(split, 1), words))
+    assert "left out 2 of 3 pairs that are longer than their rows" in capsys.readouterr().err
+
+
+def test_a_pair_that_just_fits_is_kept(words, capsys):
+    source, target = (encoded(first(PAIRS, 1), words))[0]
+    exact = dataclasses.replace(UNPACKED, source_length=len(source), target_length=len(target))
+    assert take(pipeline.training_iterator(first(PAIRS, 1), words, exact, 0), 1) == [(source, target)]
+    for side, length in (("source_length", len(source) - 1), ("target_length", len(target) - 1)):
+        with pytest.raises(
+            InputError, match=r"config.data.source_length=\d+ and target_length=\d+ are less than every"
+        ):
+            pipeline.training_iterator(first(PAIRS, 1), words, dataclasses.replace(exact, **{side: length}), 0)
+
+
+def test_a_language_models_long_lines_are_cut_into_pieces(words):
+    data = dataclasses.replace(UNPACKED, target_length=8)
+    ids = encoded(first(TEXT, 1), words)[0][0]
+    pieces = [(ids[start : start + 8],) for start in range(0, len(ids), 8)]
+    assert len(pieces) > 1
+    assert sorted(take(pipeline.training_iterator(first(TEXT, 1), words, data, 0), len(pieces))) == sorted(pieces)
+
+
+def test_more_processes_than_lines_are_refused(words):
+    with pytest.raises(InputError, match=r"config.data.train has 2 lines for 3 processes; give each at least one"):
+        pipeline.training_iterator(first(PAIRS, 2), words, UNPACKED, 0, 2, 3)
+
+
+@pytest.mark.parametrize("task", SPLITS)
+def test_lines_encoded_in_chunks_are_those_encoded_at_once(words, task, monkeypatch, capsys):
+    whole = examples.for_training(SPLITS[task], words, DATA, 1, 2)
+    monkeypatch.setattr(examples, "CHUNK", 33)
+    parts = examples.for_training(SPLITS[task], words, DATA, 1, 2)
+    assert len(whole) == len(parts) == 200
+    for index in range(200):
+        for name, ids in whole[index].items():
+            np.testing.assert_array_equal(ids, parts[index][name])
+    assert "encode  200/200" in capsys.readouterr().err, "what takes long shows its progress"
+
+
+# --- Scoring ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", SPLITS)
+def test_scoring_sees_every_line_once_in_few_shapes(words, task):
+    batches = list(pipeline.scoring_batches(first(SPLITS[task], 101), words, DATA, rows=16))
+    found = [segment for batch in batches for segment in segments(batch)]
+    assert sorted(found) == sorted(encoded(first(SPLITS[task], 101), words))
+    assert {batch.inputs_BL.shape for batch in batches} <= {(16, 16), (16, 32), (16, 64), (16, 80)}
+    assert len(batches) == 7 and batches[-1].target.segments_BL.any(axis=1).sum() == 5
+    for batch in batches:
+        assert batch.target.segments_BL.max() == 1
+        for side in sides(batch):
+            np.testing.assert_array_equal(side.positions_BL[:, 0], 0)
+            np.testing.assert_array_equal(np.diff(side.positions_BL), 1)
+        np.testing.assert_array_equal(
+            batch.inputs_BL, pipeline.shift_right(batch.target.tokens_BL, batch.target.segments_BL)
+        )
+
+
+def test_a_long_translation_is_cut_in_scoring_and_said(words, capsys):
+    data = dataclasses.replace(DATA, source_length=20, target_length=12)
+    batches = list(pipeline.scoring_batches(PAIRS, words, data, rows=32))
+    expected = [(source[:20], target[:12]) for source, target in encoded(PAIRS, words)]
+    cut = sum(pair != whole for pair, whole in zip(expected, encoded(PAIRS, words), strict=True))
+    assert sorted(segment for batch in batches for segment in segments(batch)) == sorted(expected)
+    assert cut and f"scoring: cut {cut} of 400 pairs" in capsys.readouterr().err
+
+
+def test_every_token_of_a_language_models_long_line_counts_once(words):
+    data = dataclasses.replace(DATA, target_length=16)
+    split = Split((), ["wort " * 50, "kurz", ""])
+    batches = list(pipeline.scoring_batches(split, words, data, rows=4))
+    found = collections.Counter(
+        token for batch in batches for token in batch.target.tokens_BL[batch.target.segments_BL > 0].tolist()
+    )
+    assert found == collections.Counter(token for (ids,) in encoded(split, words) for token in ids)
+    assert all(batch.source is None and batch.inputs_BL.shape == (4, 16) for batch in batches)
+
+
+def test_nothing_to_score_is_no_batch(words):
+    assert list(pipeline.scoring_batches(Split((), ()), words, DATA, rows=4)) == []

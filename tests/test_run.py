@@ -1,0 +1,143 @@
+"""Training runs: resume to the bit, guards of the folder, divergence, metrics."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from test_config import get
+
+from mqa_jax import config, workdir
+from mqa_jax.data import sources, vocabulary
+from mqa_jax.errors import InputError
+from mqa_jax.model.build import count
+from mqa_jax.train import loop, metrics, trained
+
+
+def tiny(variant="multi_query", name="toy", **train):
+    base = config.select_variant(get(name), variant)
+    base.model.update(decoder_layers=1, width=32, feed_forward=64, vocabulary=512, positions=64, dtype="float32")
+    if name == "toy":
+        base.model.encoder_layers = 1
+        base.data.update(sentences=200)
+    base.baseline.update(heads=4, key_size=8, value_size=8)
+    base.data.update(source_length=64, target_length=64, rows=8)
+    base.train.update(steps=6, log_every=2, evaluate_every=6, checkpoint_every=3, warmup=2, learning_rate=1e-2, keep=5)
+    base.train.update(train)
+    base.decode.update(batch=16)
+    return config.read(base)
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return sources.load(tiny().data, "translation")
+
+
+@pytest.fixture(scope="module")
+def words(corpus, tmp_path_factory):
+    return vocabulary.obtain(tiny().data, corpus, tmp_path_factory.mktemp("v") / "vocabulary.model")
+
+
+def run(experiment, corpus, words, folder):
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(words._path, folder / "vocabulary.model")
+    return loop.train(experiment, corpus, words, folder)
+
+
+@pytest.fixture(scope="module")
+def whole(corpus, words, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, run(tiny(), corpus, words, folder)
+
+
+def test_a_resumed_run_is_the_same_run_to_the_bit(corpus, words, whole, tmp_path):
+    """Dropout, data order and optimiser included: the run is cut at step 3 and goes on from its checkpoint."""
+    folder, record = whole
+    shutil.copytree(folder, tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "checkpoints" / "6")
+    resumed = run(tiny(), corpus, words, tmp_path / "cut")
+    one, two = trained.load(folder), trained.load(tmp_path / "cut")
+    for a, b in zip(jax.tree.leaves(one.parameters), jax.tree.leaves(two.parameters), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [point["loss"] for point in record["curve"]][-1] == resumed["curve"][-1]["loss"]
+    assert [point["step"] for point in resumed["curve"]] == [2, 4, 6]
+
+
+def test_a_finished_run_is_not_trained_again(corpus, words, whole, capsys):
+    folder, record = whole
+    again = run(tiny(), corpus, words, folder)
+    assert "going on from step 6" in capsys.readouterr().err
+    assert again["curve"] == record["curve"]
+
+
+def test_the_record_and_the_files(whole):
+    folder, record = whole
+    assert record == json.loads((folder / "records" / "train.json").read_text())
+    assert record["parameters"] == count(trained.load(folder).model.shapes())
+    assert record["steps"] == 6 and record["tokens_per_s"] > 0 and "generated" in record["corpus"]
+    assert [point["step"] for point in record["curve"]] == [2, 4, 6]
+    assert "dev_nll_per_token" in record["curve"][-1] and record["curve"][-1]["loss"] < record["curve"][0]["loss"]
+    assert [line["step"] for line in metrics.read(folder)] == [2, 4, 6]
+    assert list((folder / "tensorboard").glob("events*"))
+    assert set(record["versions"]) >= {"python", "jax", "flax"} and record["device"].endswith("(cpu)")
+
+
+def test_a_folder_of_another_run_is_refused_with_the_difference(corpus, words, whole):
+    folder, _ = whole
+    with pytest.raises(InputError, match=r"config.train.learning_rate is 0.01 there, 0.02 here"):
+        run(tiny(learning_rate=0.02), corpus, words, folder)
+    with pytest.raises(InputError, match="holds another run"):
+        run(tiny("multi_head"), corpus, words, folder)
+    workdir.claim(folder, dataclasses.replace(tiny(), train=dataclasses.replace(tiny().train, log_every=1, keep=9)))
+    workdir.claim(folder, tiny())
+
+
+def test_a_diverged_run_stops_and_keeps_the_last_good_checkpoint(corpus, words, tmp_path):
+    with pytest.raises(loop.Diverged, match="not a number at step"):
+        run(
+            tiny(learning_rate=1e30, schedule="constant", checkpoint_every=1, log_every=1, warmup=0),
+            corpus,
+            words,
+            tmp_path,
+        )
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(trained.load(tmp_path).parameters))
+
+
+def test_a_checkpoint_of_another_architecture_is_named(whole, tmp_path):
+    folder, _ = whole
+    shutil.copytree(folder, tmp_path / "other")
+    text = (tmp_path / "other" / "experiment.json").read_text().replace('"width": 32', '"width": 48')
+    (tmp_path / "other" / "experiment.json").write_text(text)
+    with pytest.raises(InputError, match=r"is of another architecture: .* is \(.*\) there and \(.*\) in the config"):
+        trained.load(tmp_path / "other")
+
+
+def test_folders_without_a_run_are_named(tmp_path, whole):
+    with pytest.raises(InputError, match="holds no run"):
+        trained.load(tmp_path)
+    folder, _ = whole
+    shutil.copy(folder / "experiment.json", tmp_path)
+    with pytest.raises(InputError, match="vocabulary.model is missing"):
+        trained.load(tmp_path)
+    shutil.copy(folder / "vocabulary.model", tmp_path)
+    with pytest.raises(InputError, match="no checkpoint in"):
+        trained.load(tmp_path)
+    (tmp_path / "experiment.json").write_text("{}")
+    with pytest.raises(InputError, match="is damaged"):
+        trained.load(tmp_path)
+
+
+def test_a_language_model_trains_on_the_same_loop(tmp_path):
+    experiment = tiny(name="text_lm", steps=2, evaluate_every=2)
+    corpus = sources.load(experiment.data, "language")
+    few = dataclasses.replace(corpus, splits={name: type(s)((), s.target[:40]) for name, s in corpus.splits.items()})
+    words = vocabulary.obtain(experiment.data, few, tmp_path / "vocabulary.model")
+    record = loop.train(experiment, few, words, tmp_path)
+    assert record["task"] == "language" and record["curve"][-1]["dev_nll_per_token"] > 0
+
+
+def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
+    assert metrics.read(tmp_path) == [{"step": 1, "loss": 2.0}]

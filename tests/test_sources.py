@@ -1,0 +1,233 @@
+"""Corpora: what is kept, what is dropped and said, and one line for what is wrong."""
+
+import contextlib
+import dataclasses
+import gzip
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from test_config import get
+
+from mqa_jax import config
+from mqa_jax.data import sources, tfds
+from mqa_jax.errors import InputError
+
+
+def data_of(name, **changes):
+    return dataclasses.replace(config.read(get(name)).data, **changes)
+
+
+# --- Text files ------------------------------------------------------------------------------------------------------
+
+FILES = {
+    "train.en": "a b\nc d\n\ne f\ng h\n",
+    "train.de": "A B\nC D\nX\nE F\nG H\n",
+    "val.en": "c d\n\n",
+    "val.de": "C D\n\n",
+    "test.en": "y\n",
+    "test.de": "Y\n",
+}
+
+
+def fill(folder, **changes):
+    for name, content in (FILES | {name.replace("_", "."): content for name, content in changes.items()}).items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return data_of("text_translation", folder=str(folder))
+
+
+def test_train_drops_empty_sides_and_held_out_pairs_and_says_so(tmp_path, capsys):
+    corpus = sources.load(fill(tmp_path), "translation")
+    assert corpus.splits["train"].pairs() == [("a b", "A B"), ("e f", "E F"), ("g h", "G H")]
+    assert corpus.splits["dev"].pairs() == [("c d", "C D"), ("", "")], "dev and test keep every line"
+    said = "dropped 1 with an empty side, 1 that are in dev or test"
+    assert said in capsys.readouterr().err and said in corpus.description
+
+
+def test_a_pair_is_held_out_as_a_pair(tmp_path):
+    """A sentence with another translation than the one in dev may train."""
+    corpus = sources.load(fill(tmp_path, train_de="A B\nanother\nX\nE F\nG H\n"), "translation")
+    assert ("c d", "another") in corpus.splits["train"].pairs()
+
+
+def test_a_language_model_takes_one_file(tmp_path):
+    fill(tmp_path)
+    data = data_of(
+        "text_lm", kind="text", folder=str(tmp_path), train=("train.en",), dev=("val.en",), test=("test.en",)
+    )
+    corpus = sources.load(data, "language")
+    assert corpus.splits["train"].pairs() == [("a b",), ("e f",), ("g h",)] and not corpus.splits["train"].source
+    with pytest.raises(InputError, match=r"config.data.test names .*test.en, .*test.de; language takes one file"):
+        sources.load(dataclasses.replace(data, test=("test.en", "test.de")), "language")
+
+
+def test_compressed_files_are_read(tmp_path):
+    data = fill(tmp_path)
+    (tmp_path / "train.en.gz").write_bytes(gzip.compress(FILES["train.en"].encode()))
+    packed = dataclasses.replace(data, train=("train.en.gz", "train.de"))
+    assert sources.load(packed, "translation").splits == sources.load(data, "translation").splits
+
+
+BAD_FILES = {
+    "unequal": ({"train_de": "A\n"}, r"train.en has 5 lines and .*train.de has 1; line i"),
+    "empty": ({"val_en": "", "val_de": ""}, r"val.de is empty; give it"),
+    "nothing left": (
+        {"train_en": "c d\n", "train_de": "C D\n"},
+        r"config.data.train=train.en,train.de has nothing left",
+    ),
+    "not utf-8": ({"test_de": b"\xff\n"}, r"test.de, line 1, byte 1: not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_files_are_named(tmp_path, name):
+    changes, words = BAD_FILES[name]
+    data = fill(tmp_path, **changes)
+    with pytest.raises(InputError, match=words):
+        sources.load(data, "translation")
+
+
+BAD_CONFIGS = {
+    "a missing file": ({"dev": ("val.en", "val.fr")}, r"cannot read .*val.fr: No such file"),
+    "one file": ({"train": ("train.en",)}, r"config.data.train names .*train.en; translation takes a source and a"),
+    "no file": ({"dev": ()}, r"config.data.dev is empty; translation takes"),
+    "an unknown kind": ({"kind": "csv"}, re.escape("config.data.kind='csv' is unknown; choose from: grammar, pydoc")),
+    "no sentences": ({"kind": "grammar", "sentences": 0}, r"config.data.sentences=0 must be at least 1"),
+    "one language": ({"kind": "pydoc"}, r"config.data.kind='pydoc' is one language only"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CONFIGS)
+def test_bad_configs_are_named(tmp_path, name):
+    changes, words = BAD_CONFIGS[name]
+    with pytest.raises(InputError, match=words):
+        sources.load(dataclasses.replace(fill(tmp_path), **changes), "translation")
+
+
+# --- What is there without a file ------------------------------------------------------------------------------------
+
+
+def test_the_grammar_is_said_to_be_generated():
+    data = data_of("toy", sentences=300)
+    corpus = sources.load(data, "translation")
+    assert "generated" in corpus.description and len(corpus.splits["train"]) == 300
+    english = sources.load(data, "language")
+    for name, split in corpus.splits.items():
+        assert list(english.splits[name].target) == list(split.source) and not english.splits[name].source
+
+
+def test_pythons_documentation_is_split_the_same_way_each_time():
+    data = data_of("text_lm")
+    corpus, again = sources.load(data, "language"), sources.load(data, "language")
+    assert corpus == again and "documentation of Python 3" in corpus.description
+    lines = [line for split in corpus.splits.values() for line in split.target]
+    assert len(lines) == len(set(lines)) > 1000, "no paragraph is in two splits"
+    assert all(line == " ".join(line.split()) for line in lines)
+    assert all(len(corpus.splits[name]) > 50 for name in ("dev", "test"))
+
+
+# --- TFDS: the real reader on real files, prepared here from few lines -----------------------------------------------
+
+PAIRS = [{"en": f"the dog {i}\u00a0runs", "de": f"der Hund {i} läuft"} for i in range(2500)]
+WMT = {"train": PAIRS, "validation": PAIRS[:2], "test": PAIRS[2:5]}
+LINES = [{"text": f"line {i}"} for i in range(7)]
+LM1B = {"train": LINES[:3], "test": LINES}
+
+
+def prepare(data, contents):
+    """Writes `contents` as the dataset's own builder would write what it downloads."""
+    real = type(tfds.builder(data))
+
+    class Few(real, skip_registration=True):  # pyright: ignore
+        name = real.name
+
+        def _split_generators(self, dl_manager):
+            return {split: enumerate(rows) for split, rows in contents.items()}
+
+    name = data.dataset.partition("/")[2]
+    few = Few(data_dir=data.folder, file_format="array_record", **({"config": name} if name else {}))
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        few.download_and_prepare()
+    return few.data_path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfds")
+    prepare(data_of("wmt14", folder=str(folder)), WMT)
+    prepare(data_of("lm1b", folder=str(folder)), LM1B)
+    return str(folder)
+
+
+def test_wmt_is_read_as_it_was_prepared(folder):
+    corpus = sources.load(data_of("wmt14", folder=folder), "translation")
+    assert "wmt14_translate/de-en" in corpus.description and "3 test" in corpus.description
+    assert "newstest2013" in corpus.description and "wmt14/full" in corpus.description
+    for ours, theirs in (("train", "train"), ("dev", "validation"), ("test", "test")):
+        # TFDS shuffles what it writes, so the order is its own.
+        assert sorted(corpus.splits[ours].pairs()) == sorted((row["en"], row["de"]) for row in WMT[theirs])
+
+
+def test_columns_of_tfds_are_sequences(folder):
+    split = sources.load(data_of("wmt14", folder=folder), "translation").splits["train"]
+    lines = list(split.target)
+    assert len(split.target) == len(lines) == len(PAIRS)
+    assert split.target[0] == lines[0] and split.target[-1] == lines[-1] and split.target[1234] == lines[1234]
+    assert split.target[10:2000:7] == lines[10:2000:7] and split.target[2490:9999] == lines[2490:]
+    with pytest.raises(IndexError):
+        split.target[len(lines)]
+
+
+def test_lm1b_lends_half_of_its_test_set_to_dev(folder):
+    corpus = sources.load(data_of("lm1b", folder=folder), "language")
+    dev, test = (list(corpus.splits[name].target) for name in ("dev", "test"))
+    assert (len(dev), len(test), len(corpus.splits["train"])) == (4, 3, 3)
+    assert sorted(dev + test) == [row["text"] for row in LINES]
+    assert "dev and test are halves of its test set" in corpus.description
+
+
+def test_tfds_is_imported_only_where_it_is_used_and_tensorflow_never(folder):
+    code = f"""
+import sys
+from test_sources import data_of
+from mqa_jax.data import sources
+assert "tensorflow_datasets" not in sys.modules
+corpus = sources.load(data_of("wmt14", folder={folder!r}), "translation")
+assert corpus.splits["test"].pairs() and "tensorflow" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": ":".join(sys.path)})
+
+
+BAD_DATASETS = {
+    "unknown": ("imdb", "language", r"config.data.dataset='imdb' is unknown; choose from: wmt14_translate,"),
+    "not prepared": ("wmt_t2t_translate/de-en", "translation", r"is not prepared in .*; run scripts/prepare_data.py"),
+    "another task": ("lm1b", "translation", r"config.data.dataset='lm1b' is for a language model; .* translation"),
+    "no config": ("wmt14_translate", "translation", r"'wmt14_translate' is not English-German; name its config"),
+    "another pair": ("wmt14_translate/fr-en", "translation", r"'wmt14_translate/fr-en' is not English-German"),
+    "unknown config": ("wmt14_translate/en-xx", "translation", r"is not what TFDS has: .*en-xx not found"),
+    "unknown version": ("wmt14_translate/de-en:9.9.9", "translation", r"is not what TFDS has: .*at version 9.9.9"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_DATASETS)
+def test_bad_datasets_are_named(folder, name):
+    dataset, task, words = BAD_DATASETS[name]
+    with pytest.raises(InputError, match=words) as error:
+        sources.load(data_of("wmt14", dataset=dataset, folder=folder), task)
+    assert "\n" not in str(error.value)
+
+
+def test_a_format_that_only_tensorflow_reads_is_refused(tmp_path):
+    """TFDS's default is TFRecord; here by name only, since writing it takes TensorFlow."""
+    data = data_of("wmt14", folder=str(tmp_path))
+    path = prepare(data, WMT | {"train": PAIRS[:2]})
+    info = json.loads((path / "dataset_info.json").read_text())
+    (path / "dataset_info.json").write_text(json.dumps(info | {"fileFormat": "tfrecord"}))
+    with pytest.raises(
+        InputError, match=r"is in the format tfrecord, which only TensorFlow reads; prepare it elsewhere"
+    ):
+        sources.load(data, "translation")

@@ -1,0 +1,90 @@
+"""Times: blocked on results, warm, compilation apart. And peaks that such times give."""
+
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mqa_jax.timing import peaks, stopwatch
+
+
+@jax.jit
+def slow(x):
+    """Returns at once to the host; its result takes 50 ms."""
+
+    def wait(value):
+        time.sleep(0.05)
+        return value
+
+    return jax.pure_callback(wait, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+
+def test_a_call_is_over_when_its_results_are_there():
+    timing = stopwatch.time_call(slow, jnp.ones(()), repeats=3)
+    assert len(timing.times) == 3 and 0.05 <= timing.min_s <= timing.median_s <= timing.max_s == max(timing.times)
+    assert stopwatch.time_once(lambda: {"nested": [slow(jnp.ones(()))]}) >= 0.05
+
+
+def test_warm_up_is_not_timed():
+    calls = []
+
+    def first_is_slow():
+        calls.append(None)
+        time.sleep(0.2 if len(calls) <= 2 else 0)
+
+    timing = stopwatch.time_call(first_is_slow, repeats=4, warmup=2)
+    assert len(calls) == 6 and len(timing.times) == 4 and timing.max_s < 0.2
+
+
+def test_median_is_not_moved_by_one_slow_call():
+    timing = stopwatch.Timing((3.0, 1.0, 100.0, 2.0, 2.0))
+    assert (timing.median_s, timing.min_s, timing.max_s) == (2.0, 1.0, 100.0)
+
+
+def test_a_compiled_call_never_compiles():
+    traces = []
+
+    @jax.jit
+    def double(x):
+        traces.append(None)
+        return 2 * x
+
+    compiled, seconds = stopwatch.compile_timed(double, jax.ShapeDtypeStruct((3,), jnp.float32))
+    assert seconds > 0 and len(traces) == 1
+    np.testing.assert_array_equal(compiled(jnp.arange(3.0)), [0, 2, 4])
+    assert len(traces) == 1
+    with pytest.raises(TypeError):
+        compiled(jnp.arange(4.0))
+
+
+def test_peak_memory_counts_what_is_gone_in_mib():
+    script = (
+        "from mqa_jax.timing.stopwatch import peak_memory_mb as peak\n"
+        "before = peak()\nheld = b'x' * (300 << 20)\nduring = peak()\ndel held\nprint(before, during, peak())"
+    )
+    # A shell between, because Linux lets a child's peak start at that of the process that starts it.
+    shell = ["sh", "-c", '"$0" -c "$1"; exit $?', sys.executable, script]
+    run = subprocess.run(shell, capture_output=True, text=True, check=True)
+    before, during, after = map(float, run.stdout.split())
+    assert before > 50 and 200 < during - before < 301 and after == during
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_peaks_are_of_the_size_that_numpy_reaches(dtype):
+    """A slip of units is a factor of eight at least."""
+    found = peaks.measure(dtype)
+    assert found.dtype == dtype and peaks.measure(dtype) is found
+    a, b = np.ones((512, 1024), np.float32), np.ones((1024, 4096), np.float32)
+    flops_per_s = 2 * 512 * 1024 * 4096 / stopwatch.time_call(np.dot, a, b, repeats=3).min_s
+    table = np.ones(2**26, np.float32)
+    bytes_per_s = table.nbytes / stopwatch.time_call(table.max, repeats=3).min_s
+    assert bytes_per_s / 8 < found.bytes_per_s < 8 * bytes_per_s
+    assert flops_per_s / 8 < found.flops_per_s < 40 * flops_per_s
+
+
+def test_one_bandwidth_for_all_types():
+    assert peaks.measure("float32").bytes_per_s == peaks.measure("bfloat16").bytes_per_s
