@@ -1,11 +1,8 @@
 """What a model is fed: token rows with their segments and positions."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-
-Array = jax.Array | np.ndarray
+Array = Any  # a jax.Array on a device, a numpy array on its way there
 
 
 class Rows(NamedTuple):

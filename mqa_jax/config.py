@@ -30,7 +30,7 @@ T = TypeVar("T")
 SITES = ("encoder", "decoder", "cross")
 
 
-def defaults() -> ConfigDict:
+def defaults() -> Any:
     """Every key there is, with the value it has where a config file is silent."""
     return ConfigDict(
         {
@@ -105,7 +105,7 @@ def defaults() -> ConfigDict:
     )
 
 
-def select_variant(config: ConfigDict, variant: str) -> ConfigDict:
+def select_variant(config: Any, variant: str) -> Any:
     """A copy of `config` whose attention is that of the named row of `config.variants`."""
     if variant not in config.variants:
         known = ", ".join(config.variants)
@@ -120,7 +120,7 @@ def select_variant(config: ConfigDict, variant: str) -> ConfigDict:
     return chosen
 
 
-def read(config: ConfigDict) -> Experiment:
+def read(config: Any) -> Experiment:
     """Checks a config whose variant is already selected and freezes it.
 
     Raises:
@@ -166,7 +166,8 @@ def read(config: ConfigDict) -> Experiment:
         baseline.positive("value_size"),
     )
     feed_forward = section.positive("feed_forward")
-    if section.choice("dtype", ("bfloat16", "float32")) and config.equal_parameters:
+    section.choice("dtype", ("bfloat16", "float32"))
+    if config.equal_parameters:
         feed_forward += _widening(section.positive("width"), full, encoder, decoder)
     if feed_forward < 1:
         raise InputError(
@@ -214,7 +215,7 @@ def _widening(width: int, full: AttentionConfig, encoder: StackConfig | None, de
     return round(saved / (2 * width * feed_forward_layers))
 
 
-def _read_data(config: ConfigDict, model: ModelConfig) -> DataConfig:
+def _read_data(config: Any, model: ModelConfig) -> DataConfig:
     section = _Section(config, "data")
     pieces = section.positive("pieces", model.vocabulary)
     if pieces > model.vocabulary:
@@ -232,7 +233,7 @@ def _read_data(config: ConfigDict, model: ModelConfig) -> DataConfig:
     return dataclasses.replace(_section(DataConfig, config, "data"), pieces=pieces)
 
 
-def _read_train(config: ConfigDict) -> TrainConfig:
+def _read_train(config: Any) -> TrainConfig:
     section = _Section(config, "train")
     for key in ("steps", "log_every", "evaluate_every", "checkpoint_every", "keep"):
         section.positive(key)
@@ -245,14 +246,14 @@ def _read_train(config: ConfigDict) -> TrainConfig:
     return _section(TrainConfig, config, "train")
 
 
-def _read_decode(config: ConfigDict) -> DecodeConfig:
+def _read_decode(config: Any) -> DecodeConfig:
     section = _Section(config, "decode")
     section.positive("beam")
     section.positive("batch")
     return _section(DecodeConfig, config, "decode")
 
 
-def _read_timing(config: ConfigDict) -> TimingConfig:
+def _read_timing(config: Any) -> TimingConfig:
     section = _Section(config, "timing")
     for key in ("batch", "source_length", "target_length", "repeats"):
         section.positive(key)
@@ -262,7 +263,7 @@ def _read_timing(config: ConfigDict) -> TimingConfig:
 class _Section:
     """One block of the config, read with checks that can name the key."""
 
-    def __init__(self, config: ConfigDict, name: str):
+    def __init__(self, config: Any, name: str):
         self._values, self._name = config[name], name
 
     def value(self, key: str) -> Any:
@@ -282,12 +283,12 @@ class _Section:
         return value
 
 
-def _section(kind: type[T], config: ConfigDict, name: str) -> T:
+def _section(kind: type[T], config: Any, name: str) -> T:
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in config[name].items()}
     return kind(**values)
 
 
-def _check_keys(config: ConfigDict, known: ConfigDict, path: str) -> None:
+def _check_keys(config: Any, known: Any, path: str) -> None:
     for key in config:
         if key not in known:
             raise InputError(f"{path}.{key} is an unknown key; {path} has: {', '.join(sorted(known))}")

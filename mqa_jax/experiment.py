@@ -169,7 +169,7 @@ def _thaw(kind: Any, value: Any) -> Any:
     """A JSON value as `kind`: dataclasses from objects, tuples from lists."""
     if isinstance(kind, types.UnionType):
         return None if value is None else _thaw(kind.__args__[0], value)
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         return kind(**{field.name: _thaw(hints[field.name], value[field.name]) for field in dataclasses.fields(kind)})
     return tuple(value) if typing.get_origin(kind) is tuple else value

@@ -85,10 +85,12 @@ def device() -> str:
 def _commit() -> str:
     """The checkout's commit, marked `+` where files differ from it; `unknown` outside a checkout."""
     root = pathlib.Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
     try:
-        run = lambda *a: subprocess.run(
-            ["git", *a], cwd=root, capture_output=True, text=True, check=True
-        ).stdout.strip()  # noqa: E731
-        return run("rev-parse", "--short=12", "HEAD") + ("+" if run("status", "--porcelain") else "")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -29,7 +29,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh over all devices, or those given. One axis may be -1 and takes what is left.
 
     Raises:
@@ -52,12 +52,12 @@ def partition(axes: Sequence[str], shape: Sequence[int], mesh: Mesh) -> Partitio
     used: set[str] = set()
     spec: list[Any] = []
     for axis, size in zip(axes, shape, strict=True):
-        names = tuple(name for name in RULES[axis] if name not in used and mesh.shape[name] > 1)
+        names = [name for name in RULES[axis] if name not in used and mesh.shape[name] > 1]
         if not names or size % math.prod(mesh.shape[name] for name in names):
             spec.append(None)
             continue
         used.update(names)
-        spec.append(names if len(names) > 1 else names[0])
+        spec.append(tuple(names) if len(names) > 1 else names[0])
     return PartitionSpec(*spec)
 
 

@@ -121,7 +121,7 @@ def test_bad_values_are_named_in_one_line(name):
 
 
 def test_unknown_variant_lists_those_there_are():
-    with pytest.raises(InputError, match="multi_quary.*multi_head, .*multi_query"):
+    with pytest.raises(InputError, match=r"multi_quary.*multi_head, .*multi_query"):
         config.select_variant(get("toy"), "multi_quary")
 
 
@@ -129,5 +129,5 @@ def test_missing_key():
     short = get("toy").copy_and_resolve_references()
     with short.unlocked():
         del short.train.steps
-    with pytest.raises(InputError, match="config.train.steps is missing"):
+    with pytest.raises(InputError, match=r"config\.train\.steps is missing"):
         config.read(short)

@@ -119,7 +119,7 @@ def test_folders_without_a_run_are_named(tmp_path, whole):
         trained.load(tmp_path)
     folder, _ = whole
     shutil.copy(folder / "experiment.json", tmp_path)
-    with pytest.raises(InputError, match="vocabulary.model is missing"):
+    with pytest.raises(InputError, match=r"vocabulary\.model is missing"):
         trained.load(tmp_path)
     shutil.copy(folder / "vocabulary.model", tmp_path)
     with pytest.raises(InputError, match="no checkpoint in"):

@@ -49,7 +49,7 @@ class Stack(nnx.Module):
             k1, k2, k3, k4, k5, k6 = split_key(block_key, 6)
             h = block.attention_norm(x)
             x += dropout(block.attention(h, h, mask_BLL, rates.attention, k1), rates.residual, k2)
-            if block.cross is not None:
+            if block.cross is not None and block.cross_norm is not None:
                 assert memory_BMD is not None and memory_mask_BLM is not None
                 h = block.cross_norm(x)
                 h = block.cross(h, memory_BMD, memory_mask_BLM, rates.attention, k3)
@@ -72,9 +72,8 @@ class Stack(nnx.Module):
 
     def memories(self, memory_BMD: jax.Array) -> tuple[KeysValues, ...]:
         """The memory projected to every layer's cross-attention keys and values, once for the whole decode."""
-        return tuple(
-            KeysValues(*(_flat(each) for each in block.cross.keys_values(memory_BMD))) for block in self.blocks
-        )
+        crosses = [block.cross for block in self.blocks if block.cross is not None]
+        return tuple(KeysValues(*(_flat(each) for each in cross.keys_values(memory_BMD))) for cross in crosses)
 
     def step(self, x_BWD: jax.Array, state: DecodeState) -> tuple[jax.Array, DecodeState]:
         """One token of every beam: [B, W, D] -> [B, W, D] and the state after it."""
@@ -87,7 +86,7 @@ class Stack(nnx.Module):
             caches.append(cache)
             k_BMX, v_BMY = (each.reshape(each.shape[0], -1, each.shape[-1]) for each in cache)
             x += block.attention.cached(h, k_BMX, v_BMY, mask_BQM)
-            if block.cross is not None:
+            if block.cross is not None and block.cross_norm is not None:
                 memory = state.memories[layer]
                 x += block.cross.cached(block.cross_norm(x), memory.k, memory.v, memory_mask_BQM)
             x += block.feed_forward(block.feed_forward_norm(x))

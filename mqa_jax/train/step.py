@@ -26,10 +26,10 @@ class TrainState(NamedTuple):
       key: PRNG key data of the dropout; folded with the step, so it never changes.
     """
 
-    step: jax.Array
-    parameters: Parameters
+    step: Any
+    parameters: Any
     optimizer: Any
-    key: jax.Array
+    key: Any
 
 
 def init_state(model: Model, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
