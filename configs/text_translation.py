@@ -34,7 +34,7 @@ def get_config(variant="multi_head"):
         test=("test.en", "test.de"),
         source_length=128,
         target_length=128,
-        rows=32,
+        rows=16,
     )
     config.train.update(
         steps=3_000,

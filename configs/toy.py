@@ -11,7 +11,7 @@ def get_config(variant="multi_head"):
     config = base.defaults()
     config.name = "toy"
     config.model.update(
-        encoder_layers=2, decoder_layers=2, width=128, feed_forward=512, vocabulary=1_024, positions=128
+        encoder_layers=2, decoder_layers=2, width=128, feed_forward=512, vocabulary=2_048, positions=128
     )
     config.baseline.update(heads=8, key_size=16, value_size=16)
     config.variants = {
@@ -20,10 +20,9 @@ def get_config(variant="multi_head"):
         "grouped_2": {"write_heads": 2},
         "multi_query_local": {"write_heads": 1, "window": 8},
     }
-    config.dropout.update(residual=0.1, attention=0.0, hidden=0.0)
-    config.data.update(kind="grammar", sentences=40_000, source_length=128, target_length=128, rows=32)
+    config.data.update(kind="grammar", sentences=40_000, source_length=64, target_length=64, rows=16)
     config.train.update(
-        steps=800, learning_rate=3e-3, warmup=80, label_smoothing=0.1, evaluate_every=200, checkpoint_every=400
+        steps=1_200, learning_rate=3e-3, warmup=100, label_smoothing=0.1, evaluate_every=300, checkpoint_every=600
     )
     config.timing.update(
         batch=64, source_length=64, target_length=64, beams=(1, 4), lengths=(16, 32, 64, 128), repeats=5
