@@ -1,5 +1,6 @@
 """The generated language pair: German written by hand as the measure, and properties of what is generated."""
 
+import hashlib
 import itertools
 import re
 
@@ -506,7 +507,28 @@ def test_same_seed_same_pairs():
 
 def test_golden():
     """The same on every Python: a change here makes every earlier result on this task incomparable."""
-    assert grammar.pairs(4, seed=0) == []
+    assert grammar.pairs(4, seed=0) == [
+        (
+            "A thirsty doctor asks of how many big camels every famous boss will think.",
+            "Ein durstiger Arzt fragt, an wie viele große Kamele jeder berühmte Chef denken wird.",
+        ),
+        (
+            "Unfortunately the doctor forgave Mrs Weinbaum last week.",
+            "Leider verzieh der Arzt letzte Woche Frau Weinbaum.",
+        ),
+        (
+            "As always the clever inspector who reported my very strange danger to every hard-working woman thought that "
+            "he had run to the hospital.",
+            "Wie immer dachte der kluge Kommissar, der jeder fleißigen Frau meine sehr seltsame Gefahr meldete, dass er "
+            "zum Krankenhaus gelaufen war.",
+        ),
+        (
+            "Unfortunately all the very clever grandmothers should be young next year.",
+            "Leider sollten alle sehr klugen Großmütter nächstes Jahr jung sein.",
+        ),
+    ]
+    fingerprint = hashlib.sha256(repr(grammar.pairs(2_000, seed=0)).encode()).hexdigest()
+    assert fingerprint.startswith("31c16c87cf4e553d")
 
 
 def test_splits_are_disjoint():

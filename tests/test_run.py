@@ -65,9 +65,10 @@ def test_a_resumed_run_is_the_same_run_to_the_bit(corpus, words, whole, tmp_path
     assert [point["step"] for point in resumed["curve"]] == [2, 4, 6]
 
 
-def test_a_finished_run_is_not_trained_again(corpus, words, whole, capsys):
+def test_a_finished_run_is_not_trained_again(corpus, words, whole, capsys, tmp_path):
     folder, record = whole
-    again = run(tiny(), corpus, words, folder)
+    shutil.copytree(folder, tmp_path / "again")
+    again = run(tiny(), corpus, words, tmp_path / "again")
     assert "going on from step 6" in capsys.readouterr().err
     assert again["curve"] == record["curve"]
 
