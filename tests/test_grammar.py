@@ -517,10 +517,10 @@ def test_golden():
             "Leider verzieh der Arzt letzte Woche Frau Weinbaum.",
         ),
         (
-            "As always the clever inspector who reported my very strange danger to every hard-working woman thought that "
-            "he had run to the hospital.",
-            "Wie immer dachte der kluge Kommissar, der jeder fleißigen Frau meine sehr seltsame Gefahr meldete, dass er "
-            "zum Krankenhaus gelaufen war.",
+            "As always the clever inspector who reported my very strange danger to every hard-working woman thought "
+            "that he had run to the hospital.",
+            "Wie immer dachte der kluge Kommissar, der jeder fleißigen Frau meine sehr seltsame Gefahr meldete, dass "
+            "er zum Krankenhaus gelaufen war.",
         ),
         (
             "Unfortunately all the very clever grandmothers should be young next year.",
