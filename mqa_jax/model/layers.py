@@ -44,7 +44,7 @@ class Embedding(nnx.Module):
 
     Entries have std D^-0.5 and are multiplied by sqrt(D) on their way in. For the function and for Adafactor,
     whose steps are relative to a parameter's size, this is mesh-tensorflow's std 1 with logits scaled by
-    D^-0.5; Adam, whose steps are not, learns several times faster with it.
+    D^-0.5; Adam, whose steps are not, learns faster with it.
     """
 
     def __init__(self, vocabulary: int, positions: int, width: int, tied: bool, dtype: str, rngs: nnx.Rngs):
