@@ -484,7 +484,13 @@ def test_the_page_says_what_was_run_and_how_to_read_it(toy, tmp_path):
     versions = toy[0]["versions"]
     for part in (toy[0]["device"], toy[0]["commit"], f"jax {versions['jax']}", "multi_head, multi_query"):
         assert part in text
-    for part in ("The corpus is generated", "One seed", "Short training: 800 steps", "at most 3 of 2,000", "Floor:"):
+    for part in (
+        "The corpus is generated",
+        "One seed",
+        f"Short training: {toy[0]['config']['train']['steps']:,} steps",
+        "at most 3 of 2,000",
+        "Floor:",
+    ):
         assert part in text
     assert SIGNATURE.format("intl") in text and SIGNATURE.format("13a") in text and "31.0 GB/s" in text
 
