@@ -1,6 +1,6 @@
 """Writes a comparison's report anew from its records: report.md, report.html and the plots. Runs nothing.
 
-    python scripts/report.py --workdir=runs/compare
+python scripts/report.py --workdir=runs/compare
 """
 
 import pathlib

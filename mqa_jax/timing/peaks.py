@@ -1,8 +1,8 @@
 """What this device can do at best, measured in this process: the two limits that floors are made of.
 
 Both are the best of several forms and shapes, each at its fastest call. Other load on the machine lowers them
-and raises the floors: time on an idle one. A model small enough for the processor's caches can read a little
-faster than this bandwidth.
+and raises the floors: time on an idle one. A model small enough for the processor's caches can read faster
+than this bandwidth.
 """
 
 import dataclasses
