@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import BOS, EOS, HEADS, VOCABULARY, WRITE_HEADS, batch, model, parameters, rows, sentences
+from small import BOS, HEADS, VOCABULARY, WRITE_HEADS, batch, model, parameters, rows, sentences
 
 from mqa_jax.batch import Batch, Rows
 from mqa_jax.experiment import DropoutConfig
@@ -231,4 +231,3 @@ def test_write_heads_are_stored_once(task):
     attentions = 6 if task == "translation" else 2
     for G in WRITE_HEADS:
         assert sizes[HEADS] - sizes[G] == attentions * 16 * (HEADS - G) * (4 + 6)
-    assert EOS == 1
