@@ -31,3 +31,15 @@ class Batch(NamedTuple):
     target: Rows
     inputs_BL: Array
     source: Rows | None = None
+
+
+class Prompt(NamedTuple):
+    """What a language model goes on from: B prompts of different lengths, each at the END of its row.
+
+    Attributes:
+      tokens_BP: int32 ids; row b's prompt is tokens_BP[b, P - lengths_B[b]:], which may be empty.
+      lengths_B: int32.
+    """
+
+    tokens_BP: Array
+    lengths_B: Array

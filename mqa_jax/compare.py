@@ -125,11 +125,12 @@ def _time(experiments: Sequence[Experiment], folder: pathlib.Path) -> None:
     """Times all variants in turn, shape by shape; a shape that any of them lacks is timed for all."""
     config = experiments[0].timing
     task_shapes = [
-        timing.Shape(config.batch, beam, config.source_length, config.target_length) for beam in config.beams
+        timing.Shape(config.batch, beam, config.source_length, config.target_length, padded_cache=True)
+        for beam in config.beams
     ]
     for length in config.lengths:
         source = length if experiments[0].task == "translation" else config.source_length
-        shape = timing.Shape(config.batch, 1, source, length)
+        shape = timing.Shape(config.batch, 1, source, length, padded_cache=True)
         if shape not in task_shapes:
             task_shapes.append(shape)
     place = {each.variant: folder / f"{each.variant}-s{each.seed}" for each in experiments}

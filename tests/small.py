@@ -22,6 +22,7 @@ def model(
     vocabulary: int = VOCABULARY,
     dropout: DropoutConfig = DropoutConfig(),
     tied: bool = True,
+    positions: int = 32,
 ) -> Model:
     """Two layers of width 16 with 4 heads whose keys (4) and values (6) differ in size."""
     attention = AttentionConfig(HEADS, write_heads, key_size=4, value_size=6)
@@ -31,7 +32,7 @@ def model(
         ModelConfig(
             width=16,
             vocabulary=vocabulary,
-            positions=32,
+            positions=positions,
             tied_softmax=tied,
             dtype=dtype,
             decoder=StackConfig(2, 32, local, attention if translation else None),

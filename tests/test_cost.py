@@ -8,7 +8,7 @@ import pytest
 import small
 from test_config import FILES, every_variant
 
-from mqa_jax.batch import Rows
+from mqa_jax.batch import Prompt, Rows
 from mqa_jax.experiment import AttentionConfig, ModelConfig, StackConfig
 from mqa_jax.model.build import build, count
 from mqa_jax.timing import cost
@@ -190,7 +190,7 @@ def test_cache_bytes_are_those_of_the_state_that_is_kept(task, write_heads, wind
     def begin(parameters, tokens_BM):
         module, lengths_B = model.bind(parameters), jnp.full((batch,), source)
         if task == "language":
-            return module.begin(tokens_BM, lengths_B, 1, source + target)
+            return module.begin(Prompt(tokens_BM, lengths_B), 1, target)
         rows = Rows(tokens_BM, jnp.ones_like(tokens_BM), jnp.zeros_like(tokens_BM))
         return module.begin(rows, 1, target)
 

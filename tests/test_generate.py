@@ -5,9 +5,10 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from small import model, parameters
+from small import BOS, model, parameters, rows
 
 from mqa_jax.decode import generate
+from mqa_jax.decode.search import Greedy, find
 from mqa_jax.experiment import DecodeConfig
 from mqa_jax.tokens import EOS
 
@@ -72,21 +73,53 @@ def test_prompts_too_long_keep_their_end():
         generate.continue_text(["a"], of, values, Letters(), CONFIG, 31)
 
 
-def test_buckets_are_few_and_hold_every_line_once():
-    lengths = {index: 1 + index * 7919 % 97 for index in range(2000)}
-    groups = list(generate.buckets(lengths, 64, 100))
-    assert sorted(index for _, _, members in groups for index in members) == list(range(2000))
-    assert {(bucket, size) for bucket, size, _ in groups} <= {(b, 64) for b in (16, 32, 64, 100)}
-    assert all(lengths[index] <= bucket for bucket, _, members in groups for index in members)
-    assert [size for _, size, _ in generate.buckets({0: 3}, 64, 100)] == [1]
-    assert [size for _, size, _ in generate.buckets(dict.fromkeys(range(5), 3), 64, 100)] == [8]
+def test_buckets_are_few_and_end_with_the_longest():
+    assert generate.buckets(256) == [16, 32, 64, 256]
+    assert generate.buckets(1000) == [16, 32, 64, 256, 1000]
+    assert generate.buckets(10) == [10] and generate.buckets(16) == [16] and generate.buckets(64) == [16, 32, 64]
 
 
-def test_many_lines_compile_few_programs():
-    of = model("translation", 4)
+@pytest.mark.parametrize("beam", [1, 4])
+def test_two_thousand_lines_of_all_lengths_compile_at_most_eight_programs(beam):
+    """Counted by JAX itself, everything that is compiled on the way included."""
+    of = model("translation", 4, positions=256)
     values, random = parameters(of), np.random.default_rng(0)
-    lines = ["".join(random.choice(list("abcdefgh"), random.integers(1, 32))) for _ in range(200)]
+    lines = ["".join(random.choice(list("abcdefgh"), size)) for size in random.integers(1, 256, 2000) ** 2 // 256 + 1]
+    compiled = []
     jax.clear_caches()
-    before = generate._translate._cache_size()
-    generate.translate(lines, of, values, Letters(), CONFIG)
-    assert generate._translate._cache_size() - before <= 2
+    listener = lambda event, *_, **__: compiled.append(event) if "backend_compile" in event else None  # noqa: E731
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    config = dataclasses.replace(CONFIG, beam=beam, batch=64, length_factor=1.0, length_extra=8)
+    output = generate.translate(lines, of, values, Letters(), config)
+    jax.monitoring.unregister_event_duration_listener(listener)
+    assert len(output.texts) == 2000 and output.programs == 4
+    assert 4 <= len(compiled) <= 8
+
+
+def test_an_output_that_outgrows_its_bucket_starts_again_in_the_next():
+    """An untrained model hardly ever ends, so a limit of three times the source goes beyond the first bucket's room."""
+    of = model("translation", 2, positions=256)
+    values, lines = parameters(of, seed=18), ["abcdefgh", "bcde", "c" * 40]
+    config = dataclasses.replace(CONFIG, length_factor=1.0, length_extra=40)
+    output = generate.translate(lines, of, values, Letters(), config)
+    assert output.programs == 3
+    whole = []
+    for line in lines:
+        ids = [*Letters().encode(line), EOS]
+        source = rows([ids], 64)
+        limit = len(ids) + 40
+        search = Greedy(limit, EOS)
+        module = of.bind(values)
+        found = find(search, module.step, module.begin(source, 1, limit), np.asarray([BOS]), np.asarray([limit]))
+        whole.append(Letters().decode(found.tokens_BT[0].tolist()))
+    assert output.texts == whole and max(map(len, whole)) > 32
+
+
+def test_what_is_drawn_does_not_depend_on_the_batch():
+    of = model("language", 1)
+    values, draw = parameters(of, seed=2), generate.Sampling(seed=1, temperature=0.8, top=5, mass=0.9)
+    by_size = [
+        generate.continue_text(LINES, of, values, Letters(), dataclasses.replace(CONFIG, batch=size), 8, draw).texts
+        for size in (1, 4, 16)
+    ]
+    assert by_size[0] == by_size[1] == by_size[2]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from small import BOS, HEADS, VOCABULARY, WRITE_HEADS, batch, model, parameters, rows, sentences
 
-from mqa_jax.batch import Batch, Rows
+from mqa_jax.batch import Batch, Prompt, Rows
 from mqa_jax.experiment import DropoutConfig
 from mqa_jax.model.build import cast, count
-from mqa_jax.model.cache import reorder
+from mqa_jax.model.cache import admit, grow, reorder
 
 ATOL = {"float32": 2e-5, "bfloat16": 0.25}
 LENGTHS = [7, 12, 3]
@@ -52,7 +52,9 @@ def test_language_prefill_and_steps_equal_the_whole_forward(G, dtype, window, pr
     module = of.bind(cast(parameters(of), dtype))
     texts = batch(sentences(0, [12, 12, 12]), 12)
     whole_BLV = jax.jit(lambda b: module(b))(texts)
-    state = jax.jit(module.begin, static_argnums=(2, 3))(texts.inputs_BL[:, :prompt], jnp.full((3,), prompt), 2, 12)
+    state = jax.jit(module.begin, static_argnums=(1, 2))(
+        Prompt(texts.inputs_BL[:, :prompt], jnp.full((3,), prompt)), 2, 12 - prompt
+    )
     _, steps_BWLV = feed(module, state, texts.inputs_BL, prompt, 12)
     for beam in range(2):
         np.testing.assert_allclose(steps_BWLV[:, beam], whole_BLV[:, prompt:], atol=ATOL[dtype])
@@ -70,7 +72,7 @@ def test_prompts_of_different_lengths_share_a_batch(G, window):
     prompt_BP = np.zeros((3, P), np.int32)
     for row, size in enumerate(lengths):
         prompt_BP[row, P - size :] = texts.inputs_BL[row, :size]
-    state = jax.jit(module.begin, static_argnums=(2, 3))(jnp.asarray(prompt_BP), jnp.asarray(lengths), 1, 12)
+    state = jax.jit(module.begin, static_argnums=(1, 2))(Prompt(jnp.asarray(prompt_BP), jnp.asarray(lengths)), 1, 6)
     next_BL = jnp.stack([texts.inputs_BL[row, size : size + 6] for row, size in enumerate(lengths)])
     _, steps_BWLV = feed(module, state, next_BL, 0, 6)
     for row, size in enumerate(lengths):
@@ -89,7 +91,7 @@ def test_reordered_beams_equal_copied_caches(G, window, task):
     if task == "translation":
         begin = lambda beams: module.begin(source, beams, L)  # noqa: E731
     else:
-        begin = lambda beams: module.begin(source.tokens_BL[:, :2], jnp.full((B,), 2), beams, L + 2)  # noqa: E731
+        begin = lambda beams: module.begin(Prompt(source.tokens_BL[:, :2], jnp.full((B,), 2)), beams, L)  # noqa: E731
     state, step = begin(W), jax.jit(module.step)
     histories = np.zeros((B, W, 0), np.int32)
     for _ in range(L):
@@ -103,6 +105,91 @@ def test_reordered_beams_equal_copied_caches(G, window, task):
     for beam in range(W):
         _, alone_BWLV = feed(module, begin(1), jnp.asarray(fed[:, beam]), 0, L)
         np.testing.assert_allclose(last_BWV[:, beam], alone_BWLV[:, 0, -1], atol=2e-5)
+
+
+@pytest.mark.parametrize("window", [None, 3, 5])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("G", WRITE_HEADS)
+def test_prefill_in_chunks_equals_prefill_at_once(G, dtype, window):
+    of = model("language", G, window, dtype)
+    module = of.bind(cast(parameters(of), dtype))
+    lengths, P = [0, 4, 10, 11], 11
+    texts = batch(sentences(0, [16] * 4), 16)
+    prompt_BP = np.zeros((4, P), np.int32)
+    for row, size in enumerate(lengths):
+        prompt_BP[row, P - size :] = texts.inputs_BL[row, :size]
+    prompt, begin = (
+        Prompt(jnp.asarray(prompt_BP), jnp.asarray(lengths)),
+        jax.jit(module.begin, static_argnums=(1, 2, 3)),
+    )
+    next_BL = jnp.stack([texts.inputs_BL[row, size : size + 5] for row, size in enumerate(lengths)])
+    _, at_once_BWLV = feed(module, begin(prompt, 2, 5, P), next_BL, 0, 5)
+    for chunk in (1, 3, 10):
+        _, chunked_BWLV = feed(module, begin(prompt, 2, 5, chunk), next_BL, 0, 5)
+        np.testing.assert_allclose(chunked_BWLV, at_once_BWLV, atol=ATOL[dtype])
+
+
+@pytest.mark.parametrize("task", ["translation", "language"])
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("G", WRITE_HEADS)
+def test_a_grown_cache_equals_one_that_was_large_from_the_start(G, window, task):
+    of = model(task, G, window)
+    module = of.bind(parameters(of))
+    pairs = batch(sentences(0, [12, 12]), 12, sentences(1, [5, 8]))
+    prompt = Prompt(pairs.inputs_BL[:, :3], jnp.asarray([3, 1]))
+    begin = lambda room: module.begin(pairs.source if task == "translation" else prompt, 2, room)  # noqa: E731
+    _, large_BWLV = feed(module, begin(9), pairs.inputs_BL, 3, 12)
+    state, fed, parts = begin(2), 0, []
+    for room in (2, 3, 7, 9):
+        slots = room + (3 if task == "language" else 0)
+        state = jax.jit(grow, static_argnums=1)(state, min(slots, window or slots))
+        state, logits_BWLV = feed(module, state, pairs.inputs_BL, 3 + fed, 3 + room)
+        parts, fed = [*parts, logits_BWLV], room
+    np.testing.assert_allclose(jnp.concatenate(parts, axis=2), large_BWLV, atol=2e-5)
+
+
+@pytest.mark.parametrize("task", ["translation", "language"])
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("G", WRITE_HEADS)
+def test_a_sentence_that_joins_late_is_decoded_as_if_alone(G, window, task):
+    """Rows are given to new sentences while others go on, over the end of the ring and in every row."""
+    of, room = model(task, G, window), 6
+    module = of.bind(parameters(of))
+    count = 7
+    texts = batch(sentences(0, [12] * count), 12, sentences(1, [5, 8, 3, 6, 7, 4, 8]))
+    lengths = np.asarray([3, 1, 2, 0, 3, 3, 1])
+
+    def inputs(members):
+        if task == "translation":
+            return jax.tree.map(lambda each: each[np.asarray(members)], texts.source)
+        prompt_BP = np.zeros((len(members), 3), np.int32)
+        for row, member in enumerate(members):
+            prompt_BP[row, 3 - lengths[member] :] = texts.inputs_BL[member, : lengths[member]]
+        return Prompt(jnp.asarray(prompt_BP), jnp.asarray(lengths[members]))
+
+    def fed(member, t):
+        return int(texts.inputs_BL[member, t + (lengths[member] if task == "language" else 0)])
+
+    alone = []
+    for member in range(count):
+        tokens_1L = jnp.asarray([[fed(member, t) for t in range(room)]])
+        alone.append(feed(module, module.begin(inputs([member]), 1, room), tokens_1L, 0, room)[1][0, 0])
+    step, join = jax.jit(module.step), jax.jit(admit)
+    state = module.begin(inputs([0, 1, 2]), 1, room)
+    ages, members, waiting = [0, 0, 0], [0, 1, 2], [3, 4, 5, 6]
+    for clock in range(16):
+        if clock in (2, 5, 9, 10):
+            row, new = {2: 1, 5: 0, 9: 2, 10: 1}[clock], waiting.pop(0)
+            # The second of the two is for no row at all: it must change nothing.
+            state = join(state, module.begin(inputs([new, 0]), 1, 0), jnp.asarray([row, 3]))
+            ages[row], members[row] = 0, new
+        tokens = [fed(member, min(age, room - 1)) for member, age in zip(members, ages, strict=True)]
+        state, logits_BWV = step(state, jnp.asarray(tokens)[:, None])
+        for row, (member, age) in enumerate(zip(members, ages, strict=True)):
+            if age < room:
+                np.testing.assert_allclose(logits_BWV[row, 0], alone[member][age], atol=2e-5)
+        ages = [age + 1 for age in ages]
+    assert not waiting
 
 
 @pytest.mark.parametrize("G", WRITE_HEADS)

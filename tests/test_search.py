@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from small import BOS, WRITE_HEADS, batch, model, parameters, sentences
 
-from mqa_jax.decode import choose, search
+from mqa_jax.batch import Prompt
+from mqa_jax.decode import choose
+from mqa_jax.decode.search import Beam, Greedy, Sample, find
 from mqa_jax.model.cache import reorder
 
 EOS = 1
@@ -21,6 +23,10 @@ def table_step(table_tVV):
         return t + 1, table_tVV[t][tokens_BW]
 
     return step
+
+
+def keep(t, parents_BW):
+    return t
 
 
 def random_table(seed, length, vocabulary):
@@ -46,17 +52,8 @@ def best_by_exhaustion(table_tVV, first, length, alpha):
 def test_wide_beam_equals_exhaustive_search(seed, alpha):
     V, T = 4, 4
     table = random_table(seed, T, V)
-    found = search.beam(
-        table_step(table),
-        lambda t, parents: t,
-        jnp.zeros((), jnp.int32),
-        jnp.asarray([2, 3]),
-        jnp.asarray([T, T]),
-        T,
-        EOS,
-        beams=V**T,
-        alpha=alpha,
-    )
+    search = Beam(T, EOS, V**T, alpha, keep)
+    found = find(search, table_step(table), jnp.zeros((), jnp.int32), jnp.asarray([2, 3]), jnp.asarray([T, T]))
     for row, first in enumerate([2, 3]):
         score, output = best_by_exhaustion(table, first, T, alpha)
         assert float(found.scores_B[row]) == pytest.approx(score, abs=1e-4)
@@ -67,25 +64,16 @@ def test_wide_beam_equals_exhaustive_search(seed, alpha):
 def test_beam_stops_when_no_live_beam_can_win():
     V, T = 5, 50
     table = jnp.log(jnp.full((T, V, V), 0.01).at[:, :, EOS].set(0.96))
-    arguments = (lambda t, parents: t, jnp.zeros((), jnp.int32), jnp.asarray([2]), jnp.asarray([T]), T)
-    stopped = search.beam(table_step(table), *arguments, EOS, beams=3, alpha=0.6)
+    arguments = table_step(table), jnp.zeros((), jnp.int32), jnp.asarray([2]), jnp.asarray([T])
+    stopped = find(Beam(T, EOS, 3, 0.6, keep), *arguments)
     assert int(stopped.steps) <= 3 and stopped.tokens_BT[0, 0] == EOS
-    assert int(search.beam(table_step(table), *arguments, -1, beams=3, alpha=0.6).steps) == T
+    assert int(find(Beam(T, -1, 3, 0.6, keep), *arguments).steps) == T
 
 
 def test_beam_returns_the_best_live_output_if_none_ended():
     table = jax.nn.log_softmax(random_table(0, 6, 5).at[:, :, EOS].set(-1e12), axis=-1)
-    found = search.beam(
-        table_step(table),
-        lambda t, parents: t,
-        jnp.zeros((), jnp.int32),
-        jnp.asarray([2, 2]),
-        jnp.asarray([3, 6]),
-        6,
-        EOS,
-        beams=5**3,
-        alpha=0.0,
-    )
+    search = Beam(6, EOS, 5**3, 0.0, keep)
+    found = find(search, table_step(table), jnp.zeros((), jnp.int32), jnp.asarray([2, 2]), jnp.asarray([3, 6]))
     log = np.asarray(table, np.float64)
     scores = log[0, 2][:, None, None] + log[1][:, :, None] + log[2][None]
     best = np.unravel_index(scores.argmax(), scores.shape)
@@ -104,9 +92,9 @@ def test_greedy_equals_the_plain_loop_and_beam_of_one(G, task):
     if task == "translation":
         begin = lambda: module.begin(pairs.source, 1, T)  # noqa: E731
     else:
-        begin = lambda: module.begin(jnp.zeros((2, 1), jnp.int32), jnp.zeros((2,), jnp.int32), 1, T + 1)  # noqa: E731
-    greedy = jax.jit(lambda: search.greedy(module.step, begin(), first_B, limits_B, T, EOS))()
-    beam = jax.jit(lambda: search.beam(module.step, reorder, begin(), first_B, limits_B, T, EOS, 1, 0.0))()
+        begin = lambda: module.begin(Prompt(jnp.zeros((2, 1), jnp.int32), jnp.zeros((2,), jnp.int32)), 1, T)  # noqa: E731
+    greedy = jax.jit(lambda: find(Greedy(T, EOS), module.step, begin(), first_B, limits_B))()
+    beam = jax.jit(lambda: find(Beam(T, EOS, 1, 0.0, reorder), module.step, begin(), first_B, limits_B))()
 
     outputs = [[] for _ in range(2)]
     for row in range(2):
@@ -127,9 +115,8 @@ def test_wide_beam_on_a_model_equals_scoring_every_output(G):
     module = of.bind(parameters(of, seed=1))
     source = [[4, 3, 4, EOS]]
     state = module.begin(batch([[3]], 4, source).source, V**T, T)
-    found = jax.jit(
-        lambda s: search.beam(module.step, reorder, s, jnp.asarray([2]), jnp.asarray([T]), T, EOS, V**T, 0.6)
-    )(state)
+    search = Beam(T, EOS, V**T, 0.6, reorder)
+    found = jax.jit(lambda s: find(search, module.step, s, jnp.asarray([2]), jnp.asarray([T])))(state)
     bodies = [body for size in range(T) for body in itertools.product([0, 2, 3, 4], repeat=size)]
     outputs = [[*body, EOS] for body in bodies]
     pairs = batch(outputs, 4, source * len(outputs))
@@ -144,14 +131,21 @@ def test_wide_beam_on_a_model_equals_scoring_every_output(G):
 
 def test_filling_rows_cost_no_steps():
     table = random_table(0, 6, 5).at[:, :, EOS].set(-1e6)
-    for run in (
-        lambda limits: search.greedy(table_step(table), jnp.zeros((), jnp.int32), jnp.asarray([2, 2]), limits, 6, EOS),
-        lambda limits: search.beam(
-            table_step(table), lambda t, p: t, jnp.zeros((), jnp.int32), jnp.asarray([2, 2]), limits, 6, EOS, 2, 0.6
-        ),
-    ):
-        found = run(jnp.asarray([2, 0]))
+    for search in (Greedy(6, EOS), Beam(6, EOS, 2, 0.6, keep)):
+        limits_B = jnp.asarray([2, 0])
+        found = find(search, table_step(table), jnp.zeros((), jnp.int32), jnp.asarray([2, 2]), limits_B)
         assert int(found.steps) == 2 and not found.tokens_BT[1].any()
+
+
+@pytest.mark.parametrize("search", [Greedy(4, EOS), Beam(4, EOS, 2, 0.6, lambda t, parents: t)])
+def test_a_row_that_outgrows_the_search_halts_without_being_over(search):
+    table = random_table(0, 9, 5).at[:, :, EOS].set(-1e6)
+    rows = search.begin(jnp.asarray([2, 2, 2]), jnp.asarray([3, 4, 9]), jnp.zeros((3,), jnp.uint32))
+    state = jnp.zeros((), jnp.int32)
+    for _ in range(6):
+        rows, state = search.advance(table_step(table), rows, state)
+    assert search.over(rows).tolist() == [True, True, False] and search.halted(rows).all()
+    assert rows.t_B.tolist() == [3, 4, 4]
 
 
 def test_sampling_follows_the_distribution_and_its_limits():
@@ -171,15 +165,12 @@ def test_sampling_follows_the_distribution_and_its_limits():
 
 def test_sampled_outputs_end_and_repeat_by_key():
     table = random_table(1, 12, 5)
-    run = lambda seed: search.sample(  # noqa: E731
-        table_step(table),
-        jnp.zeros((), jnp.int32),
-        jnp.full((64,), 2),
-        jnp.full((64,), 12),
-        12,
-        EOS,
-        jax.random.key(seed),
-    )
+
+    def run(seed, first=2):
+        seeds_B = jnp.arange(64, dtype=jnp.uint32) + 64 * seed
+        limits_B, state = jnp.full((64,), 12), jnp.zeros((), jnp.int32)
+        return find(Sample(12, EOS), table_step(table), state, jnp.full((64,), first), limits_B, seeds_B)
+
     one = np.asarray(run(0).tokens_BT)
     np.testing.assert_array_equal(one, run(0).tokens_BT)
     assert (one != np.asarray(run(1).tokens_BT)).any()

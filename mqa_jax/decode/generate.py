@@ -1,25 +1,27 @@
-"""Text in, text out: lines into buckets, a search on each batch, lines back in their order.
+"""Text in, text out: lines into buckets of source length, each through a pool of rows, lines back in their order.
 
-Shapes come from few buckets of source length and two batch sizes, so that thousands of lines compile a
-handful of programs. N lines in are N lines out: an empty line gives an empty line.
+Shapes come from few buckets and one batch size, so that thousands of lines compile a handful of programs. A
+bucket has room for outputs twice as long as its sources; the rare one that outgrows it starts again in the
+next. N lines in are N lines out: an empty line gives an empty line.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mqa_jax.batch import Rows
-from mqa_jax.decode import search
+from mqa_jax.batch import Prompt, Rows
+from mqa_jax.decode import pool
+from mqa_jax.decode.search import Beam, Greedy, Sample, Search
 from mqa_jax.experiment import DecodeConfig
 from mqa_jax.model.build import Model, Parameters
 from mqa_jax.model.cache import reorder
 from mqa_jax.tokens import BOS, EOS, PAD, Tokenizer
 
 SMALLEST_BUCKET = 16
+FINE_BUCKETS_TO = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +42,13 @@ class Generated:
       texts: one for each line.
       truncated: indices of lines that were longer than the model's positions and were cut.
       tokens: output tokens, EOS included.
+      programs: how many programs the lines needed: one for each bucket.
     """
 
     texts: list[str]
     truncated: list[int]
     tokens: int
+    programs: int
 
 
 def translate(
@@ -64,18 +68,27 @@ def translate(
       on_progress: called with the number of lines that are through.
     """
     longest = model.config.positions
+    requests, truncated = [], []
+    for index, row in _encoded(lines, vocabulary):
+        truncated += [index] if len(row) > longest - 1 else []
+        source = [*row[: longest - 1], EOS]
+        limit = min(longest, int(config.length_factor * len(source) + config.length_extra))
+        requests.append(pool.Request(index, source, BOS, limit, seed=0))
 
-    def run(rows: Sequence[list[int]], bucket: int, batch: int) -> np.ndarray:
-        source = _pad_behind([[*row[: longest - 1], EOS] for row in rows], bucket, batch)
-        limits = [min(longest, int(config.length_factor * len(row) + config.length_extra)) for row in rows]
-        limits_B = np.zeros((batch,), np.int32)
-        limits_B[: len(rows)] = limits
-        length = min(longest, int(config.length_factor * bucket + config.length_extra))
-        return np.asarray(
-            _translate(model, config.beam, config.alpha, length, parameters, source, jnp.asarray(limits_B))
-        )
+    def search(bucket: int) -> Search:
+        length = longest if bucket == longest else min(longest, 2 * bucket)
+        return Beam(length, EOS, config.beam, config.alpha, reorder) if config.beam > 1 else Greedy(length, EOS)
 
-    return _generate(lines, vocabulary, config.batch, longest - 1, longest, run, on_progress)
+    def inputs(bucket: int, sources: Sequence[Sequence[int]]) -> Rows:
+        tokens_BL = np.full((len(sources), bucket), PAD, np.int32)
+        for row, tokens in enumerate(sources):
+            tokens_BL[row, : len(tokens)] = tokens
+        positions_BL = np.broadcast_to(np.arange(bucket, dtype=np.int32), tokens_BL.shape)
+        return Rows(tokens_BL, (tokens_BL != PAD).astype(np.int32), positions_BL)
+
+    through = lambda answers: on_progress(len(lines) - len(requests) + answers)  # noqa: E731
+    answers, programs = _answer(requests, longest, config.batch, model, parameters, search, inputs, through)
+    return _generated(len(lines), answers, vocabulary, truncated, programs)
 
 
 def continue_text(
@@ -93,90 +106,80 @@ def continue_text(
     A prompt that leaves no room for `tokens` keeps its end. Arguments as in `translate`.
     """
     longest = model.config.positions - tokens
-
-    def run(rows: Sequence[list[int]], bucket: int, batch: int) -> np.ndarray:
-        prompts = [[BOS, *row][-longest:] for row in rows]
-        prompt_BP = np.zeros((batch, bucket), np.int32)
-        lengths_B, first_B, limits_B = (np.zeros((batch,), np.int32) for _ in range(3))
-        for row, prompt in enumerate(prompts):
-            prompt_BP[row, bucket - len(prompt) + 1 :] = prompt[:-1]
-            lengths_B[row], first_B[row], limits_B[row] = len(prompt) - 1, prompt[-1], tokens
-        return np.asarray(
-            _continue(
-                model, config.beam, config.alpha, tokens, sampling, parameters, prompt_BP, lengths_B, first_B, limits_B
-            )
-        )
-
     if longest < 2:
         raise ValueError(f"tokens={tokens} leaves no room for a prompt in {model.config.positions} positions")
-    return _generate(lines, vocabulary, config.batch, longest - 1, longest, run, on_progress)
+    requests, truncated = [], []
+    for index, row in _encoded(lines, vocabulary):
+        truncated += [index] if len(row) > longest - 1 else []
+        prompt = [BOS, *row][-longest:]
+        seed = np.random.SeedSequence((sampling.seed, index)).generate_state(1)[0] if sampling else 0
+        requests.append(pool.Request(index, prompt[:-1], prompt[-1], tokens, int(seed)))
+
+    def search(bucket: int) -> Search:
+        if sampling:
+            return Sample(tokens, EOS, sampling.temperature, sampling.top, sampling.mass)
+        return Beam(tokens, EOS, config.beam, config.alpha, reorder) if config.beam > 1 else Greedy(tokens, EOS)
+
+    def inputs(bucket: int, prompts: Sequence[Sequence[int]]) -> Prompt:
+        tokens_BP = np.full((len(prompts), bucket), PAD, np.int32)
+        for row, prompt in enumerate(prompts):
+            tokens_BP[row, bucket - len(prompt) :] = prompt
+        return Prompt(tokens_BP, np.asarray([len(prompt) for prompt in prompts], np.int32))
+
+    through = lambda answers: on_progress(len(lines) - len(requests) + answers)  # noqa: E731
+    answers, programs = _answer(requests, longest, config.batch, model, parameters, search, inputs, through)
+    return _generated(len(lines), answers, vocabulary, truncated, programs)
 
 
-def _generate(
-    lines: Sequence[str],
-    vocabulary: Tokenizer,
-    batch: int,
-    limit: int,
+def buckets(longest: int) -> list[int]:
+    """The padded lengths of sources: doubling from 16 to 64, where most sentences are, then fourfold, to `longest`."""
+    sizes = []
+    size = SMALLEST_BUCKET
+    while size < longest:
+        sizes.append(size)
+        size *= 2 if size < FINE_BUCKETS_TO else 4
+    return [*sizes, longest]
+
+
+def _encoded(lines: Sequence[str], vocabulary: Tokenizer) -> list[tuple[int, list[int]]]:
+    """The ids of each line that is not empty."""
+    return [(index, vocabulary.encode(line)) for index, line in enumerate(lines) if line.strip()]
+
+
+def _answer(
+    requests: list[pool.Request],
     longest: int,
-    run: Callable[[Sequence[list[int]], int, int], np.ndarray],
+    batch: int,
+    model: Model,
+    parameters: Parameters,
+    search: Callable[[int], Search],
+    inputs: Callable[[int, Sequence[Sequence[int]]], Any],
     on_progress: Callable[[int], None],
+) -> tuple[list[pool.Answer], int]:
+    """Serves every request in the smallest bucket that holds it: the answers, and the number of buckets used."""
+    rows = min(batch, 1 << max(0, len(requests) - 1).bit_length())
+    answers, programs, waiting = [], 0, requests
+    for bucket in buckets(longest):
+        here = sorted((each for each in waiting if len(each.tokens) <= bucket), key=lambda each: -len(each.tokens))
+        if not here:
+            continue
+        programs += 1
+        waiting = [each for each in waiting if len(each.tokens) > bucket]
+        by_index = {each.index: each for each in here}
+        for answer in pool.serve(model, search(bucket), parameters, functools.partial(inputs, bucket), here, rows):
+            if answer.over:
+                answers.append(answer)
+                on_progress(len(answers))
+            else:
+                waiting.append(by_index[answer.index])
+    return answers, programs
+
+
+def _generated(
+    count: int, answers: Sequence[pool.Answer], vocabulary: Tokenizer, truncated: list[int], programs: int
 ) -> Generated:
-    encoded = {index: vocabulary.encode(line) for index, line in enumerate(lines) if line.strip()}
-    texts, count, done = [""] * len(lines), 0, len(lines) - len(encoded)
-    truncated = [index for index, row in encoded.items() if len(row) > limit]
-    for bucket, size, members in buckets({i: min(len(row), limit) + 1 for i, row in encoded.items()}, batch, longest):
-        outputs_BT = run([encoded[index] for index in members], bucket, size)
-        for index, output in zip(members, outputs_BT, strict=False):
-            texts[index] = vocabulary.decode(output.tolist())
-            count += int((output != PAD).sum())
-        done += len(members)
-        on_progress(done)
-    return Generated(texts, truncated, count)
-
-
-def buckets(lengths: dict[int, int], batch: int, longest: int) -> Iterator[tuple[int, int, list[int]]]:
-    """Groups lines of similar length: (padded length, rows of the batch, indices), longest first.
-
-    Padded lengths are powers of two from 16, or `longest`. Batches have `batch` rows, or the next power of
-    two where there are fewer lines in all.
-    """
-    size = min(batch, 1 << max(0, len(lengths) - 1).bit_length())
-    order = sorted(lengths, key=lambda index: (-lengths[index], index))
-    for start in range(0, len(order), size):
-        members = order[start : start + size]
-        bucket = SMALLEST_BUCKET
-        while bucket < lengths[members[0]]:
-            bucket *= 2
-        yield min(bucket, longest), size, members
-
-
-def _pad_behind(rows: Sequence[Sequence[int]], length: int, batch: int) -> Rows:
-    tokens_BL = np.full((batch, length), PAD, np.int32)
-    for row, tokens in enumerate(rows):
-        tokens_BL[row, : len(tokens)] = tokens
-    positions_BL = np.broadcast_to(np.arange(length, dtype=np.int32), tokens_BL.shape)
-    return Rows(tokens_BL, (tokens_BL != PAD).astype(np.int32), positions_BL)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _translate(model, beam, alpha, length, parameters, source, limits_B) -> jax.Array:
-    module = model.bind(parameters)
-    state = module.begin(source, beam, length)
-    first_B = jnp.full(limits_B.shape, BOS, jnp.int32)
-    if beam == 1:
-        return search.greedy(module.step, state, first_B, limits_B, length, EOS).tokens_BT
-    return search.beam(module.step, reorder, state, first_B, limits_B, length, EOS, beam, alpha).tokens_BT
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def _continue(model, beam, alpha, length, sampling, parameters, prompt_BP, lengths_B, first_B, limits_B) -> jax.Array:
-    module = model.bind(parameters)
-    beams = 1 if sampling else beam
-    state = module.begin(prompt_BP, lengths_B, beams, prompt_BP.shape[1] + length)
-    if sampling:
-        key = jax.random.key(sampling.seed)
-        draw = sampling.temperature, sampling.top, sampling.mass
-        return search.sample(module.step, state, first_B, limits_B, length, EOS, key, *draw).tokens_BT
-    if beam == 1:
-        return search.greedy(module.step, state, first_B, limits_B, length, EOS).tokens_BT
-    return search.beam(module.step, reorder, state, first_B, limits_B, length, EOS, beam, alpha).tokens_BT
+    texts = [""] * count
+    for answer in answers:
+        texts[answer.index] = vocabulary.decode(answer.tokens)
+    tokens = sum(token != PAD for answer in answers for token in answer.tokens)
+    return Generated(texts, truncated, tokens, programs)

@@ -1,11 +1,13 @@
 """Greedy search, beam search and sampling over a step function. Nothing here knows a model.
 
-A search is given `step(state, tokens_BW) -> (state, logits_BWV)`, the state to begin with and the tokens to
-feed first (BOS, or the last token of a prompt). Each is one `while_loop`: trace it inside `jit`.
+A search is a frozen dataclass of settings; what it has found so far is a NamedTuple of arrays with one row for
+each sentence. Rows know their own time, so that a row that is over can be given to another sentence while
+the others go on (`generate`). The step function is `step(state, tokens_BW) -> (state, logits_BWV)`.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,46 @@ Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 Reorder = Callable[[Any, jax.Array], Any]
 
 IMPOSSIBLE = -1e9
+
+
+class Search(Protocol):
+    """What `run` and `generate` ask of a search. Every array of `rows` has a row for each of B sentences."""
+
+    @property
+    def length(self) -> int:
+        """T, the most tokens of an output. A row whose own limit is larger halts there without being over."""
+        ...
+
+    @property
+    def beams(self) -> int:
+        """W, the tokens that a step feeds for each sentence."""
+        ...
+
+    def begin(self, first_B: jax.Array, limits_B: jax.Array, seeds_B: jax.Array) -> Any:
+        """The rows before the first step.
+
+        Args:
+          first_B: int32, the first token to feed: BOS, or the last token of a prompt.
+          limits_B: int32, the most tokens for each sentence; 0 for a row that is filling only.
+          seeds_B: uint32, where randomness of a row starts; a search without any ignores it.
+        """
+        ...
+
+    def advance(self, step: Step, rows: Any, state: Any) -> tuple[Any, Any]:
+        """One step of every sentence: the rows and the state after it. Rows that have halted stay as they are."""
+        ...
+
+    def over(self, rows: Any) -> jax.Array:
+        """over_B: True where the output is what it will be."""
+        ...
+
+    def halted(self, rows: Any) -> jax.Array:
+        """halted_B: True where no more steps are taken: over, or `length` tokens long."""
+        ...
+
+    def best(self, rows: Any) -> tuple[jax.Array, jax.Array]:
+        """tokens_BT, int32, EOS at the end and PAD (0) behind it, and scores_B (zeros if the search has none)."""
+        ...
 
 
 class Found(NamedTuple):
@@ -34,161 +76,214 @@ class Found(NamedTuple):
     state: Any
 
 
-def greedy(step: Step, state: Any, first_B: jax.Array, limits_B: jax.Array, length: int, eos: int) -> Found:
-    """The likeliest token at each step.
-
-    Args:
-      step, state: see above, with W = 1.
-      first_B: int32, the first token to feed.
-      limits_B: int32, the most tokens for each sentence; 0 for a row that is filling only.
-      length: T, at least the largest limit.
-      eos: the id that ends an output; -1 forces every output to its limit.
-    """
-    return _one_by_one(step, state, first_B, limits_B, length, eos, lambda logits_BV, t: choose.argmax(logits_BV))
+def find(search: Search, step: Step, state: Any, first_B: jax.Array, limits_B: jax.Array, seeds_B=None) -> Found:
+    """Searches until every sentence has halted. Trace it inside `jit`; arguments as in `Search.begin`."""
+    seeds_B = jnp.zeros(first_B.shape, jnp.uint32) if seeds_B is None else seeds_B
+    rows = search.begin(first_B, limits_B, seeds_B)
+    rows, state, steps = run(search, step, rows, state, lambda rows: search.halted(rows).all())
+    return Found(*search.best(rows), steps, state)
 
 
-def sample(
-    step: Step,
-    state: Any,
-    first_B: jax.Array,
-    limits_B: jax.Array,
-    length: int,
-    eos: int,
-    key: jax.Array,
-    temperature: float = 1.0,
-    top: int = 0,
-    mass: float = 1.0,
-) -> Found:
-    """A token at random at each step; see `choose.sample` for the last three and `greedy` for the rest."""
-    return _one_by_one(
-        step,
-        state,
-        first_B,
-        limits_B,
-        length,
-        eos,
-        lambda logits_BV, t: choose.sample(logits_BV, jax.random.fold_in(key, t), temperature, top, mass),
-    )
-
-
-def _one_by_one(step, state, first_B, limits_B, length, eos, pick) -> Found:
-    def running(carry):
-        t, _, _, _, done_B = carry
-        return (t < length) & ~done_B.all()
+def run(
+    search: Search, step: Step, rows: Any, state: Any, stop: Callable[[Any], jax.Array]
+) -> tuple[Any, Any, jax.Array]:
+    """One `while_loop` that advances until `stop(rows)`: the rows, the state, and the steps it took."""
 
     def advance(carry):
-        t, state, token_B, tokens_BT, done_B = carry
-        state, logits_B1V = step(state, token_B[:, None])
-        token_B = jnp.where(done_B, 0, pick(logits_B1V[:, 0], t).astype(jnp.int32))
-        tokens_BT = jax.lax.dynamic_update_slice(tokens_BT, token_B[:, None], (0, t))
-        return t + 1, state, token_B, tokens_BT, done_B | (token_B == eos) | (t + 1 >= limits_B)
+        steps, rows, state = carry
+        return steps + 1, *search.advance(step, rows, state)
 
-    B = first_B.shape[0]
-    start = jnp.zeros((), jnp.int32), state, first_B, jnp.zeros((B, length), jnp.int32), limits_B <= 0
-    t, state, _, tokens_BT, _ = jax.lax.while_loop(running, advance, start)
-    return Found(tokens_BT, jnp.zeros((B,), jnp.float32), t, state)
+    start = jnp.zeros((), jnp.int32), rows, state
+    steps, rows, state = jax.lax.while_loop(lambda carry: ~stop(carry[1]), advance, start)
+    return rows, state, steps
 
 
-class _Beams(NamedTuple):
-    t: jax.Array
-    state: Any
+class Line(NamedTuple):
+    """The one output of each sentence of a search without beams."""
+
+    t_B: jax.Array
+    over_B: jax.Array
+    limits_B: jax.Array
+    seeds_B: jax.Array
+    token_B: jax.Array  # the last one, fed next
+    tokens_BT: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Greedy:
+    """The likeliest token at each step.
+
+    Attributes:
+      length: T, the most tokens of an output.
+      eos: the id that ends an output; -1 forces every output to its limit.
+    """
+
+    length: int
+    eos: int
+    beams: ClassVar[int] = 1
+
+    def begin(self, first_B: jax.Array, limits_B: jax.Array, seeds_B: jax.Array) -> Line:
+        """See `Search`."""
+        B = first_B.shape[0]
+        return Line(
+            t_B=jnp.zeros((B,), jnp.int32),
+            over_B=limits_B <= 0,
+            limits_B=limits_B.astype(jnp.int32),
+            seeds_B=seeds_B,
+            token_B=first_B.astype(jnp.int32),
+            tokens_BT=jnp.zeros((B, self.length), jnp.int32),
+        )
+
+    def advance(self, step: Step, rows: Line, state: Any) -> tuple[Line, Any]:
+        """See `Search`."""
+        state, logits_B1V = step(state, rows.token_B[:, None])
+        token_B = self.pick(logits_B1V[:, 0], rows).astype(jnp.int32)
+        goes_on_B = ~self.halted(rows)
+        now_BT = (jnp.arange(self.length)[None] == rows.t_B[:, None]) & goes_on_B[:, None]
+        t_B = rows.t_B + goes_on_B
+        after = rows._replace(
+            t_B=t_B,
+            over_B=rows.over_B | (goes_on_B & ((token_B == self.eos) | (t_B >= rows.limits_B))),
+            token_B=token_B,
+            tokens_BT=jnp.where(now_BT, token_B[:, None], rows.tokens_BT),
+        )
+        return after, state
+
+    def pick(self, logits_BV: jax.Array, rows: Line) -> jax.Array:
+        """The next token of each sentence."""
+        return choose.argmax(logits_BV)
+
+    def over(self, rows: Line) -> jax.Array:
+        """See `Search`."""
+        return rows.over_B
+
+    def halted(self, rows: Line) -> jax.Array:
+        """See `Search`."""
+        return rows.over_B | (rows.t_B >= self.length)
+
+    def best(self, rows: Line) -> tuple[jax.Array, jax.Array]:
+        """See `Search`."""
+        return rows.tokens_BT, jnp.zeros(rows.t_B.shape, jnp.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample(Greedy):
+    """A token at random at each step. What a row draws depends on its seed and time alone; see `choose.sample`."""
+
+    temperature: float = 1.0
+    top: int = 0
+    mass: float = 1.0
+
+    def pick(self, logits_BV: jax.Array, rows: Line) -> jax.Array:
+        """The next token of each sentence."""
+
+        def draw(logits_V, seed, t):
+            key = jax.random.fold_in(jax.random.key(seed), t)
+            return choose.sample(logits_V, key, self.temperature, self.top, self.mass)
+
+        return jax.vmap(draw)(logits_BV, rows.seeds_B, rows.t_B)
+
+
+class Beams(NamedTuple):
+    """The live and the ended outputs of each sentence, best first."""
+
+    t_B: jax.Array
+    limits_B: jax.Array
     token_BW: jax.Array  # the last token of each live beam
     live_BWT: jax.Array
-    live_scores_BW: jax.Array  # log-probabilities, best first
+    live_scores_BW: jax.Array  # log-probabilities
     ended_BWT: jax.Array
-    ended_scores_BW: jax.Array  # over the length penalty, best first
+    ended_scores_BW: jax.Array  # over the length penalty
 
 
 def length_penalty(length: jax.Array, alpha: float) -> jax.Array:
     """((5 + length) / 6)^alpha (Wu et al. 2016, as in T2T)."""
-    return ((5.0 + length) / 6.0) ** alpha
+    return ((5.0 + length.astype(jnp.float32)) / 6.0) ** alpha
 
 
-def beam(
-    step: Step,
-    reorder: Reorder,
-    state: Any,
-    first_B: jax.Array,
-    limits_B: jax.Array,
-    length: int,
-    eos: int,
-    beams: int,
-    alpha: float,
-) -> Found:
+@dataclasses.dataclass(frozen=True)
+class Beam:
     """Beam search with 2W candidates a step, stopping when no live beam can win any more (T2T).
 
-    Args:
-      step, state, first_B, limits_B, length, eos: as in `greedy`, with W beams.
-      reorder: `reorder(state, parents_BW)`: beam w goes on from beam parents_BW[:, w].
+    The output is the best ended one; where none ended within its limit, the best live one.
+
+    Attributes:
+      length, eos: as in `Greedy`.
       beams: W.
       alpha: exponent of the length penalty.
-    Returns:
-      The best ended output; where none ended within its limit, the best live one.
+      reorder: `reorder(state, parents_BW)`: beam w goes on from beam parents_BW[:, w].
     """
-    B, W = first_B.shape[0], beams
-    limits_B = limits_B.astype(jnp.int32)
 
-    def running(c: _Beams):
-        # A live beam's score can only fall, and no penalty is larger than that of the limit.
-        bound_B = c.live_scores_BW[:, 0] / length_penalty(jnp.maximum(limits_B, 1).astype(jnp.float32), alpha)
-        over_B = (c.t >= limits_B) | (c.ended_scores_BW[:, 0] >= bound_B)
-        return (c.t < length) & ~over_B.all()
+    length: int
+    eos: int
+    beams: int
+    alpha: float
+    reorder: Reorder
 
-    def advance(c: _Beams):
-        state, logits_BWV = step(c.state, c.token_BW)
-        logits_BWV = logits_BWV.astype(jnp.float32)
-        V = logits_BWV.shape[-1]
-        total_BW = c.live_scores_BW - jax.nn.logsumexp(logits_BWV, axis=-1)
-        scores_BC, index_BC = choose.top_k((logits_BWV + total_BW[..., None]).reshape(B, W * V), min(2 * W, W * V))
-        parent_BC, token_BC = index_BC // V, index_BC % V
-        ends_BC = token_BC == eos
-        outputs_BCT = jnp.take_along_axis(c.live_BWT, parent_BC[..., None], axis=1)
-        outputs_BCT = jax.lax.dynamic_update_slice(outputs_BCT, token_BC[..., None], (0, 0, c.t))
-
-        live_scores_BW, live_BW = jax.lax.top_k(jnp.where(ends_BC, IMPOSSIBLE, scores_BC), W)
-        parents_BW = jnp.take_along_axis(parent_BC, live_BW, axis=1)
-
-        penalty = length_penalty((c.t + 1).astype(jnp.float32), alpha)
-        # An output that ends must be among the W best, as one that goes on must: a beam of one is then greedy.
-        counts_BC = ends_BC & (c.t < limits_B)[:, None] & (jnp.arange(ends_BC.shape[1]) < W)[None]
-        ended_scores = jnp.concatenate([c.ended_scores_BW, jnp.where(counts_BC, scores_BC / penalty, IMPOSSIBLE)], 1)
-        ended = jnp.concatenate([c.ended_BWT, outputs_BCT], 1)
-        ended_scores_BW, ended_BW = jax.lax.top_k(ended_scores, W)
-
-        # A sentence at its limit keeps its live beams as they are: they are what it returns if none ended.
-        open_B = c.t < limits_B
-        return _Beams(
-            t=c.t + 1,
-            state=reorder(state, parents_BW),
-            token_BW=jnp.take_along_axis(token_BC, live_BW, axis=1),
-            live_BWT=jnp.where(
-                open_B[:, None, None], jnp.take_along_axis(outputs_BCT, live_BW[..., None], axis=1), c.live_BWT
-            ),
-            live_scores_BW=jnp.where(open_B[:, None], live_scores_BW, c.live_scores_BW),
-            ended_BWT=jnp.take_along_axis(ended, ended_BW[..., None], axis=1),
-            ended_scores_BW=ended_scores_BW,
-        )
-
-    none_BWT = jnp.zeros((B, W, length), jnp.int32)
-    c = jax.lax.while_loop(
-        running,
-        advance,
-        _Beams(
-            t=jnp.zeros((), jnp.int32),
-            state=state,
+    def begin(self, first_B: jax.Array, limits_B: jax.Array, seeds_B: jax.Array) -> Beams:
+        """See `Search`."""
+        B, W = first_B.shape[0], self.beams
+        none_BWT = jnp.zeros((B, W, self.length), jnp.int32)
+        return Beams(
+            t_B=jnp.zeros((B,), jnp.int32),
+            limits_B=limits_B.astype(jnp.int32),
             token_BW=jnp.broadcast_to(first_B[:, None], (B, W)).astype(jnp.int32),
             live_BWT=none_BWT,
             # All beams begin alike: only the first may have children.
             live_scores_BW=jnp.broadcast_to(jnp.where(jnp.arange(W) == 0, 0.0, IMPOSSIBLE)[None], (B, W)),
             ended_BWT=none_BWT,
             ended_scores_BW=jnp.full((B, W), IMPOSSIBLE),
-        ),
-    )
-    any_B = c.ended_scores_BW[:, 0] > IMPOSSIBLE / 2
-    live_B = c.live_scores_BW[:, 0] / length_penalty(jnp.maximum(limits_B, 1).astype(jnp.float32), alpha)
-    return Found(
-        tokens_BT=jnp.where(any_B[:, None], c.ended_BWT[:, 0], c.live_BWT[:, 0]),
-        scores_B=jnp.where(any_B, c.ended_scores_BW[:, 0], live_B),
-        steps=c.t,
-        state=c.state,
-    )
+        )
+
+    def advance(self, step: Step, rows: Beams, state: Any) -> tuple[Beams, Any]:
+        """See `Search`."""
+        state, logits_BWV = step(state, rows.token_BW)
+        B, W, V = logits_BWV.shape
+        logits_BWV = logits_BWV.astype(jnp.float32)
+        total_BW = rows.live_scores_BW - jax.nn.logsumexp(logits_BWV, axis=-1)
+        scores_BC, index_BC = choose.top_k((logits_BWV + total_BW[..., None]).reshape(B, W * V), min(2 * W, W * V))
+        parent_BC, token_BC = index_BC // V, index_BC % V
+        ends_BC = token_BC == self.eos
+        outputs_BCT = jnp.take_along_axis(rows.live_BWT, parent_BC[..., None], axis=1)
+        now_BT = jnp.arange(self.length)[None] == rows.t_B[:, None]
+        outputs_BCT = jnp.where(now_BT[:, None], token_BC[..., None], outputs_BCT)
+
+        live_scores_BW, live_BW = jax.lax.top_k(jnp.where(ends_BC, IMPOSSIBLE, scores_BC), W)
+        parents_BW = jnp.take_along_axis(parent_BC, live_BW, axis=1)
+
+        # An output that ends must be among the W best, as one that goes on must: a beam of one is then greedy.
+        counts_BC = ends_BC & (jnp.arange(ends_BC.shape[1]) < W)[None]
+        penalised_BC = scores_BC / length_penalty(rows.t_B + 1, self.alpha)[:, None]
+        ended_scores = jnp.concatenate([rows.ended_scores_BW, jnp.where(counts_BC, penalised_BC, IMPOSSIBLE)], 1)
+        ended = jnp.concatenate([rows.ended_BWT, outputs_BCT], 1)
+        ended_scores_BW, ended_BW = jax.lax.top_k(ended_scores, W)
+
+        after = Beams(
+            t_B=rows.t_B + 1,
+            limits_B=rows.limits_B,
+            token_BW=jnp.take_along_axis(token_BC, live_BW, axis=1),
+            live_BWT=jnp.take_along_axis(outputs_BCT, live_BW[..., None], axis=1),
+            live_scores_BW=live_scores_BW,
+            ended_BWT=jnp.take_along_axis(ended, ended_BW[..., None], axis=1),
+            ended_scores_BW=ended_scores_BW,
+        )
+        halted_B = self.halted(rows)
+        keep = lambda old, new: jnp.where(halted_B.reshape(-1, *[1] * (old.ndim - 1)), old, new)  # noqa: E731
+        return jax.tree.map(keep, rows, after), self.reorder(state, parents_BW)
+
+    def over(self, rows: Beams) -> jax.Array:
+        """See `Search`. A live beam's score can only fall, and no penalty is larger than that of the limit."""
+        return (rows.t_B >= rows.limits_B) | (rows.ended_scores_BW[:, 0] >= self._bound(rows))
+
+    def halted(self, rows: Beams) -> jax.Array:
+        """See `Search`."""
+        return self.over(rows) | (rows.t_B >= self.length)
+
+    def best(self, rows: Beams) -> tuple[jax.Array, jax.Array]:
+        """See `Search`."""
+        any_B = rows.ended_scores_BW[:, 0] > IMPOSSIBLE / 2
+        tokens_BT = jnp.where(any_B[:, None], rows.ended_BWT[:, 0], rows.live_BWT[:, 0])
+        return tokens_BT, jnp.where(any_B, rows.ended_scores_BW[:, 0], self._bound(rows))
+
+    def _bound(self, rows: Beams) -> jax.Array:
+        return rows.live_scores_BW[:, 0] / length_penalty(jnp.maximum(rows.limits_B, 1), self.alpha)

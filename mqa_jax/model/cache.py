@@ -4,9 +4,11 @@ All beams of a sentence write into one cache, side by side, and nothing is ever 
 which beam wrote slot m of beam w's history, and a reorder permutes that small table instead of the keys and
 values. Greedy search is the case of one beam. A prompt is stored once, as beam 0's, for all beams.
 
-Rows of different prompt lengths end at the same slot: a row's first `start_B` slots are padding, so that
-one `dynamic_update_slice` writes every row. With a window the cache is a ring of `window` slots; the time
-that slot m was last written follows from the current time alone.
+All rows share one clock, so that one `dynamic_update_slice` writes them all; a row's tokens begin at its
+`start_B`. Prompts of different lengths therefore end together, padded in front, and a row whose sentence is
+over can be given to another one at any time (`admit`). The cache is a ring: the time at which slot m was last
+written follows from the clock alone, and what was written before a row's start is not seen by it. With a
+window the ring has `window` slots, or else as many as the longest sentence needs.
 """
 
 from typing import NamedTuple
@@ -31,8 +33,8 @@ class DecodeState(NamedTuple):
       caches: one (k_BMWX, v_BMWY) a layer, M slots.
       memories: one (k_BMX, v_BMY) a layer from the encoder, shared by all beams; empty without an encoder.
       memory_mask_BM: True on the encoder's real tokens.
-      time: int32 scalar, tokens fed so far (padding included); the next one goes to slot time % M.
-      start_B: int32, the first real token's time.
+      time: int32 scalar, the clock: the next token goes to slot time % M.
+      start_B: int32, the time of each row's first real token; below 0 for a prompt admitted early.
       ancestry_BWM: int8, see above.
     """
 
@@ -68,17 +70,64 @@ def write_step(cache: KeysValues, k_BWX: jax.Array, v_BWY: jax.Array, time: jax.
     return KeysValues(put(cache.k, k_BWX), put(cache.v, v_BWY))
 
 
-def write_prompt(cache: KeysValues, k_BPX: jax.Array, v_BPY: jax.Array) -> KeysValues:
-    """The cache with the tokens of times 0 to P - 1 written for beam 0; a ring keeps the last M of them."""
-    slots, length = cache.k.shape[1], k_BPX.shape[1]
-    kept = min(slots, length)
-    shift = (length - kept) % slots
+def _in_ring(slots: int, count: int, time: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Which of the `count` tokens from `time` on lies in each slot of a ring, and whether one does."""
+    age_M = (time + count - 1 - jnp.arange(slots)) % slots
+    return jnp.maximum(count - 1 - age_M, 0), age_M < count
 
-    def put(into, new_BPX):
-        newest = jnp.roll(new_BPX[:, length - kept :], shift, axis=1) if kept == slots else new_BPX
-        return jax.lax.dynamic_update_slice(into, newest[:, :, None], (0, 0, 0, 0))
 
-    return KeysValues(put(cache.k, k_BPX), put(cache.v, v_BPY))
+def write_many(cache: KeysValues, k_BCWX: jax.Array, v_BCWY: jax.Array, time: jax.Array) -> KeysValues:
+    """The cache with C tokens from `time` on written for its first W beams; a ring keeps the last M."""
+    if k_BCWX.shape[1] == 0:
+        return cache
+    token_M, new_M = _in_ring(cache.k.shape[1], k_BCWX.shape[1], time)
+
+    def put(into, new):
+        kept = into[:, :, : new.shape[2]]
+        return jax.lax.dynamic_update_slice(
+            into, jnp.where(new_M[None, :, None, None], new[:, token_M], kept), (0, 0, 0, 0)
+        )
+
+    return KeysValues(put(cache.k, k_BCWX), put(cache.v, v_BCWY))
+
+
+def grow(state: DecodeState, slots: int) -> DecodeState:
+    """The same state with caches of `slots` slots. Rows must not be older than the slots that there were."""
+    M = state.ancestry_BWM.shape[2]
+    if slots == M:
+        return state
+    token_M, _ = _in_ring(slots, M, state.time - M)
+    slot_M = (state.time - M + token_M) % M
+    return state._replace(
+        caches=tuple(KeysValues(cache.k[:, slot_M], cache.v[:, slot_M]) for cache in state.caches),
+        ancestry_BWM=state.ancestry_BWM[:, :, slot_M],
+    )
+
+
+def admit(state: DecodeState, fresh: DecodeState, into_R: jax.Array) -> DecodeState:
+    """The state with sentence r of `fresh` in row into_R[r], its time now; rows outside the state are dropped.
+
+    What the row held before needs no clearing: it was written before the new sentence's start. `fresh` has as
+    many beams and its prompt's slots, none for a translation; its prompt must be of beam 0 alone.
+    """
+    put = lambda all_rows, new: all_rows.at[into_R].set(new, mode="drop")  # noqa: E731
+    fed = fresh.ancestry_BWM.shape[2]
+    caches = state.caches
+    if fed:
+        admitted = []
+        for cache, new in zip(state.caches, fresh.caches, strict=True):
+            rows = KeysValues(*(each.at[into_R].get(mode="clip") for each in cache))
+            slot_M = (fresh.time + jnp.arange(fed)) % fed
+            rows = write_many(rows, new.k[:, slot_M, :1], new.v[:, slot_M, :1], state.time - fed)
+            admitted.append(KeysValues(put(cache.k, rows.k), put(cache.v, rows.v)))
+        caches = tuple(admitted)
+    return state._replace(
+        caches=caches,
+        memories=jax.tree.map(put, state.memories, fresh.memories),
+        memory_mask_BM=put(state.memory_mask_BM, fresh.memory_mask_BM),
+        start_B=put(state.start_B, fresh.start_B + state.time - fresh.time),
+        ancestry_BWM=put(state.ancestry_BWM, jnp.zeros((), jnp.int8)),
+    )
 
 
 def step_masks(state: DecodeState) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -99,6 +148,16 @@ def step_masks(state: DecodeState) -> tuple[jax.Array, jax.Array, jax.Array]:
     mask_BWMW = live_BM[:, None, :, None] & (ancestry_BWM[..., None] == beam_W[None, None, None])
     memory_mask_BQM = jnp.broadcast_to(state.memory_mask_BM[:, None], (B, W, state.memory_mask_BM.shape[-1]))
     return mask_BWMW.reshape(B, W, M * W), memory_mask_BQM, ancestry_BWM
+
+
+def extend_mask(start_B: jax.Array, slots: int, count: int, time: jax.Array, window: int | None) -> jax.Array:
+    """mask_BCM of `count` tokens from `time` on: over the ring's slots and, behind them, the tokens themselves."""
+    slot_M = jnp.arange(slots)
+    written_M = time - 1 - (time - 1 - slot_M) % slots
+    time_M = jnp.concatenate([written_M, time + jnp.arange(count)])
+    age_CM = (time + jnp.arange(count))[:, None] - time_M[None]
+    seen_CM = (age_CM >= 0) & (age_CM < window if window else True)
+    return seen_CM[None] & (time_M[None] >= start_B[:, None])[:, None]
 
 
 def reorder(state: DecodeState, parents_BW: jax.Array) -> DecodeState:

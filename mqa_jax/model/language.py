@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mqa_jax.batch import Batch
+from mqa_jax.batch import Batch, Prompt
 from mqa_jax.experiment import ModelConfig
 from mqa_jax.model.attention import causal_mask, segment_mask
-from mqa_jax.model.cache import DecodeState, empty_caches, positions
+from mqa_jax.model.cache import DecodeState, empty_caches, extend_mask, positions
 from mqa_jax.model.layers import Embedding
 from mqa_jax.model.stack import Stack
+
+PROMPT_CHUNK = 512
 
 
 class Language(nnx.Module):
@@ -33,32 +35,43 @@ class Language(nnx.Module):
         mask_BLL &= causal_mask(target.tokens_BL.shape[1], self.config.decoder.attention.window)
         return self.decoder(self.embedding(batch.inputs_BL, target.positions_BL), mask_BLL, key=key)
 
-    def begin(self, prompt_BP: jax.Array, lengths_B: jax.Array, beams: int, slots: int) -> DecodeState:
-        """Reads prompts of different lengths, each at the END of its row, padded in front.
+    def begin(self, prompt: Prompt, beams: int, room: int, chunk: int = PROMPT_CHUNK) -> DecodeState:
+        """Reads prompts of different lengths and makes room for so many tokens more of W beams.
 
         The last token of a prompt is not for here: search feeds it first, and gets the first logits for it.
-
-        Args:
-          prompt_BP: int32 ids; row b's prompt is prompt_BP[b, P - lengths_B[b]:], which may be empty.
-          lengths_B: int32.
-          beams: W.
-          slots: tokens the cache must hold, prompt included.
+        A prompt is read `chunk` positions at a time, so that its scores need [B, H, chunk, P], not [B, H, P, P].
         """
-        B, P = prompt_BP.shape
+        tokens_BP, lengths_B = jnp.asarray(prompt.tokens_BP), jnp.asarray(prompt.lengths_B)
+        B, P = tokens_BP.shape
         config = self.config.decoder
-        caches = empty_caches(config.layers, config.attention, B, beams, slots, self.config.dtype)
-        start_B = P - lengths_B
-        position_BP = jnp.arange(P)[None] - start_B[:, None]
-        real_BP = position_BP >= 0
-        mask_BPP = segment_mask(real_BP, real_BP) & causal_mask(P, config.attention.window)
-        x_BPD = self.embedding(prompt_BP, jnp.maximum(position_BP, 0))
+        window, start_B = config.attention.window, P - lengths_B
+        caches = empty_caches(config.layers, config.attention, B, beams, P + room, self.config.dtype)
+        slots = caches[0].k.shape[1]
+        later = max(0, P - 1) // chunk
+        first = P - later * chunk
+
+        def embed(time, count):
+            part_BC = jax.lax.dynamic_slice_in_dim(tokens_BP, time, count, axis=1)
+            position_BC = time + jnp.arange(count)[None] - start_B[:, None]
+            return self.embedding(part_BC, jnp.maximum(position_BC, 0)), position_BC >= 0
+
+        def extend(index, caches):
+            time = first + index * chunk
+            mask_BCM = extend_mask(start_B, slots, chunk, time, window)
+            return self.decoder.extend(embed(time, chunk)[0], mask_BCM, caches, time)
+
+        x_BPD, real_BP = embed(0, first)
+        mask_BPP = segment_mask(real_BP, real_BP) & causal_mask(first, window)
+        caches = self.decoder.prompt(x_BPD, mask_BPP, caches)
+        if later:
+            caches = jax.lax.fori_loop(0, later, extend, caches)
         return DecodeState(
-            caches=self.decoder.prompt(x_BPD, mask_BPP, caches),
+            caches=caches,
             memories=(),
             memory_mask_BM=jnp.zeros((B, 0), bool),
             time=jnp.asarray(P, jnp.int32),
             start_B=start_B,
-            ancestry_BWM=jnp.zeros((B, beams, caches[0].k.shape[1]), jnp.int8),
+            ancestry_BWM=jnp.zeros((B, beams, slots), jnp.int8),
         )
 
     def step(self, state: DecodeState, tokens_BW: jax.Array) -> tuple[DecodeState, jax.Array]:

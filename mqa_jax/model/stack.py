@@ -6,7 +6,7 @@ from flax import nnx
 
 from mqa_jax.experiment import DropoutConfig, StackConfig
 from mqa_jax.model.attention import Attention, attend
-from mqa_jax.model.cache import DecodeState, KeysValues, step_masks, write_prompt, write_step
+from mqa_jax.model.cache import DecodeState, KeysValues, step_masks, write_many, write_step
 from mqa_jax.model.layers import FeedForward, Norm, dropout, split_key
 
 
@@ -25,7 +25,8 @@ class Block(nnx.Module):
 class Stack(nnx.Module):
     """N blocks and a final norm. Which method is called decides what it computes:
 
-    `__call__` whole sequences, `prompt` whole sequences while filling a cache, `step` one token on a cache.
+    `__call__` whole sequences, `prompt` whole sequences while filling a cache, `extend` the next part of them,
+    `step` one token on a cache.
     """
 
     def __init__(self, config: StackConfig, width: int, rates: DropoutConfig, rngs: nnx.Rngs):
@@ -59,14 +60,32 @@ class Stack(nnx.Module):
         return dropout(self.norm(x), rates.residual, keys[-1])
 
     def prompt(self, x_BPD: jax.Array, mask_BPP: jax.Array, caches: tuple[KeysValues, ...]) -> tuple[KeysValues, ...]:
-        """Prefill of a decoder without cross-attention: the caches filled with [B, P, D]."""
+        """Prefill of a decoder without cross-attention: empty caches filled with [B, P, D] from time 0."""
         x, filled = x_BPD, []
         for block, cache in zip(self.blocks, caches, strict=True):
             h = block.attention_norm(x)
             k_BPGK, v_BPGV = block.attention.keys_values(h)
-            filled.append(write_prompt(cache, _flat(k_BPGK), _flat(v_BPGV)))
-            o_BPHV = attend(block.attention.queries(h), k_BPGK, v_BPGV, mask_BPP)
-            x += block.attention.output(o_BPHV)
+            filled.append(_written(cache, k_BPGK, v_BPGV, jnp.zeros((), jnp.int32)))
+            x += block.attention.output(attend(block.attention.queries(h), k_BPGK, v_BPGV, mask_BPP))
+            x += block.feed_forward(block.feed_forward_norm(x))
+        return tuple(filled)
+
+    def extend(self, x_BCD: jax.Array, mask_BCM: jax.Array, caches: tuple[KeysValues, ...], time: jax.Array):
+        """Prefill of C more tokens from `time` on, which see `caches` and each other: the caches with them.
+
+        Args:
+          x_BCD: the embedded tokens.
+          mask_BCM: over the slots of the caches and behind them the C tokens themselves (`cache.extend_mask`).
+        """
+        x, filled = x_BCD, []
+        for block, cache in zip(self.blocks, caches, strict=True):
+            h = block.attention_norm(x)
+            k_BCGK, v_BCGV = block.attention.keys_values(h)
+            B, _, G, _ = k_BCGK.shape
+            k_BMGK = jnp.concatenate([cache.k[:, :, 0].reshape(B, -1, G, k_BCGK.shape[-1]), k_BCGK], axis=1)
+            v_BMGV = jnp.concatenate([cache.v[:, :, 0].reshape(B, -1, G, v_BCGV.shape[-1]), v_BCGV], axis=1)
+            filled.append(_written(cache, k_BCGK, v_BCGV, time))
+            x += block.attention.output(attend(block.attention.queries(h), k_BMGK, v_BMGV, mask_BCM))
             x += block.feed_forward(block.feed_forward_norm(x))
         return tuple(filled)
 
@@ -97,3 +116,7 @@ class Stack(nnx.Module):
 def _flat(heads: jax.Array) -> jax.Array:
     """[..., G, K] -> [..., G * K]."""
     return jnp.reshape(heads, (*heads.shape[:-2], -1))
+
+
+def _written(cache: KeysValues, k_BCGK: jax.Array, v_BCGV: jax.Array, time: jax.Array) -> KeysValues:
+    return write_many(cache, _flat(k_BCGK)[:, :, None], _flat(v_BCGV)[:, :, None], time)

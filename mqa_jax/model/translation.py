@@ -45,10 +45,10 @@ class Translation(nnx.Module):
         x_BMD = self.embedding(source.tokens_BL, source.positions_BL)
         return self.encoder(x_BMD, segment_mask(source.segments_BL, source.segments_BL), key=key)
 
-    def begin(self, source: Rows, beams: int, slots: int) -> DecodeState:
-        """Encodes unpacked sources and makes room for `slots` output tokens of W beams."""
+    def begin(self, source: Rows, beams: int, room: int) -> DecodeState:
+        """Encodes unpacked sources and makes room for so many output tokens of W beams."""
         B, config = source.tokens_BL.shape[0], self.config.decoder
-        caches = empty_caches(config.layers, config.attention, B, beams, slots, self.config.dtype)
+        caches = empty_caches(config.layers, config.attention, B, beams, room, self.config.dtype)
         return DecodeState(
             caches=caches,
             memories=self.decoder.memories(self.encode(source)),

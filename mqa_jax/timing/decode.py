@@ -17,26 +17,39 @@ import jax.numpy as jnp
 import numpy as np
 
 from mqa_jax import records
-from mqa_jax.batch import Rows
-from mqa_jax.decode import search
+from mqa_jax.batch import Prompt, Rows
+from mqa_jax.decode.search import Beam, Greedy, run
 from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import Model, build, cast
-from mqa_jax.model.cache import reorder
+from mqa_jax.model.cache import grow, reorder
 from mqa_jax.timing import cost, stopwatch
 from mqa_jax.timing.peaks import Peaks
 from mqa_jax.tokens import BOS
 
 NEVER = -1  # no token ends an output
+FIRST_SLOTS = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """What is decoded. For a language model the source is the prompt."""
+    """What is decoded. For a language model the source is the prompt.
+
+    A padded cache has all its slots from the first step, as in the paper. Otherwise it starts with FIRST_SLOTS
+    beyond the prompt and is doubled whenever it is full.
+    """
 
     batch: int
     beam: int
     source_length: int
     target_length: int
+    padded_cache: bool
+
+    def rooms(self) -> list[int]:
+        """The numbers of output tokens that there is room for, one after the other."""
+        rooms = [self.target_length if self.padded_cache else min(FIRST_SLOTS, self.target_length)]
+        while rooms[-1] < self.target_length:
+            rooms.append(min(2 * rooms[-1], self.target_length))
+        return rooms
 
 
 class TimedDecode:
@@ -86,7 +99,7 @@ class TimedDecode:
         """The figures of a `timing` record."""
         shape = self.shape
         arguments = self.model_config, shape.batch, shape.beam, shape.source_length, shape.target_length
-        step_cost = cost.decode_cost(*arguments, padded_cache=True)
+        step_cost = cost.decode_cost(*arguments, shape.padded_cache)
         encoder_cost = cost.encode_cost(self.model_config, shape.batch, shape.source_length)
         to_encoder = 1e6 / (shape.batch * shape.source_length)
         to_decoder = 1e6 / (shape.batch * shape.target_length)
@@ -95,7 +108,6 @@ class TimedDecode:
         return {
             **dataclasses.asdict(shape),
             "dtype": self.model_config.dtype,
-            "padded_cache": True,
             "encoder_us_per_token": statistics.median(self.encoder_s) * to_encoder,
             "decoder_us_per_token": decoder_us,
             "encoder_us_spread": [min(self.encoder_s) * to_encoder, max(self.encoder_s) * to_encoder],
@@ -135,20 +147,23 @@ def _random_parameters(model: Model, key: jax.Array) -> Any:
 
 def _begin(model: Model, shape: Shape, parameters, source_BM):
     """The encoded source, or the prompt read up to its last token."""
-    module = model.bind(parameters)
     B, M = source_BM.shape
     if model.config.encoder is None:
-        state = module.begin(source_BM[:, :-1], jnp.full((B,), M - 1, jnp.int32), shape.beam, M + shape.target_length)
+        source = Prompt(source_BM[:, :-1], jnp.full((B,), M - 1, jnp.int32))
     else:
-        positions_BM = jnp.broadcast_to(jnp.arange(M)[None], (B, M))
-        state = module.begin(Rows(source_BM, jnp.ones_like(source_BM), positions_BM), shape.beam, shape.target_length)
-    return state
+        source = Rows(source_BM, jnp.ones_like(source_BM), jnp.broadcast_to(jnp.arange(M)[None], (B, M)))
+    return model.bind(parameters).begin(source, shape.beam, shape.rooms()[0])
 
 
 def _decode(model: Model, shape: Shape, parameters, state):
     """Every output forced to its full length; the state goes out again, so that its buffers are used in place."""
     module, T = model.bind(parameters), shape.target_length
     first_B, limits_B = jnp.full((shape.batch,), BOS, jnp.int32), jnp.full((shape.batch,), T, jnp.int32)
-    if shape.beam == 1:
-        return search.greedy(module.step, state, first_B, limits_B, T, NEVER)
-    return search.beam(module.step, reorder, state, first_B, limits_B, T, NEVER, shape.beam, alpha=0.6)
+    search = Greedy(T, NEVER) if shape.beam == 1 else Beam(T, NEVER, shape.beam, 0.6, reorder)
+    rows = search.begin(first_B, limits_B, jnp.zeros((shape.batch,), jnp.uint32))
+    prompt, window = max(0, shape.source_length - 1), model.config.decoder.attention.window
+    prompt = 0 if model.config.encoder else prompt
+    for room in shape.rooms():
+        state = grow(state, min(prompt + room, window or prompt + room))
+        rows, state, _ = run(search, module.step, rows, state, lambda rows, room=room: rows.t_B[0] >= room)
+    return search.best(rows), state

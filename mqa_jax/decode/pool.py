@@ -1,0 +1,120 @@
+"""Many sentences through a batch of fixed size: a row whose sentence is over is given to the next one at once.
+
+All rows share the model's clock and keep a time of their own, so a sentence can join while others are under way:
+its source (or prompt) is read, put into the free row, and the loop goes on. One program does both. It comes
+back when enough rows are free to be worth reading new sentences for.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mqa_jax.decode.search import Search, run
+from mqa_jax.model import cache
+from mqa_jax.model.build import Model, Parameters
+
+SHARE = 4  # rows that are read at once, and free before that: one in so many of the batch
+
+
+class Request(NamedTuple):
+    """One sentence to be served.
+
+    Attributes:
+      index: the caller's name for it.
+      tokens: the source, or a prompt up to its last token.
+      first: the token that the search feeds first.
+      limit: most output tokens.
+      seed: uint32, for a search that draws at random.
+    """
+
+    index: int
+    tokens: Sequence[int]
+    first: int
+    limit: int
+    seed: int
+
+
+class Answer(NamedTuple):
+    """What a request got: ids up to EOS, or as far as the search's length reached.
+
+    Attributes:
+      over: False if the search's length ended it, before its own limit did.
+    """
+
+    index: int
+    tokens: list[int]
+    over: bool
+
+
+def serve(
+    model: Model,
+    search: Search,
+    parameters: Parameters,
+    inputs: Callable[[Sequence[Sequence[int]]], Any],
+    requests: Sequence[Request],
+    batch: int,
+) -> Iterator[Answer]:
+    """Answers all requests, in the order in which they come to an end.
+
+    Args:
+      inputs: makes what `begin` of the model reads of some requests' tokens, always of the same length.
+      requests: longest first is best, so that few rows stand empty while the last ones end.
+      batch: B.
+    """
+    at_once = max(1, batch // SHARE)
+    rows, state = _empty(model, search, parameters, inputs, batch)
+    waiting, serving = list(reversed(requests)), {}
+    while waiting or serving:
+        free = [row for row in range(batch) if row not in serving]
+        taken = [waiting.pop() for _ in free[:at_once] if waiting]
+        serving |= dict(zip(free, taken, strict=False))
+        wanted = batch if not waiting else at_once if len(serving) == batch else 0
+        rows, state, halted_B, over_B, tokens_BT = _advance(
+            model, search, parameters, rows, state, _admission(inputs, taken, free, at_once, batch), wanted
+        )
+        halted, over = np.asarray(halted_B), np.asarray(over_B)
+        ended = [row for row in serving if halted[row]]
+        tokens = np.asarray(tokens_BT) if ended else None
+        for row in ended:
+            yield Answer(serving.pop(row).index, tokens[row].tolist(), bool(over[row]))
+
+
+def _empty(model: Model, search: Search, parameters: Parameters, inputs: Any, batch: int) -> tuple[Any, Any]:
+    """Rows and state for a batch in which every row is free. Zeros from the host, so that nothing is compiled."""
+
+    def begin(parameters):
+        none_B = jnp.zeros((batch,), jnp.int32)
+        state = model.bind(parameters).begin(inputs([()] * batch), search.beams, search.length)
+        return search.begin(none_B, none_B, none_B.astype(jnp.uint32)), state
+
+    shapes = jax.eval_shape(begin, parameters)
+    return jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype)), shapes)
+
+
+def _admission(inputs: Any, taken: list[Request], free: list[int], at_once: int, batch: int) -> tuple[Any, ...]:
+    """The arrays that `_advance` takes sentences in by, filled up with requests for a row that does not exist."""
+    filling = at_once - len(taken)
+    column = lambda values, rest, dtype: np.asarray([*values, *[rest] * filling], dtype)  # noqa: E731
+    return (
+        inputs([*(request.tokens for request in taken), *[()] * filling]),
+        column((request.first for request in taken), 0, np.int32),
+        column((request.limit for request in taken), 0, np.int32),
+        column((request.seed for request in taken), 0, np.uint32),
+        column(free[: len(taken)], batch, np.int32),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=(3, 4))
+def _advance(model: Model, search: Search, parameters: Parameters, rows: Any, state: Any, admission: Any, wanted):
+    """Takes sentences in, then goes on until `wanted` rows are free."""
+    inputs, first_R, limits_R, seeds_R, into_R = admission
+    module = model.bind(parameters)
+    state = cache.admit(state, module.begin(inputs, search.beams, 0), into_R)
+    fresh = search.begin(first_R, limits_R, seeds_R)
+    rows = jax.tree.map(lambda old, new: old.at[into_R].set(new, mode="drop"), rows, fresh)
+    rows, state, _ = run(search, module.step, rows, state, lambda rows: search.halted(rows).sum() >= wanted)
+    return rows, state, search.halted(rows), search.over(rows), search.best(rows)[0]
