@@ -25,7 +25,7 @@ def get_config(variant="multi_head"):
         "multi_head_local": {"window": 32},
         "multi_query_local": {"write_heads": 1, "window": 32},
     }
-    config.dropout.update(residual=0.2, attention=0.1, hidden=0.1)
+    config.dropout.update(residual=0.1, attention=0.1, hidden=0.1)
     config.data.update(
         kind="text",
         folder=".",
@@ -34,12 +34,12 @@ def get_config(variant="multi_head"):
         test=("test.en", "test.de"),
         source_length=128,
         target_length=128,
-        rows=16,
+        rows=8,
     )
     config.train.update(
-        steps=3_000,
+        steps=5_000,
         learning_rate=2e-3,
-        warmup=300,
+        warmup=500,
         weight_decay=1e-2,
         label_smoothing=0.1,
         evaluate_every=500,

@@ -276,7 +276,7 @@ def test_initial_standard_deviations():
     D, H, G, K = 256, 8, 2, 32
     attention = Attention(AttentionConfig(H, G, K, K), D, nnx.Rngs(params=0))
     for weight, std in [
-        (attention.wq_DHK, (D * K) ** -0.5),
+        (attention.wq_DHK, D**-0.5),
         (attention.wk_DGK, D**-0.5),
         (attention.wv_DGV, D**-0.5),
         (attention.wo_HVD, (H * K) ** -0.5),

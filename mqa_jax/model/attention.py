@@ -14,19 +14,26 @@ from mqa_jax.model.products import attend_flat, linear, product
 
 
 class Attention(nnx.Module):
-    """The four projections of one attention. The 1/sqrt(K) scale is folded into the initial queries."""
+    """The four projections of one attention.
+
+    Queries are scaled by 1/sqrt(K) on their way out, and their weight starts with std D^-0.5. At the start, and
+    for Adafactor, whose steps are relative to a parameter's size, that is mesh-tensorflow's std (D K)^-0.5
+    without a scale. Adam's steps are not: there the smaller weight would move sqrt(K) times too fast, and
+    attention learns much later.
+    """
 
     def __init__(self, config: AttentionConfig, width: int, rngs: nnx.Rngs):
         H, G, K, V = config.heads, config.write_heads, config.key_size, config.value_size
         self.write_heads = G
-        self.wq_DHK = parameter(rngs, (width, H, K), ("width", "heads", "head_size"), (width * K) ** -0.5)
+        self.wq_DHK = parameter(rngs, (width, H, K), ("width", "heads", "head_size"), width**-0.5)
         self.wk_DGK = parameter(rngs, (width, G, K), ("width", "write_heads", "head_size"), width**-0.5)
         self.wv_DGV = parameter(rngs, (width, G, V), ("width", "write_heads", "head_size"), width**-0.5)
         self.wo_HVD = parameter(rngs, (H, V, width), ("heads", "head_size", "width"), (H * V) ** -0.5)
 
     def queries(self, x_BLD: jax.Array) -> jax.Array:
-        """-> q_BLHK."""
-        return linear(x_BLD, self.wq_DHK[...])
+        """-> q_BLHK, scaled."""
+        q_BLHK = linear(x_BLD, self.wq_DHK[...])
+        return q_BLHK * jnp.asarray(q_BLHK.shape[-1] ** -0.5, q_BLHK.dtype)
 
     def keys_values(self, x_BMD: jax.Array) -> tuple[jax.Array, jax.Array]:
         """-> k_BMGK, v_BMGV: what a cache holds."""
