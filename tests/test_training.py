@@ -63,7 +63,7 @@ def run_steps(of, count, config, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("G", "first", "third"), [(1, 4.2568, 3.9486), (2, 4.0306, 3.7727), (4, 3.9114, 3.6086)], ids=["G1", "G2", "G4"]
+    ("G", "first", "third"), [(1, 4.2568, 3.9671), (2, 4.0306, 3.7838), (4, 3.9114, 3.6227)], ids=["G1", "G2", "G4"]
 )
 def test_golden_losses(G, first, third):
     """The loss before any update and after two, to four digits: a change of the model, its initial values, the
