@@ -110,7 +110,7 @@ def test_an_output_that_outgrows_its_bucket_starts_again_in_the_next():
         limit = len(ids) + 40
         search = Greedy(limit, EOS)
         module = of.bind(values)
-        found = find(search, module.step, module.begin(source, 1, limit), np.asarray([BOS]), np.asarray([limit]))
+        found = find(search, module.stepper(), module.begin(source, 1, limit), np.asarray([BOS]), np.asarray([limit]))
         whole.append(Letters().decode(found.tokens_BT[0].tolist()))
     assert output.texts == whole and max(map(len, whole)) > 32
 

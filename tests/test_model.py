@@ -18,7 +18,7 @@ LENGTHS = [7, 12, 3]
 def feed(module, state, inputs_BL, start, stop):
     """The logits of positions start to stop - 1, one cached step at a time, for every beam."""
     W = state.ancestry_BWM.shape[1]
-    step, logits = jax.jit(module.step), []
+    step, logits = jax.jit(module.stepper()), []
     for position in range(start, stop):
         tokens_BW = jnp.broadcast_to(inputs_BL[:, position, None], (inputs_BL.shape[0], W))
         state, logits_BWV = step(state, tokens_BW)
@@ -92,7 +92,7 @@ def test_reordered_beams_equal_copied_caches(G, window, task):
         begin = lambda beams: module.begin(source, beams, L)  # noqa: E731
     else:
         begin = lambda beams: module.begin(Prompt(source.tokens_BL[:, :2], jnp.full((B,), 2)), beams, L)  # noqa: E731
-    state, step = begin(W), jax.jit(module.step)
+    state, step = begin(W), jax.jit(module.stepper())
     histories = np.zeros((B, W, 0), np.int32)
     for _ in range(L):
         tokens_BW = random.integers(4, VOCABULARY, (B, W)).astype(np.int32)
@@ -174,7 +174,7 @@ def test_a_sentence_that_joins_late_is_decoded_as_if_alone(G, window, task):
     for member in range(count):
         tokens_1L = jnp.asarray([[fed(member, t) for t in range(room)]])
         alone.append(feed(module, module.begin(inputs([member]), 1, room), tokens_1L, 0, room)[1][0, 0])
-    step, join = jax.jit(module.step), jax.jit(admit)
+    step, join = jax.jit(module.stepper()), jax.jit(admit)
     state = module.begin(inputs([0, 1, 2]), 1, room)
     ages, members, waiting = [0, 0, 0], [0, 1, 2], [3, 4, 5, 6]
     for clock in range(16):

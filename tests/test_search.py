@@ -93,8 +93,8 @@ def test_greedy_equals_the_plain_loop_and_beam_of_one(G, task):
         begin = lambda: module.begin(pairs.source, 1, T)  # noqa: E731
     else:
         begin = lambda: module.begin(Prompt(jnp.zeros((2, 1), jnp.int32), jnp.zeros((2,), jnp.int32)), 1, T)  # noqa: E731
-    greedy = jax.jit(lambda: find(Greedy(T, EOS), module.step, begin(), first_B, limits_B))()
-    beam = jax.jit(lambda: find(Beam(T, EOS, 1, 0.0, reorder), module.step, begin(), first_B, limits_B))()
+    greedy = jax.jit(lambda: find(Greedy(T, EOS), module.stepper(), begin(), first_B, limits_B))()
+    beam = jax.jit(lambda: find(Beam(T, EOS, 1, 0.0, reorder), module.stepper(), begin(), first_B, limits_B))()
 
     outputs = [[] for _ in range(2)]
     for row in range(2):
@@ -116,7 +116,7 @@ def test_wide_beam_on_a_model_equals_scoring_every_output(G):
     source = [[4, 3, 4, EOS]]
     state = module.begin(batch([[3]], 4, source).source, V**T, T)
     search = Beam(T, EOS, V**T, 0.6, reorder)
-    found = jax.jit(lambda s: find(search, module.step, s, jnp.asarray([2]), jnp.asarray([T])))(state)
+    found = jax.jit(lambda s: find(search, module.stepper(), s, jnp.asarray([2]), jnp.asarray([T])))(state)
     bodies = [body for size in range(T) for body in itertools.product([0, 2, 3, 4], repeat=size)]
     outputs = [[*body, EOS] for body in bodies]
     pairs = batch(outputs, 4, source * len(outputs))

@@ -90,11 +90,13 @@ def attend_flat(
     """Attention of few queries over a cache: softmax(q k^T) v, with the write heads side by side in a row.
 
     A decode step reads its cache once and does little else, so the form of the two products decides the
-    time. On a CPU one product a sentence is fastest: each query is laid into its own head's columns of a row
-    of zeros, as wide as the cache's rows. With one write head there are no zeros and nothing to lay out.
+    time. Here it is one product a sentence: each query is laid into its own head's columns of a row of zeros,
+    as wide as the cache's rows. On a CPU that is faster than a product for each write head, for every G. A
+    TPU loads each tile of the cache into its matrix unit once either way, and with a product for each head
+    its compiler would first move the whole cache into another layout, at every step (tests/test_tpu.py).
 
     Args:
-      q_BQHK: queries; Q is beams times positions. The scale is in their projection.
+      q_BQHK: scaled queries; Q is beams times positions.
       k_BMX: keys, X = G * K.
       v_BMY: values, Y = G * V.
       mask_BQM: True where a query may look.
@@ -102,17 +104,6 @@ def attend_flat(
     Returns:
       o_BQHV, in the type of the values.
     """
-    return jax.lax.platform_dependent(
-        q_BQHK,
-        k_BMX,
-        v_BMY,
-        mask_BQM,
-        cpu=functools.partial(_attend_block_diagonal, write_heads=write_heads),
-        default=functools.partial(_attend_grouped, write_heads=write_heads),
-    )
-
-
-def _attend_block_diagonal(q_BQHK, k_BMX, v_BMY, mask_BQM, write_heads):
     B, Q, H, K = q_BQHK.shape
     G, R, M, Y = write_heads, H // write_heads, k_BMX.shape[1], v_BMY.shape[-1]
     own_GG = jnp.eye(G, dtype=q_BQHK.dtype).reshape(1, 1, G, 1, G, 1)
@@ -123,20 +114,6 @@ def _attend_block_diagonal(q_BQHK, k_BMX, v_BMY, mask_BQM, write_heads):
     o_BQHY = jnp.einsum("bqm,bmy->bqy", weights_BQHM, v_BMY, preferred_element_type=jnp.float32)
     o_BQGRV = (o_BQHY.reshape(B, Q, G, R, G, Y // G) * own_GG.astype(jnp.float32)).sum(4)
     return (o_BQGRV.reshape(B, Q, H, Y // G) / sums_BQH[..., None]).astype(v_BMY.dtype)
-
-
-def _attend_grouped(q_BQHK, k_BMX, v_BMY, mask_BQM, write_heads):
-    B, Q, H, K = q_BQHK.shape
-    G, R, M = write_heads, H // write_heads, k_BMX.shape[1]
-    q_BQGRK, k_BMGK = q_BQHK.reshape(B, Q, G, R, K), k_BMX.reshape(B, M, G, K)
-    v_BMGV = v_BMY.reshape(B, M, G, -1)
-    scores_BGQRM = jnp.einsum("bqgrk,bmgk->bgqrm", q_BQGRK, k_BMGK, preferred_element_type=jnp.float32)
-    weights_BGQRM, sums_BGQR = _unnormalised_softmax(scores_BGQRM, mask_BQM[:, None, :, None])
-    o_BGQRV = jnp.einsum(
-        "bgqrm,bmgv->bgqrv", weights_BGQRM.astype(v_BMY.dtype), v_BMGV, preferred_element_type=jnp.float32
-    )
-    o_BQGRV = jnp.moveaxis(o_BGQRV / sums_BGQR[..., None], 1, 2)
-    return o_BQGRV.reshape(B, Q, H, -1).astype(v_BMY.dtype)
 
 
 def _unnormalised_softmax(scores, mask):

@@ -1,5 +1,7 @@
 """A stack of pre-norm blocks: y = x + f(norm(x)) for each attention and feed-forward, then a final norm."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -26,7 +28,7 @@ class Stack(nnx.Module):
     """N blocks and a final norm. Which method is called decides what it computes:
 
     `__call__` whole sequences, `prompt` whole sequences while filling a cache, `extend` the next part of them,
-    `step` one token on a cache.
+    `stepper` one token at a time on a cache.
     """
 
     def __init__(self, config: StackConfig, width: int, rates: DropoutConfig, rngs: nnx.Rngs):
@@ -94,23 +96,31 @@ class Stack(nnx.Module):
         crosses = [block.cross for block in self.blocks if block.cross is not None]
         return tuple(KeysValues(*(_flat(each) for each in cross.keys_values(memory_BMD))) for cross in crosses)
 
-    def step(self, x_BWD: jax.Array, state: DecodeState) -> tuple[jax.Array, DecodeState]:
-        """One token of every beam: [B, W, D] -> [B, W, D] and the state after it."""
-        mask_BQM, memory_mask_BQM, ancestry_BWM = step_masks(state)
-        x, caches = x_BWD, []
-        for layer, block in enumerate(self.blocks):
-            h = block.attention_norm(x)
-            k_BWGK, v_BWGV = block.attention.keys_values(h)
-            cache = write_step(state.caches[layer], _flat(k_BWGK), _flat(v_BWGV), state.time)
-            caches.append(cache)
-            k_BMX, v_BMY = (each.reshape(each.shape[0], -1, each.shape[-1]) for each in cache)
-            x += block.attention.cached(h, k_BMX, v_BMY, mask_BQM)
-            if block.cross is not None and block.cross_norm is not None:
-                memory = state.memories[layer]
-                x += block.cross.cached(block.cross_norm(x), memory.k, memory.v, memory_mask_BQM)
-            x += block.feed_forward(block.feed_forward_norm(x))
-        state = state._replace(caches=tuple(caches), time=state.time + 1, ancestry_BWM=ancestry_BWM)
-        return self.norm(x), state
+    def stepper(self) -> Callable[[jax.Array, DecodeState], tuple[jax.Array, DecodeState]]:
+        """The function that feeds one token of every beam: [B, W, D] -> [B, W, D], and the state after it.
+
+        Made once, outside the loop: the weights are laid out for it here.
+        """
+        own = [block.attention.flat() for block in self.blocks]
+        crosses = [block.cross.flat(memory=False) for block in self.blocks if block.cross is not None]
+
+        def step(x_BWD: jax.Array, state: DecodeState) -> tuple[jax.Array, DecodeState]:
+            mask_BQM, memory_mask_BQM, ancestry_BWM = step_masks(state)
+            x, caches = x_BWD, []
+            for layer, block in enumerate(self.blocks):
+                q_BWHK, k_BWX, v_BWY = own[layer].project(block.attention_norm(x))
+                cache = write_step(state.caches[layer], k_BWX, v_BWY, state.time)
+                caches.append(cache)
+                k_BMX, v_BMY = (each.reshape(each.shape[0], -1, each.shape[-1]) for each in cache)
+                x += own[layer].attend(q_BWHK, k_BMX, v_BMY, mask_BQM)
+                if block.cross_norm is not None:
+                    q_BWHK, _, _ = crosses[layer].project(block.cross_norm(x))
+                    x += crosses[layer].attend(q_BWHK, *state.memories[layer], memory_mask_BQM)
+                x += block.feed_forward(block.feed_forward_norm(x))
+            state = state._replace(caches=tuple(caches), time=state.time + 1, ancestry_BWM=ancestry_BWM)
+            return self.norm(x), state
+
+        return step
 
 
 def _flat(heads: jax.Array) -> jax.Array:

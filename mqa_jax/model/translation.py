@@ -1,5 +1,7 @@
 """The encoder-decoder (paper, section 4.1)."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -58,8 +60,16 @@ class Translation(nnx.Module):
             ancestry_BWM=jnp.zeros((B, beams, caches[0].k.shape[1]), jnp.int8),
         )
 
-    def step(self, state: DecodeState, tokens_BW: jax.Array) -> tuple[DecodeState, jax.Array]:
-        """Feeds one token of every beam -> (state, logits_BWV float32)."""
-        position_BW = jnp.broadcast_to(positions(state)[:, None], tokens_BW.shape)
-        x_BWD, state = self.decoder.step(self.embedding(tokens_BW, position_BW), state)
-        return state, self.embedding.logits(x_BWD)
+    def stepper(self) -> Callable[[DecodeState, jax.Array], tuple[DecodeState, jax.Array]]:
+        """The function that feeds one token of every beam: (state, tokens_BW) -> (state, logits_BWV float32).
+
+        Made once, outside the loop: the weights are laid out for it here.
+        """
+        decoder_step = self.decoder.stepper()
+
+        def step(state: DecodeState, tokens_BW: jax.Array) -> tuple[DecodeState, jax.Array]:
+            position_BW = jnp.broadcast_to(positions(state)[:, None], tokens_BW.shape)
+            x_BWD, state = decoder_step(self.embedding(tokens_BW, position_BW), state)
+            return state, self.embedding.logits(x_BWD)
+
+        return step

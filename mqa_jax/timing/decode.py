@@ -165,5 +165,5 @@ def _decode(model: Model, shape: Shape, parameters, state):
     prompt = 0 if model.config.encoder else prompt
     for room in shape.rooms():
         state = grow(state, min(prompt + room, window or prompt + room))
-        rows, state, _ = run(search, module.step, rows, state, lambda rows, room=room: rows.t_B[0] >= room)
+        rows, state, _ = run(search, module.stepper(), rows, state, lambda rows, room=room: rows.t_B[0] >= room)
     return search.best(rows), state

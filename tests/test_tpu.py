@@ -1,0 +1,100 @@
+"""What the TPU compiler makes of decoding: compiled ahead of time by libtpu for chips that are not here.
+
+libtpu lies in a folder of its own (.ci/tpu): beside jax it would look for a TPU at every start. So each
+compilation is a process of its own, which prints what it found.
+"""
+
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+LIBTPU = ROOT / ".venv" / "tpu"
+
+COMPILE = """
+import functools, importlib, json, math, re, sys
+import jax
+from jax.experimental import topologies
+from jax.sharding import SingleDeviceSharding
+from mqa_jax import config
+from mqa_jax.model.build import build
+from mqa_jax.timing import decode
+
+topology, task, variant, beam = sys.argv[1:]
+module = importlib.import_module(task)
+experiment = config.read(module.get_config(variant))
+shape = decode.Shape(32, int(beam), 128 if task == "wmt14" else 9, 128, True)
+device = topologies.get_topology_desc(topology, platform="tpu").devices[0]
+on_chip = lambda tree: jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=SingleDeviceSharding(device)), tree
+)
+model = build(experiment.model)
+parameters = jax.eval_shape(functools.partial(decode._random_parameters, model), jax.random.key(0))
+source = jax.ShapeDtypeStruct((shape.batch, shape.source_length), "int32")
+state = jax.eval_shape(functools.partial(decode._begin, model, shape), parameters, source)
+jitted = jax.jit(functools.partial(decode._decode, model, shape), donate_argnums=1)
+compiled = jitted.lower(on_chip(parameters), on_chip(state)).compile()
+bodies, name = {}, None
+for line in compiled.as_text().splitlines():
+    if line[:1] not in ("", " ", "}") and line.endswith("{"):
+        name = re.match(r"(?:ENTRY )?%?([\\w.-]+)", line)[1]
+    bodies.setdefault(name, []).append(line)
+inside, waiting = set(), re.findall(r"body=%?([\\w.-]+)", compiled.as_text())
+while waiting:
+    name = waiting.pop()
+    if name in bodies and name not in inside:
+        inside.add(name)
+        for line in bodies[name]:
+            waiting += re.findall(r"(?:calls|to_apply|body|condition)=%?([\\w.-]+)", line)
+smallest = min(each.size for each in jax.tree.leaves((state.caches, state.memories)))
+width = state.caches[0].k.shape[-1]
+# The logits may be laid out anew for the choice of a token; they are not a cache.
+logits = shape.batch * shape.beam * experiment.model.vocabulary
+move = re.compile(r"= (\\w+)\\[([\\d,]+)\\]\\S* (copy|transpose|convert|copy-start)\\(")
+moved = []
+for name in inside:
+    for kind, shape_of, operation in move.findall("\\n".join(bodies[name])):
+        sizes = list(map(int, shape_of.split(",")))
+        if operation == "convert" and (kind != "f32" or sizes[-1] != width):
+            continue  # of activations, on their way from one product to the next
+        if math.prod(sizes) >= smallest and math.prod(sizes) not in (logits, 2 * logits):
+            moved.append(f"{operation} {kind}[{shape_of}]")
+memory = compiled.memory_analysis()
+held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.caches))
+found = {"loop": len(inside), "moved": moved, "aliased": memory.alias_size_in_bytes, "caches": held}
+print(json.dumps(found | {"temporary": memory.temp_size_in_bytes}))
+"""
+
+
+def compiled_for(topology, task, variant, beam):
+    path = os.pathsep.join([str(ROOT), str(ROOT / "configs"), str(LIBTPU)])
+    environment = {**os.environ, "PYTHONPATH": path, "TPU_SKIP_MDS_QUERY": "1", "JAX_PLATFORMS": "cpu"}
+    environment["TPU_WORKER_HOSTNAMES"] = "localhost"
+    arguments = [sys.executable, "-c", COMPILE, topology, task, variant, str(beam)]
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+if sys.platform == "linux" and platform.machine() == "x86_64":  # what libtpu is built for
+
+    @pytest.mark.parametrize(
+        ("topology", "task", "variant", "beam"),
+        [
+            ("v2:2x2", "wmt14", "multi_head", 1),
+            ("v5e:2x2", "wmt14", "multi_head", 4),
+            ("v6e:2x2", "wmt14", "multi_query", 4),
+            ("v5e:2x2", "wmt14", "grouped_2", 1),
+            ("v5e:2x2", "lm1b", "multi_query", 1),
+            ("v6e:2x2", "lm1b", "multi_head_local", 1),
+        ],
+    )
+    def test_no_cache_is_copied_or_laid_out_anew(topology, task, variant, beam):
+        found = compiled_for(topology, task, variant, beam)
+        assert found["loop"] > 10 and found["moved"] == []
+        assert found["aliased"] >= found["caches"], "the caches are written in place"
