@@ -65,6 +65,14 @@ def run(main: Callable[[], None]) -> NoReturn:
     sys.exit(code)
 
 
+def whole_numbers(holder: flags.FlagHolder) -> list[int]:
+    """The values of a list flag, as numbers above 0; none if the flag is not given."""
+    values = holder.value or []
+    if not all(value.strip().isdigit() and int(value) for value in values):
+        raise InputError(f"--{holder.name}={','.join(values)} must be whole numbers above 0 with commas between")
+    return [int(value) for value in values]
+
+
 def enable_compilation_cache() -> None:
     """Keeps what took over half a second to compile in $MQA_JAX_CACHE, or mqa_jax in the user's cache folder.
 

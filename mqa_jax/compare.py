@@ -8,7 +8,6 @@ see the same batches in the same order.
 """
 
 import dataclasses
-import json
 import pathlib
 import shutil
 from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import build, count
 from mqa_jax.report import page
 from mqa_jax.timing import decode as timing
-from mqa_jax.timing import peaks
+from mqa_jax.timing import sweep
 from mqa_jax.train import trained
 from mqa_jax.train.loop import train
 
@@ -134,22 +133,7 @@ def _time(experiments: Sequence[Experiment], folder: pathlib.Path) -> None:
         if shape not in task_shapes:
             task_shapes.append(shape)
     place = {each.variant: folder / f"{each.variant}-s{each.seed}" for each in experiments}
-    label = lambda s: f"b{s.batch}-beam{s.beam}-{s.source_length}-{s.target_length}"  # noqa: E731
-    missing = [
-        shape
-        for shape in task_shapes
-        if not all(_found(place[each.variant], each, f"timing-{label(shape)}") for each in experiments)
-    ]
-    if not missing:
-        progress.say("timing: all there")
-        return
-    with progress.bar("time decoding", len(missing)) as bar:
-        limits = peaks.measure(experiments[0].model.dtype)
-        for done, shape in enumerate(missing):
-            for record in timing.time_in_turn(experiments, shape, config.repeats, limits):
-                records.write(place[record["variant"]] / "records", record, label(shape))
-            jax.clear_caches()
-            bar.update(done + 1, f"beam {shape.beam}, length {shape.target_length}")
+    sweep.time_missing(experiments, task_shapes, place, config.repeats, DEPENDS_ON["timing"])
 
 
 def _unless_there(folder: pathlib.Path, experiment: Experiment, name: str, run: Callable[[], Record]) -> None:
@@ -160,10 +144,4 @@ def _unless_there(folder: pathlib.Path, experiment: Experiment, name: str, run: 
 
 
 def _found(folder: pathlib.Path, experiment: Experiment, name: str) -> bool:
-    """Whether the record is there and of this experiment, in all that its kind of record depends on."""
-    path = folder / "records" / f"{name}.json"
-    if not path.exists():
-        return False
-    config = json.loads(json.dumps(dataclasses.asdict(experiment)))
-    there = json.loads(path.read_text(encoding="utf-8"))["config"]
-    return all(there.get(part) == config[part] for part in DEPENDS_ON[name.partition("-")[0]])
+    return records.is_there(folder / "records", name, experiment, DEPENDS_ON[name.partition("-")[0]])

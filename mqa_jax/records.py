@@ -13,7 +13,7 @@ import pathlib
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -65,6 +65,16 @@ def read(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """All records below `folder`, in the order of their paths."""
     paths = sorted(pathlib.Path(folder).rglob("records/*.json"))
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def is_there(folder: str | os.PathLike[str], name: str, experiment: Experiment, parts: Sequence[str]) -> bool:
+    """Whether `folder/NAME.json` is the record of this experiment, in the parts of it that such a record depends on."""
+    path = pathlib.Path(folder) / f"{name}.json"
+    if not path.exists():
+        return False
+    config = json.loads(json.dumps(dataclasses.asdict(experiment)))
+    there = json.loads(path.read_text(encoding="utf-8"))["config"]
+    return all(there.get(part) == config[part] for part in parts)
 
 
 def device() -> str:

@@ -1,18 +1,23 @@
-"""Times incremental decoding of a config's model, with random weights, by the paper's protocol.
+"""Times incremental decoding of a config's model, with random weights and outputs forced to full length.
 
-    python scripts/time_decode.py --config=configs/wmt14.py:multi_query --batch=128
+    python scripts/time_decode.py --config=configs/wmt14.py:multi_query --batch=128 --padded_cache
     python scripts/time_decode.py --config=configs/text_translation.py:multi_head --beam=4 --dtype=float32
+    python scripts/time_decode.py --config=configs/wmt14.py --sweep --workdir=runs/sweep
 
-Outputs are forced to full length. The cache grows with them, or with --padded_cache has that length from the
-start, as in the paper. The last line is the JSON record.
+The cache grows with the outputs, or with --padded_cache has their length from the start, as in the paper. The
+last line is the JSON record. --sweep times every variant over lengths, batches and beams, and one sentence by
+itself, then writes the report; given again, it goes on where it was.
 """
 
 import json
+import pathlib
 
 from absl import flags
 
 from mqa_jax import command, config, progress, records
-from mqa_jax.timing import decode, peaks
+from mqa_jax.errors import InputError
+from mqa_jax.report import page
+from mqa_jax.timing import decode, peaks, sweep
 
 CONFIG = command.config_flag()
 BATCH = flags.DEFINE_integer("batch", None, "Sentences at once. Default: config.timing.batch.", lower_bound=1)
@@ -22,15 +27,21 @@ TARGET = flags.DEFINE_integer("target_length", None, "Output tokens a sentence."
 DTYPE = flags.DEFINE_enum("dtype", None, ["bfloat16", "float32"], "Overrides config.model.dtype.")
 PADDED = flags.DEFINE_bool("padded_cache", False, "The paper's protocol: every step reads a cache of full length.")
 REPEATS = flags.DEFINE_integer("repeats", None, "Timed rounds after the warm-up.", lower_bound=1)
-WORKDIR = flags.DEFINE_string("workdir", None, "Also keep the record in this folder.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Also keep the record in this folder. --sweep needs it.")
+SWEEP = flags.DEFINE_bool("sweep", False, "Many shapes and variants, with a report; caches are padded.")
+VARIANTS = flags.DEFINE_list("variants", None, "--sweep: variants, the baseline first. Default: all of the config.")
+LENGTHS = flags.DEFINE_list("lengths", None, "--sweep: default 32 to 512, for a language model to 4096, doubling.")
+BATCHES = flags.DEFINE_list("batches", ["1", "4", "16", "64", "256"], "--sweep: batch sizes.")
+BEAMS = flags.DEFINE_list("beams", ["1", "4"], "--sweep: beams.")
 
 
 def main() -> None:
     settings = CONFIG.value
-    if DTYPE.value:
-        settings.model.dtype = DTYPE.value
-    experiment = config.read(settings)
-    timing = experiment.timing
+    settings.model.dtype = DTYPE.value or settings.model.dtype
+    if SWEEP.value:
+        run_sweep(settings)
+        return
+    timing = (experiment := config.read(settings)).timing
     shape = decode.Shape(
         BATCH.value or timing.batch,
         BEAM.value,
@@ -46,8 +57,22 @@ def main() -> None:
         of_floor = f", {share:.0%} of the floor's speed" if share else ""
         progress.say(f"{side}: {record[f'{side}_us_per_token']:.1f} us a token ({low:.1f} to {high:.1f}){of_floor}")
     if WORKDIR.value:
-        records.write(f"{WORKDIR.value}/records", record, f"b{shape.batch}-beam{shape.beam}")
+        records.write(f"{WORKDIR.value}/{experiment.variant}/records", record, f"{shape.label}-{record['dtype']}")
     print(json.dumps({key: value for key, value in record.items() if key != "config"}))
+
+
+def run_sweep(settings) -> None:
+    if not WORKDIR.value:
+        raise InputError("--sweep needs --workdir=FOLDER for its records and its report")
+    names = VARIANTS.value or sorted(settings.variants, key=lambda name: (name != "multi_head", name))
+    experiments = [config.read(config.select_variant(settings, name)) for name in names]
+    lengths = [2**power for power in range(5, 10 if experiments[0].task == "translation" else 13)]
+    lengths = command.whole_numbers(LENGTHS) or lengths
+    shapes = sweep.plan(experiments[0], lengths, command.whole_numbers(BATCHES), command.whole_numbers(BEAMS))
+    folder = pathlib.Path(WORKDIR.value)
+    sweep.sweep(experiments, shapes, folder, REPEATS.value or experiments[0].timing.repeats)
+    path = page.write(records.read(folder), folder, f"{experiments[0].name}: decoding timed", names)
+    print(f"report: {path}")
 
 
 if __name__ == "__main__":

@@ -458,7 +458,7 @@ def test_the_page_is_one_file_that_fetches_nothing(toy, tmp_path):
     parser = read_html(path.read_text())
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in parser.tags}
     pictures = [attributes["src"] for tag, attributes in parser.tags if tag == "img"]
-    assert len(pictures) == 4
+    assert len(pictures) == 5
     for source in pictures:
         kind, data = source.split(",", 1)
         assert kind == "data:image/png;base64" and base64.b64decode(data).startswith(PNG)

@@ -2,10 +2,13 @@
 
 import dataclasses
 
+import jax
+import numpy as np
 import pytest
 from test_config import every_variant
 
-from mqa_jax.timing import decode
+from mqa_jax import records
+from mqa_jax.timing import decode, peaks, sweep
 from mqa_jax.timing.peaks import Peaks
 
 BFLOAT16 = Peaks(31e9, 1400e9, "bfloat16")
@@ -13,10 +16,12 @@ BFLOAT16 = Peaks(31e9, 1400e9, "bfloat16")
 
 @pytest.mark.parametrize("name", ["toy", "text_lm"])
 @pytest.mark.parametrize("beam", [1, 2])
-def test_timed_decodes_give_whole_records_in_turn(name, beam):
+@pytest.mark.parametrize("padded", [True, False])
+def test_timed_decodes_give_whole_records_in_turn(name, beam, padded):
     experiments = [every_variant(name)[variant] for variant in ("multi_head", "multi_query_local")]
-    records = decode.time_in_turn(experiments, decode.Shape(2, beam, 8, 12), 3, BFLOAT16)
+    records = decode.time_in_turn(experiments, decode.Shape(2, beam, 8, 12, padded), 3, BFLOAT16)
     for record, experiment in zip(records, experiments, strict=True):
+        assert record["padded_cache"] == padded and record["steps"] == record["target_length"] == 12
         assert record["variant"] == experiment.variant and record["repeats"] == 3
         low, high = record["decoder_us_spread"]
         assert 0 < low <= record["decoder_us_per_token"] <= high
@@ -27,7 +32,61 @@ def test_timed_decodes_give_whole_records_in_turn(name, beam):
 
 
 def test_a_length_beyond_the_positions_is_timed_with_a_longer_table():
-    timed = decode.TimedDecode(every_variant("toy")["multi_query"], decode.Shape(1, 1, 8, 200))
+    timed = decode.TimedDecode(every_variant("toy")["multi_query"], decode.Shape(1, 1, 8, 200, True))
     assert timed.model_config == dataclasses.replace(timed.experiment.model, positions=200)
     timed.run()
     assert len(timed.decoder_s) == 1
+
+
+@pytest.mark.parametrize("name", ["toy", "text_lm"])
+@pytest.mark.parametrize("beam", [1, 2])
+def test_a_growing_cache_decodes_what_a_padded_one_does(name, beam):
+    """Past two doublings, the tokens, and the keys and values of every layer and position, must be the same."""
+    experiment = every_variant(name)["grouped_2" if name == "toy" else "multi_query"]
+    config = dataclasses.replace(experiment.model, dtype="float32")
+    experiment = dataclasses.replace(experiment, model=config)
+    outputs, caches = [], []
+    for padded in (True, False):
+        shape = decode.Shape(2, beam, 8, 80, padded)
+        assert shape.rooms() == ([80] if padded else [32, 64, 80])
+        timed = decode.TimedDecode(experiment, shape)
+        (tokens_BT, _), state = timed._decode(timed.parameters, timed.begin())
+        assert state.caches[0].k.shape[1] == 80 + (7 if name == "text_lm" else 0)
+        outputs.append(np.asarray(tokens_BT))
+        caches.append(state.caches)
+    np.testing.assert_array_equal(*outputs)
+    for large, grown in zip(*map(jax.tree.leaves, caches), strict=True):
+        np.testing.assert_allclose(grown, large, atol=1e-5)
+
+
+def test_a_part_of_the_steps_can_be_timed():
+    timed = decode.TimedDecode(every_variant("toy")["multi_query"], decode.Shape(2, 1, 8, 400, True, steps=5))
+    timed.run()
+    figures = timed.figures(BFLOAT16)
+    assert (figures["steps"], figures["target_length"]) == (5, 400)
+    assert figures["decoder_us_per_token"] == pytest.approx(timed.decoder_s[0] * 1e6 / (2 * 5))
+
+
+def test_a_sweep_times_all_shapes_once_and_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
+    of = every_variant("toy")
+    experiments = [of["multi_head"], of["multi_query"]]
+    base = experiments[0].timing
+    shapes = sweep.plan(experiments[0], [4, 8], [1, 2], [1, 2])
+    assert len(shapes) == len({shape.label for shape in shapes}) == 8
+    assert {(s.source_length, s.target_length) for s in shapes} == {(4, 4), (8, 8), (base.source_length,) * 2}
+    monkeypatch.setattr(peaks, "measure", lambda dtype: BFLOAT16)
+    small = [shape for shape in shapes if shape.beam == 1 and shape.target_length < 9]
+    huge = dataclasses.replace(small[0], batch=10**9)
+    short = [
+        dataclasses.replace(each, timing=dataclasses.replace(base, source_length=4, target_length=4))
+        for each in experiments
+    ]
+    sweep.sweep(short, [*small, huge], tmp_path, 2)
+    assert f"left out, for want of memory: {huge.label}" in capsys.readouterr().err
+    found = records.read(tmp_path)
+    assert sorted(record["kind"] for record in found) == ["latency"] * 2 + ["timing"] * 4
+    late = [record for record in found if record["kind"] == "latency"]
+    assert all(0 < record["ms_per_token_p50"] <= record["ms_per_token_p99"] for record in late)
+    assert all(record["ms_to_first_token"] > 0 and record["sentences"] == 2 for record in late)
+    sweep.sweep(short, small, tmp_path, 2)
+    assert "timing: all there" in capsys.readouterr().err and records.read(tmp_path) == found

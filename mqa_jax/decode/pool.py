@@ -77,9 +77,8 @@ def serve(
             model, search, parameters, rows, state, _admission(inputs, taken, free, at_once, batch), wanted
         )
         halted, over = np.asarray(halted_B), np.asarray(over_B)
-        ended = [row for row in serving if halted[row]]
-        tokens = np.asarray(tokens_BT) if ended else None
-        for row in ended:
+        tokens = np.asarray(tokens_BT)
+        for row in [row for row in serving if halted[row]]:
             yield Answer(serving.pop(row).index, tokens[row].tolist(), bool(over[row]))
 
 

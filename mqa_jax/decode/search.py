@@ -7,7 +7,7 @@ the others go on (`generate`). The step function is `step(state, tokens_BW) -> (
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -120,7 +120,11 @@ class Greedy:
 
     length: int
     eos: int
-    beams: ClassVar[int] = 1
+
+    @property
+    def beams(self) -> int:
+        """See `Search`."""
+        return 1
 
     def begin(self, first_B: jax.Array, limits_B: jax.Array, seeds_B: jax.Array) -> Line:
         """See `Search`."""

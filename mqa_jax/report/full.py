@@ -107,6 +107,28 @@ def timing(records: Sequence[Record], order: Sequence[str] = ()) -> Table | None
     return Table("Decoding time in full", columns, tuple(rows), "Medians over the rounds.") if rows else None
 
 
+def latency(records: Sequence[Record], order: Sequence[str] = ()) -> Table | None:
+    """What one sentence waits for: each token, and the first one."""
+    runs = Selection(records, order)
+    rows = [
+        (
+            variant,
+            *(str(record[field]) for field in ("source_length", "target_length", "dtype")),
+            *(
+                cells.significant(record[f"ms_{field}"])
+                for field in ("per_token_p50", "per_token_p99", "to_first_token")
+            ),
+        )
+        for variant in runs.variants
+        for record in runs.of("latency", variant)
+    ]
+    columns = "variant", "source", "target", "type", "ms a token, p50", "p99", "ms to the first token"
+    note = (
+        "Greedy, batch 1, every step started by itself and waited for; the first token includes the source's reading."
+    )
+    return Table("Latency of one sentence", columns, tuple(rows), note) if rows else None
+
+
 def _spread(record: Record, side: str) -> str:
     low, high = (cells.significant(bound) for bound in record[f"{side}_us_spread"])
     return f"{cells.significant(record[f'{side}_us_per_token'])} ({low} to {high})"

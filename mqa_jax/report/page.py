@@ -10,6 +10,7 @@ from mqa_jax.report.selection import Record, Selection
 PLOTS = (
     ("quality_time", plots.quality_against_time, "Quality against decoder time"),
     ("time_length", plots.time_against_length, "Decoder time against output length, with the floor of each variant"),
+    ("speed_up", plots.speed_up, "Decoder speed-up against output length and batch, measured and predicted"),
     ("learning_curves", plots.learning_curves, "Training loss and dev loss against steps"),
     ("cache_size", plots.cache_size, "Bytes of keys and values for one sentence"),
 )
@@ -44,7 +45,8 @@ def _blocks(records: Sequence[Record], folder: pathlib.Path, order: Sequence[str
         "How to read it": [Items(list(context.reading(runs)))],
         "sacreBLEU signatures": [Facts(signatures, literal=dict(signatures))] if signatures else [],
         "In full": [
-            table(records, order) for table in (full.attention_types, full.quality, full.perplexity, full.timing)
+            table(records, order)
+            for table in (full.attention_types, full.quality, full.perplexity, full.timing, full.latency)
         ],
     }
     blocks: list[Block] = [

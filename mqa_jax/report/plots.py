@@ -168,6 +168,59 @@ def time_against_length(runs: Selection) -> Figure | None:
 
 
 @_styled
+def speed_up(runs: Selection) -> Figure | None:
+    """The baseline's greedy decoder time over each variant's, against length and batch, beside that of the floors."""
+    panels = []
+    for field, along, label in (
+        ("target_length", runs.lengths, "output tokens a sentence"),
+        ("batch", runs.batches, "sentences at once"),
+    ):
+        baseline = {record[field]: record for record in along(runs.variants[0])}
+        lines = {}
+        for variant in runs.variants[1:]:
+            pairs = [
+                (record[field], baseline[record[field]], record)
+                for record in along(variant)
+                if record[field] in baseline and record["device"] == baseline[record[field]]["device"]
+            ]
+            if len(pairs) > 1:
+                lines[variant] = pairs
+        if lines:
+            panels.append((label, lines))
+    if not panels:
+        return None
+    figure, all_axes = _figure(4.4, panels=len(panels), right=_room(runs.variants))
+    records = [record for _, lines in panels for pairs in lines.values() for _, _, record in pairs]
+    below = "solid: measured, dashed: ratio of the floors (bytes and operations over this machine's peaks)\n"
+    _title(all_axes[0], f"Decoder speed-up over {runs.variants[0]}", below + _conditions(runs, records, lengths=False))
+    ends = {}
+    for axes, (label, lines) in zip(all_axes, panels, strict=True):
+        everything = [1.0]
+        for variant, pairs in lines.items():
+            color, marker = _look(runs, variant)
+            for time, style in (
+                ("decoder_us_per_token", {"marker": marker, "label": variant}),
+                ("floor_us_per_token", _FLOOR),
+            ):
+                points = drawable([(x, before[time] / after[time]) for x, before, after in pairs if after[time]])
+                if points:
+                    axes.plot(*zip(*points, strict=True), color=color, **style)
+                    everything += [y for _, y in points]
+                    if time == "decoder_us_per_token" and axes is all_axes[-1]:
+                        ends[variant] = (*points[-1], variant, color)
+        axes.axhline(1.0, color="#6b7280", linewidth=0.8)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(_apart(sorted({x for ps in lines.values() for x, _, _ in ps}), 1.6)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        _log_axis(axes, "y", everything, pad=1.08)
+        axes.set_xlabel(f"{label} (log scale)")
+        axes.set_ylabel("speed-up (log scale)")
+    labels.beside_ends(all_axes[-1], list(ends.values()))
+    return figure
+
+
+@_styled
 def learning_curves(runs: Selection) -> Figure | None:
     """Training loss and dev negative log-likelihood against steps, one line a seed."""
     panels = (("loss", "training loss"), ("dev_nll_per_token", "dev NLL"))

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mqa_jax.errors import InputError
@@ -67,13 +67,24 @@ class Selection:
             )
         ]
 
-    def lengths(self, variant: str) -> list[Record]:
-        """Greedy timing records of the config's batch by target length, one for each."""
-        by_length: dict[int, Record] = {}
-        for record in self.of("timing", variant, beam=1, padded_cache=True):
-            if record["batch"] == record["config"]["timing"]["batch"]:
-                by_length.setdefault(record["target_length"], record)
-        return [by_length[length] for length in sorted(by_length)]
+    def lengths(self, variant: str, beam: int = 1) -> list[Record]:
+        """Timing records of the config's batch by target length, one for each."""
+        return self._along("target_length", variant, beam, lambda r, timing: r["batch"] == timing["batch"])
+
+    def batches(self, variant: str, beam: int = 1) -> list[Record]:
+        """Timing records of the config's lengths by batch, one for each."""
+
+        def same(record: Record, timing: Record) -> bool:
+            return all(record[field] == timing[field] for field in ("source_length", "target_length"))
+
+        return self._along("batch", variant, beam, same)
+
+    def _along(self, field: str, variant: str, beam: int, same: Callable[[Record, Record], bool]) -> list[Record]:
+        found: dict[int, Record] = {}
+        for record in self.of("timing", variant, beam=beam, padded_cache=True):
+            if same(record, record["config"]["timing"]):
+                found.setdefault(record[field], record)
+        return [found[value] for value in sorted(found)]
 
 
 def _identity(record: Record) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from mqa_jax import records
 from mqa_jax.batch import Prompt, Rows
-from mqa_jax.decode.search import Beam, Greedy, run
+from mqa_jax.decode.search import Beam, Greedy, Search, run
 from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import Model, build, cast
 from mqa_jax.model.cache import grow, reorder
@@ -36,6 +36,9 @@ class Shape:
 
     A padded cache has all its slots from the first step, as in the paper. Otherwise it starts with FIRST_SLOTS
     beyond the prompt and is doubled whenever it is full.
+
+    Attributes:
+      steps: how many of the steps are timed; None for all. With a padded cache every step costs the same.
     """
 
     batch: int
@@ -43,6 +46,18 @@ class Shape:
     source_length: int
     target_length: int
     padded_cache: bool
+    steps: int | None = None
+
+    @property
+    def timed_steps(self) -> int:
+        """The steps that a round takes."""
+        return min(self.steps or self.target_length, self.target_length)
+
+    @property
+    def label(self) -> str:
+        """What tells the record from those of other shapes in a file's name."""
+        padded = "-padded" if self.padded_cache else ""
+        return f"b{self.batch}-beam{self.beam}-{self.source_length}-{self.target_length}{padded}"
 
     def rooms(self) -> list[int]:
         """The numbers of output tokens that there is room for, one after the other."""
@@ -62,8 +77,8 @@ class TimedDecode:
         config = experiment.model
         self.model_config = dataclasses.replace(config, positions=max(config.positions, longest))
         self.experiment, self.shape = experiment, shape
-        self._model = build(self.model_config)
-        self._parameters = jax.jit(functools.partial(_random_parameters, self._model))(jax.random.key(0))
+        self.model = build(self.model_config)
+        self.parameters = jax.jit(functools.partial(_random_parameters, self.model))(jax.random.key(0))
         tokens_BM = np.full((shape.batch, shape.source_length), 5, np.int32)
         self._source = jax.device_put(tokens_BM)
         (self._begin, begin_s), (self._decode, decode_s) = self._compile()
@@ -72,11 +87,16 @@ class TimedDecode:
         self.decoder_s: list[float] = []
 
     def _compile(self) -> tuple[tuple[Any, float], tuple[Any, float]]:
-        begin = jax.jit(functools.partial(_begin, self._model, self.shape))
-        begin_compiled = stopwatch.compile_timed(begin, self._parameters, self._source)
-        state = jax.eval_shape(begin, self._parameters, self._source)
-        decode = jax.jit(functools.partial(_decode, self._model, self.shape), donate_argnums=1)
-        return begin_compiled, stopwatch.compile_timed(decode, self._parameters, state)
+        begin = jax.jit(functools.partial(_begin, self.model, self.shape))
+        begin_compiled = stopwatch.compile_timed(begin, self.parameters, self._source)
+        state = jax.eval_shape(begin, self.parameters, self._source)
+        donated = 1 if len(self.shape.rooms()) == 1 else ()  # caches that grow are not written in place
+        decode = jax.jit(functools.partial(_decode, self.model, self.shape), donate_argnums=donated)
+        return begin_compiled, stopwatch.compile_timed(decode, self.parameters, state)
+
+    def begin(self) -> Any:
+        """The decode state after the source, or the prompt, has been read."""
+        return self._begin(self.parameters, self._source)
 
     def run(self) -> None:
         """One timed round: encoder (or prefill), then decoder."""
@@ -84,11 +104,11 @@ class TimedDecode:
 
         def encode():
             nonlocal state
-            state = self._begin(self._parameters, self._source)
+            state = self.begin()
             return state
 
         self.encoder_s.append(stopwatch.time_once(encode))
-        self.decoder_s.append(stopwatch.time_once(lambda: self._decode(self._parameters, state)))
+        self.decoder_s.append(stopwatch.time_once(lambda: self._decode(self.parameters, state)))
 
     def forget_warm_up(self) -> None:
         """Drops the rounds so far."""
@@ -102,11 +122,12 @@ class TimedDecode:
         step_cost = cost.decode_cost(*arguments, shape.padded_cache)
         encoder_cost = cost.encode_cost(self.model_config, shape.batch, shape.source_length)
         to_encoder = 1e6 / (shape.batch * shape.source_length)
-        to_decoder = 1e6 / (shape.batch * shape.target_length)
+        to_decoder = 1e6 / (shape.batch * shape.timed_steps)
         floor_us = cost.floor(step_cost, peaks) * 1e6 / shape.batch
         decoder_us = statistics.median(self.decoder_s) * to_decoder
         return {
             **dataclasses.asdict(shape),
+            "steps": shape.timed_steps,
             "dtype": self.model_config.dtype,
             "encoder_us_per_token": statistics.median(self.encoder_s) * to_encoder,
             "decoder_us_per_token": decoder_us,
@@ -115,7 +136,7 @@ class TimedDecode:
             "floor_us_per_token": floor_us,
             "encoder_floor_us_per_token": cost.floor(encoder_cost, peaks) * to_encoder,
             "floor_share": floor_us / decoder_us,
-            "ms_per_step": statistics.median(self.decoder_s) * 1e3 / shape.target_length,
+            "ms_per_step": statistics.median(self.decoder_s) * 1e3 / shape.timed_steps,
             "bytes_per_step": step_cost.bytes,
             "flops_per_step": step_cost.flops,
             "peak_bytes_per_s": peaks.bytes_per_s,
@@ -157,13 +178,14 @@ def _begin(model: Model, shape: Shape, parameters, source_BM):
 
 def _decode(model: Model, shape: Shape, parameters, state):
     """Every output forced to its full length; the state goes out again, so that its buffers are used in place."""
-    module, T = model.bind(parameters), shape.target_length
+    module, T = model.bind(parameters), shape.timed_steps
     first_B, limits_B = jnp.full((shape.batch,), BOS, jnp.int32), jnp.full((shape.batch,), T, jnp.int32)
-    search = Greedy(T, NEVER) if shape.beam == 1 else Beam(T, NEVER, shape.beam, 0.6, reorder)
+    search: Search = Greedy(T, NEVER) if shape.beam == 1 else Beam(T, NEVER, shape.beam, 0.6, reorder)
     rows = search.begin(first_B, limits_B, jnp.zeros((shape.batch,), jnp.uint32))
+    step = module.stepper()
     prompt, window = max(0, shape.source_length - 1), model.config.decoder.attention.window
     prompt = 0 if model.config.encoder else prompt
     for room in shape.rooms():
         state = grow(state, min(prompt + room, window or prompt + room))
-        rows, state, _ = run(search, module.stepper(), rows, state, lambda rows, room=room: rows.t_B[0] >= room)
+        rows, state, _ = run(search, step, rows, state, lambda rows, room=room: rows.t_B[0] >= min(room, T))
     return search.best(rows), state

@@ -1,0 +1,84 @@
+"""Timing over many shapes: which there are, which fit into memory, which are there already."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import jax
+
+from mqa_jax import progress, records
+from mqa_jax.experiment import Experiment
+from mqa_jax.model.build import build, count
+from mqa_jax.timing import cost, decode, latency, peaks, stopwatch
+from mqa_jax.timing.decode import Shape
+
+STEPS = 32  # timed of each shape: with a padded cache they all cost the same
+PARTS = ("model",)  # what of an experiment a sweep's records depend on
+
+
+def plan(experiment: Experiment, lengths: Sequence[int], batches: Sequence[int], beams: Sequence[int]) -> list[Shape]:
+    """Every length at the config's batch and every batch at the config's length, each with every beam."""
+    base, translation = experiment.timing, experiment.task == "translation"
+    pairs = [(base.batch, length if translation else base.source_length, length) for length in lengths]
+    pairs += [(batch, base.source_length, base.target_length) for batch in batches]
+    return [
+        Shape(batch, beam, source, target, padded_cache=True, steps=STEPS)
+        for beam in beams
+        for batch, source, target in dict.fromkeys(pairs)
+    ]
+
+
+def sweep(experiments: Sequence[Experiment], shapes: Sequence[Shape], folder: pathlib.Path, repeats: int) -> None:
+    """Times every shape that fits into memory for all variants in turn, then the latency of each variant."""
+    fitting = [shape for shape in shapes if all(fits(each, shape) for each in experiments)]
+    for shape in [shape for shape in shapes if shape not in fitting]:
+        progress.say(f"left out, for want of memory: {shape.label}")
+    place = {each.variant: folder / each.variant for each in experiments}
+    time_missing(experiments, fitting, place, repeats, PARTS)
+    base = experiments[0].timing
+    label = f"{base.source_length}-{base.target_length}"
+    for each in experiments:
+        if not records.is_there(place[each.variant] / "records", f"latency-{label}", each, PARTS):
+            progress.say(f"latency of one sentence: {each.variant}")
+            record = latency.measure(each, base.source_length, base.target_length, repeats)
+            records.write(place[each.variant] / "records", record, label)
+
+
+def time_missing(
+    experiments: Sequence[Experiment],
+    shapes: Sequence[Shape],
+    place: Mapping[str, pathlib.Path],
+    repeats: int,
+    parts: Sequence[str],
+) -> None:
+    """Times all variants in turn, shape by shape; a shape that any of them lacks is timed for all.
+
+    Args:
+      place: each variant's folder; its records go to `records` there.
+      parts: what of an experiment must be as it was for a record to count.
+    """
+    missing = [
+        shape
+        for shape in shapes
+        if not all(
+            records.is_there(place[each.variant] / "records", f"timing-{shape.label}", each, parts)
+            for each in experiments
+        )
+    ]
+    if not missing:
+        progress.say("timing: all there")
+        return
+    with progress.bar("time decoding", len(missing)) as bar:
+        limits = peaks.measure(experiments[0].model.dtype)
+        for done, shape in enumerate(missing):
+            for record in decode.time_in_turn(experiments, shape, repeats, limits):
+                records.write(place[record["variant"]] / "records", record, shape.label)
+            jax.clear_caches()
+            bar.update(done + 1, f"batch {shape.batch}, beam {shape.beam}, length {shape.target_length}")
+
+
+def fits(experiment: Experiment, shape: Shape) -> bool:
+    """Whether weights and caches, and as much again for what comes and goes, are within the device's memory."""
+    model = experiment.model
+    caches = cost.cache_bytes_per_sequence(model, shape.source_length, shape.target_length) * shape.batch * shape.beam
+    weights = count(build(model).shapes()) * cost.BYTES[model.dtype]
+    return 2 * (caches + weights) < stopwatch.memory_bytes()
