@@ -181,7 +181,7 @@ def _decode(model: Model, shape: Shape, parameters, state):
     module, T = model.bind(parameters), shape.timed_steps
     first_B, limits_B = jnp.full((shape.batch,), BOS, jnp.int32), jnp.full((shape.batch,), T, jnp.int32)
     search: Search = Greedy(T, NEVER) if shape.beam == 1 else Beam(T, NEVER, shape.beam, 0.6, reorder)
-    rows = search.begin(first_B, limits_B, jnp.zeros((shape.batch,), jnp.uint32))
+    rows: Any = search.begin(first_B, limits_B, jnp.zeros((shape.batch,), jnp.uint32))
     step = module.stepper()
     prompt, window = max(0, shape.source_length - 1), model.config.decoder.attention.window
     prompt = 0 if model.config.encoder else prompt
