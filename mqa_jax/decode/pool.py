@@ -66,6 +66,7 @@ def serve(
       batch: B.
     """
     at_once = max(1, batch // SHARE)
+    flat = _lay_out(model, parameters)
     rows, state = _empty(model, search, parameters, inputs, batch)
     waiting, serving = list(reversed(requests)), {}
     while waiting or serving:
@@ -74,7 +75,7 @@ def serve(
         serving |= dict(zip(free, taken, strict=False))
         wanted = batch if not waiting else at_once if len(serving) == batch else 0
         rows, state, halted_B, over_B, tokens_BT = _advance(
-            model, search, parameters, rows, state, _admission(inputs, taken, free, at_once, batch), wanted
+            model, search, parameters, flat, rows, state, _admission(inputs, taken, free, at_once, batch), wanted
         )
         halted, over = np.asarray(halted_B), np.asarray(over_B)
         tokens = np.asarray(tokens_BT)
@@ -107,13 +108,18 @@ def _admission(inputs: Any, taken: list[Request], free: list[int], at_once: int,
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=(3, 4))
-def _advance(model: Model, search: Search, parameters: Parameters, rows: Any, state: Any, admission: Any, wanted):
+@functools.partial(jax.jit, static_argnums=0)
+def _lay_out(model: Model, parameters: Parameters) -> Any:
+    return model.bind(parameters).lay_out()
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=(4, 5))
+def _advance(model: Model, search: Search, parameters: Parameters, flat: Any, rows: Any, state: Any, admission, wanted):
     """Takes sentences in, then goes on until `wanted` rows are free."""
     inputs, first_R, limits_R, seeds_R, into_R = admission
     module = model.bind(parameters)
     state = cache.admit(state, module.begin(inputs, search.beams, 0), into_R)
     fresh = search.begin(first_R, limits_R, seeds_R)
     rows = jax.tree.map(lambda old, new: old.at[into_R].set(new, mode="drop"), rows, fresh)
-    rows, state, _ = run(search, module.stepper(), rows, state, lambda rows: search.halted(rows).sum() >= wanted)
+    rows, state, _ = run(search, module.stepper(flat), rows, state, lambda rows: search.halted(rows).sum() >= wanted)
     return rows, state, search.halted(rows), search.over(rows), search.best(rows)[0]

@@ -2,7 +2,8 @@
 
 A search is a frozen dataclass of settings; what it has found so far is a NamedTuple of arrays with one row for
 each sentence. Rows know their own time, so that a row that is over can be given to another sentence while
-the others go on (`generate`). The step function is `step(state, tokens_BW) -> (state, logits_BWV)`.
+the others go on (`generate`). The step function is
+`step(state, tokens_BW) -> (state, logits_VBW)`, with the vocabulary first.
 """
 
 import dataclasses
@@ -140,8 +141,8 @@ class Greedy:
 
     def advance(self, step: Step, rows: Line, state: Any) -> tuple[Line, Any]:
         """See `Search`."""
-        state, logits_B1V = step(state, rows.token_B[:, None])
-        token_B = self.pick(logits_B1V[:, 0], rows).astype(jnp.int32)
+        state, logits_VB1 = step(state, rows.token_B[:, None])
+        token_B = self.pick(logits_VB1[..., 0], rows).astype(jnp.int32)
         goes_on_B = ~self.halted(rows)
         now_BT = (jnp.arange(self.length)[None] == rows.t_B[:, None]) & goes_on_B[:, None]
         t_B = rows.t_B + goes_on_B
@@ -153,9 +154,9 @@ class Greedy:
         )
         return after, state
 
-    def pick(self, logits_BV: jax.Array, rows: Line) -> jax.Array:
+    def pick(self, logits_VB: jax.Array, rows: Line) -> jax.Array:
         """The next token of each sentence."""
-        return choose.argmax(logits_BV)
+        return choose.argmax(logits_VB)
 
     def over(self, rows: Line) -> jax.Array:
         """See `Search`."""
@@ -178,14 +179,14 @@ class Sample(Greedy):
     top: int = 0
     mass: float = 1.0
 
-    def pick(self, logits_BV: jax.Array, rows: Line) -> jax.Array:
+    def pick(self, logits_VB: jax.Array, rows: Line) -> jax.Array:
         """The next token of each sentence."""
 
         def draw(logits_V, seed, t):
             key = jax.random.fold_in(jax.random.key(seed), t)
             return choose.sample(logits_V, key, self.temperature, self.top, self.mass)
 
-        return jax.vmap(draw)(logits_BV, rows.seeds_B, rows.t_B)
+        return jax.vmap(draw)(logits_VB.T, rows.seeds_B, rows.t_B)
 
 
 class Beams(NamedTuple):
@@ -241,12 +242,10 @@ class Beam:
 
     def advance(self, step: Step, rows: Beams, state: Any) -> tuple[Beams, Any]:
         """See `Search`."""
-        state, logits_BWV = step(state, rows.token_BW)
-        B, W, V = logits_BWV.shape
-        logits_BWV = logits_BWV.astype(jnp.float32)
-        total_BW = rows.live_scores_BW - jax.nn.logsumexp(logits_BWV, axis=-1)
-        scores_BC, index_BC = choose.top_k((logits_BWV + total_BW[..., None]).reshape(B, W * V), min(2 * W, W * V))
-        parent_BC, token_BC = index_BC // V, index_BC % V
+        state, logits_VBW = step(state, rows.token_BW)
+        logits_VBW, W = logits_VBW.astype(jnp.float32), self.beams
+        total_BW = rows.live_scores_BW - jax.nn.logsumexp(logits_VBW, axis=0)
+        scores_BC, parent_BC, token_BC = choose.top_k(logits_VBW + total_BW, 2 * W)
         ends_BC = token_BC == self.eos
         outputs_BCT = jnp.take_along_axis(rows.live_BWT, parent_BC[..., None], axis=1)
         now_BT = jnp.arange(self.length)[None] == rows.t_B[:, None]

@@ -4,7 +4,7 @@ G = H is multi-head attention, G = 1 multi-query (paper, section 3), anything be
 only toggle: nothing below asks for a variant's name, and keys and values are never copied up to H heads.
 """
 
-import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from flax import nnx
 
 from mqa_jax.experiment import AttentionConfig
 from mqa_jax.model.layers import dropout, parameter
-from mqa_jax.model.products import attend_flat, linear, product
+from mqa_jax.model.products import attend_flat, few_rows, linear, product, weights_first
 
 
 class Attention(nnx.Module):
@@ -67,48 +67,41 @@ class Attention(nnx.Module):
         k_BMGK, v_BMGV = self.keys_values(memory_BMD)
         return self.output(attend(q_BLHK, k_BMGK, v_BMGV, mask_BLM, rate, key))
 
-    def flat(self, memory: bool = True) -> "FlatAttention":
-        """The weights as decoding multiplies with them; without the memory's where it is already projected."""
-        D, H, K = self.wq_DHK.shape
+    def lay_out(self, memory: bool = True) -> "FlatAttention":
+        """The weights for decode steps; without the memory's where keys and values are there already."""
         inputs = [self.wq_DHK, self.wk_DGK, self.wv_DGV] if memory else [self.wq_DHK]
         return FlatAttention(
-            w_in_DN=jnp.concatenate([each[...].reshape(D, -1) for each in inputs], axis=1),
-            w_out_YD=self.wo_HVD[...].reshape(-1, D),
-            heads=H,
-            write_heads=self.write_heads,
-            key_size=K,
+            weights_first(*(each[...] for each in inputs)), weights_first(self.wo_HVD[...], contracted=2)
         )
 
+    def project(self, flat: "FlatAttention", x_BQD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """-> q_BQHK, scaled, and k_BQX and v_BQY as a cache's rows; the last two are empty without a memory."""
+        _, H, K = self.wq_DHK.shape
+        q_BQX, k_BQX, v_BQY = jnp.split(few_rows(x_BQD, flat.w_in_ND), [H * K, (H + self.write_heads) * K], axis=-1)
+        q_BQHK = q_BQX.reshape(*q_BQX.shape[:-1], H, K)
+        return q_BQHK * jnp.asarray(K**-0.5, q_BQHK.dtype), k_BQX, v_BQY
 
-@dataclasses.dataclass(frozen=True)
-class FlatAttention:
-    """An attention's weights as plain matrices, made once for a whole decode.
+    def over_cache(
+        self, flat: "FlatAttention", q_BQHK: jax.Array, k_BMX: jax.Array, v_BMY: jax.Array, mask_BQM: jax.Array
+    ) -> jax.Array:
+        """Attention of a few new positions over keys and values that a cache holds -> y_BQD."""
+        o_BQHV = attend_flat(q_BQHK, k_BMX, v_BMY, mask_BQM, self.write_heads)
+        return few_rows(o_BQHV.reshape(*o_BQHV.shape[:2], -1), flat.w_out_DY)
+
+
+class FlatAttention(NamedTuple):
+    """An attention's weights as a decode step multiplies with them (`products.few_rows`), laid out once for many steps.
 
     A small product costs a CPU more in its start than in its operations, so queries, keys and values come from
     one. And a TPU would lay three-dimensional weights out anew at every step.
 
     Attributes:
-      w_in_DN: N = H * K for the queries, and behind them G * K and G * V where keys and values are still to be made.
-      w_out_YD: Y = H * V.
+      w_in_ND: N = H * K for the queries, and behind them G * K and G * V where keys and values are still to be made.
+      w_out_DY: Y = H * V.
     """
 
-    w_in_DN: jax.Array
-    w_out_YD: jax.Array
-    heads: int
-    write_heads: int
-    key_size: int
-
-    def project(self, x_BQD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """-> q_BQHK, scaled, and k_BQX and v_BQY as a cache's rows; the last two are empty without a memory."""
-        H, G, K = self.heads, self.write_heads, self.key_size
-        q_BQX, k_BQX, v_BQY = jnp.split(linear(x_BQD, self.w_in_DN), [H * K, (H + G) * K], axis=-1)
-        q_BQHK = q_BQX.reshape(*q_BQX.shape[:-1], H, K)
-        return q_BQHK * jnp.asarray(K**-0.5, q_BQHK.dtype), k_BQX, v_BQY
-
-    def attend(self, q_BQHK: jax.Array, k_BMX: jax.Array, v_BMY: jax.Array, mask_BQM: jax.Array) -> jax.Array:
-        """Attention of a few new positions over keys and values that a cache holds -> y_BQD."""
-        o_BQHV = attend_flat(q_BQHK, k_BMX, v_BMY, mask_BQM, self.write_heads)
-        return linear(o_BQHV.reshape(*o_BQHV.shape[:2], -1), self.w_out_YD)
+    w_in_ND: jax.Array
+    w_out_DY: jax.Array
 
 
 def attend(

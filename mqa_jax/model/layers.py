@@ -1,10 +1,12 @@
 """The small parts of a block: normalisation, feed-forward, embedding, dropout."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mqa_jax.model.products import linear, product
+from mqa_jax.model.products import few_rows, linear, product, weights_first
 
 
 def parameter(rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str, ...], std: float) -> nnx.Param:
@@ -38,6 +40,15 @@ class FeedForward(nnx.Module):
         h = jax.nn.relu(linear(x, self.w_in_DF[...]))
         return linear(dropout(h, rate, key), self.w_out_FD[...])
 
+    def lay_out(self) -> tuple[jax.Array, jax.Array]:
+        """The weights for decode steps: w_in_FD, w_out_DF."""
+        return weights_first(self.w_in_DF[...]), weights_first(self.w_out_FD[...])
+
+    def step(self, flat: tuple[jax.Array, jax.Array], x_BWD: jax.Array) -> jax.Array:
+        """The same function of few rows."""
+        w_in_FD, w_out_DF = flat
+        return few_rows(jax.nn.relu(few_rows(x_BWD, w_in_FD)), w_out_DF)
+
 
 class Embedding(nnx.Module):
     """Tokens and learned positions in, logits out. One table serves every input and, if tied, the softmax.
@@ -61,9 +72,18 @@ class Embedding(nnx.Module):
 
     def logits(self, x: jax.Array) -> jax.Array:
         """[..., D] -> [..., V] float32."""
-        table_VD = (self.tokens_VD if self.softmax_VD is None else self.softmax_VD)[...]
-        logits_MV = product("md,vd->mv", x.reshape(-1, self.width), table_VD.astype(x.dtype))
+        logits_MV = product("md,vd->mv", x.reshape(-1, self.width), self._softmax(x.dtype))
         return logits_MV.reshape(*x.shape[:-1], -1)
+
+    def step_logits(self, x_BWD: jax.Array) -> jax.Array:
+        """logits_VBW, float32: vocabulary first, as a product of few rows gives them fastest (see `few_rows`)."""
+        B, W, D = x_BWD.shape
+        table_VD = self._softmax(x_BWD.dtype)
+        logits_VM = jnp.einsum("vd,md->vm", table_VD, x_BWD.reshape(B * W, D), preferred_element_type=jnp.float32)
+        return logits_VM.reshape(-1, B, W)
+
+    def _softmax(self, dtype: Any) -> jax.Array:
+        return (self.tokens_VD if self.softmax_VD is None else self.softmax_VD)[...].astype(dtype)
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:

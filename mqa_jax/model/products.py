@@ -84,6 +84,30 @@ def weight_gradient(x_MD: jax.Array, y_bar_MN: jax.Array) -> jax.Array:
     return jax.lax.platform_dependent(x_MD, y_bar_MN, cpu=transposed, default=plain)
 
 
+FEW_ROWS = 128
+
+
+def weights_first(*weights: jax.Array, contracted: int = 1) -> jax.Array:
+    """Weights [D..., N...] as one matrix w_ND for `few_rows`, their outputs one behind the other."""
+    inner = math.prod(weights[0].shape[:contracted])
+    return jnp.concatenate([w.reshape(inner, -1).T for w in weights], axis=0)
+
+
+def few_rows(x: jax.Array, w_ND: jax.Array) -> jax.Array:
+    """[..., D] -> [..., N] in the type of `x`, for the few rows of a decode step.
+
+    Weights that come first and have their outputs' axis first are multiplied up to 2.8 times faster on a CPU than
+    [D, N] behind the rows (bfloat16, 32 rows, 1024 x 9088: 0.69 ms against 1.97; 128 rows, 1024 x 5440: 0.99
+    against 1.46); from 256 rows on, rows first is faster again.
+    """
+    x_MD = x.reshape(-1, x.shape[-1])
+    if x_MD.shape[0] <= FEW_ROWS:
+        y_MN = jnp.einsum("nd,md->nm", w_ND, x_MD, preferred_element_type=jnp.float32).T
+    else:
+        y_MN = jnp.einsum("md,nd->mn", x_MD, w_ND, preferred_element_type=jnp.float32)
+    return y_MN.astype(x.dtype).reshape(*x.shape[:-1], -1)
+
+
 def attend_flat(
     q_BQHK: jax.Array, k_BMX: jax.Array, v_BMY: jax.Array, mask_BQM: jax.Array, write_heads: int
 ) -> jax.Array:
@@ -105,15 +129,17 @@ def attend_flat(
       o_BQHV, in the type of the values.
     """
     B, Q, H, K = q_BQHK.shape
-    G, R, M, Y = write_heads, H // write_heads, k_BMX.shape[1], v_BMY.shape[-1]
-    own_GG = jnp.eye(G, dtype=q_BQHK.dtype).reshape(1, 1, G, 1, G, 1)
-    q_BQHX = (q_BQHK.reshape(B, Q, G, R, 1, K) * own_GG).reshape(B, Q * H, G * K)
+    G, R, M, V = write_heads, H // write_heads, k_BMX.shape[1], v_BMY.shape[-1] // write_heads
+    # Static pads and slices: on a CPU several times faster than a product with the pattern of zeros.
+    own = [q_BQHK[:, :, g * R : (g + 1) * R] for g in range(G)]
+    laid_out = [jnp.pad(q, ((0, 0), (0, 0), (0, 0), (g * K, (G - 1 - g) * K))) for g, q in enumerate(own)]
+    q_BQHX = jnp.concatenate(laid_out, axis=2).reshape(B, Q * H, G * K)
     scores_BQHM = jnp.einsum("bqx,bmx->bqm", q_BQHX, k_BMX, preferred_element_type=jnp.float32).reshape(B, Q, H, M)
     weights_BQHM, sums_BQH = _unnormalised_softmax(scores_BQHM, mask_BQM[:, :, None])
     weights_BQHM = weights_BQHM.astype(v_BMY.dtype).reshape(B, Q * H, M)
-    o_BQHY = jnp.einsum("bqm,bmy->bqy", weights_BQHM, v_BMY, preferred_element_type=jnp.float32)
-    o_BQGRV = (o_BQHY.reshape(B, Q, G, R, G, Y // G) * own_GG.astype(jnp.float32)).sum(4)
-    return (o_BQGRV.reshape(B, Q, H, Y // G) / sums_BQH[..., None]).astype(v_BMY.dtype)
+    o_BQHY = jnp.einsum("bqm,bmy->bqy", weights_BQHM, v_BMY, preferred_element_type=jnp.float32).reshape(B, Q, H, -1)
+    kept = [o_BQHY[:, :, g * R : (g + 1) * R, g * V : (g + 1) * V] for g in range(G)]
+    return (jnp.concatenate(kept, axis=2) / sums_BQH[..., None]).astype(v_BMY.dtype)
 
 
 def _unnormalised_softmax(scores, mask):

@@ -1,13 +1,13 @@
 """A stack of pre-norm blocks: y = x + f(norm(x)) for each attention and feed-forward, then a final norm."""
 
-from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from mqa_jax.experiment import DropoutConfig, StackConfig
-from mqa_jax.model.attention import Attention, attend
+from mqa_jax.model.attention import Attention, FlatAttention, attend
 from mqa_jax.model.cache import DecodeState, KeysValues, step_masks, write_many, write_step
 from mqa_jax.model.layers import FeedForward, Norm, dropout, split_key
 
@@ -28,7 +28,7 @@ class Stack(nnx.Module):
     """N blocks and a final norm. Which method is called decides what it computes:
 
     `__call__` whole sequences, `prompt` whole sequences while filling a cache, `extend` the next part of them,
-    `stepper` one token at a time on a cache.
+    `step` one token on a cache.
     """
 
     def __init__(self, config: StackConfig, width: int, rates: DropoutConfig, rngs: nnx.Rngs):
@@ -96,31 +96,43 @@ class Stack(nnx.Module):
         crosses = [block.cross for block in self.blocks if block.cross is not None]
         return tuple(KeysValues(*(_flat(each) for each in cross.keys_values(memory_BMD))) for cross in crosses)
 
-    def stepper(self) -> Callable[[jax.Array, DecodeState], tuple[jax.Array, DecodeState]]:
-        """The function that feeds one token of every beam: [B, W, D] -> [B, W, D], and the state after it.
+    def lay_out(self) -> tuple["FlatBlock", ...]:
+        """The weights for `step`, laid out once for many steps."""
+        return tuple(
+            FlatBlock(
+                block.attention.lay_out(),
+                block.cross and block.cross.lay_out(memory=False),
+                block.feed_forward.lay_out(),
+            )
+            for block in self.blocks
+        )
 
-        Made once, outside the loop: the weights are laid out for it here.
-        """
-        own = [block.attention.flat() for block in self.blocks]
-        crosses = [block.cross.flat(memory=False) for block in self.blocks if block.cross is not None]
+    def step(
+        self, flat: tuple["FlatBlock", ...], x_BWD: jax.Array, state: DecodeState
+    ) -> tuple[jax.Array, DecodeState]:
+        """One token of every beam: [B, W, D] -> [B, W, D] and the state after it."""
+        mask_BQM, memory_mask_BQM, ancestry_BWM = step_masks(state)
+        x, caches = x_BWD, []
+        for layer, (block, weights) in enumerate(zip(self.blocks, flat, strict=True)):
+            q_BWHK, k_BWX, v_BWY = block.attention.project(weights.attention, block.attention_norm(x))
+            cache = write_step(state.caches[layer], k_BWX, v_BWY, state.time)
+            caches.append(cache)
+            k_BMX, v_BMY = (each.reshape(each.shape[0], -1, each.shape[-1]) for each in cache)
+            x += block.attention.over_cache(weights.attention, q_BWHK, k_BMX, v_BMY, mask_BQM)
+            if block.cross is not None and block.cross_norm is not None:
+                q_BWHK, _, _ = block.cross.project(weights.cross, block.cross_norm(x))
+                x += block.cross.over_cache(weights.cross, q_BWHK, *state.memories[layer], memory_mask_BQM)
+            x += block.feed_forward.step(weights.feed_forward, block.feed_forward_norm(x))
+        state = state._replace(caches=tuple(caches), time=state.time + 1, ancestry_BWM=ancestry_BWM)
+        return self.norm(x), state
 
-        def step(x_BWD: jax.Array, state: DecodeState) -> tuple[jax.Array, DecodeState]:
-            mask_BQM, memory_mask_BQM, ancestry_BWM = step_masks(state)
-            x, caches = x_BWD, []
-            for layer, block in enumerate(self.blocks):
-                q_BWHK, k_BWX, v_BWY = own[layer].project(block.attention_norm(x))
-                cache = write_step(state.caches[layer], k_BWX, v_BWY, state.time)
-                caches.append(cache)
-                k_BMX, v_BMY = (each.reshape(each.shape[0], -1, each.shape[-1]) for each in cache)
-                x += own[layer].attend(q_BWHK, k_BMX, v_BMY, mask_BQM)
-                if block.cross_norm is not None:
-                    q_BWHK, _, _ = crosses[layer].project(block.cross_norm(x))
-                    x += crosses[layer].attend(q_BWHK, *state.memories[layer], memory_mask_BQM)
-                x += block.feed_forward(block.feed_forward_norm(x))
-            state = state._replace(caches=tuple(caches), time=state.time + 1, ancestry_BWM=ancestry_BWM)
-            return self.norm(x), state
 
-        return step
+class FlatBlock(NamedTuple):
+    """A block's weights as decode steps multiply with them."""
+
+    attention: FlatAttention
+    cross: Any  # FlatAttention, or None where there is no memory
+    feed_forward: tuple[jax.Array, jax.Array]
 
 
 def _flat(heads: jax.Array) -> jax.Array:

@@ -11,7 +11,7 @@ from mqa_jax.experiment import ModelConfig
 from mqa_jax.model.attention import causal_mask, segment_mask
 from mqa_jax.model.cache import DecodeState, empty_caches, positions
 from mqa_jax.model.layers import Embedding, split_key
-from mqa_jax.model.stack import Stack
+from mqa_jax.model.stack import FlatBlock, Stack
 
 
 class Translation(nnx.Module):
@@ -60,16 +60,23 @@ class Translation(nnx.Module):
             ancestry_BWM=jnp.zeros((B, beams, caches[0].k.shape[1]), jnp.int8),
         )
 
-    def stepper(self) -> Callable[[DecodeState, jax.Array], tuple[DecodeState, jax.Array]]:
-        """The function that feeds one token of every beam: (state, tokens_BW) -> (state, logits_BWV float32).
+    def lay_out(self) -> tuple[FlatBlock, ...]:
+        """The decoder's weights as `stepper` multiplies with them; made once, kept for any number of decodes."""
+        return self.decoder.lay_out()
 
-        Made once, outside the loop: the weights are laid out for it here.
+    def stepper(
+        self, flat: tuple[FlatBlock, ...] | None = None
+    ) -> Callable[[DecodeState, jax.Array], tuple[DecodeState, jax.Array]]:
+        """The function that feeds one token of every beam: (state, tokens_BW) -> (state, logits_VBW float32).
+
+        Args:
+          flat: what `lay_out` made; by default it is made here, which belongs outside the loop.
         """
-        decoder_step = self.decoder.stepper()
+        weights = self.lay_out() if flat is None else flat
 
         def step(state: DecodeState, tokens_BW: jax.Array) -> tuple[DecodeState, jax.Array]:
             position_BW = jnp.broadcast_to(positions(state)[:, None], tokens_BW.shape)
-            x_BWD, state = decoder_step(self.embedding(tokens_BW, position_BW), state)
-            return state, self.embedding.logits(x_BWD)
+            x_BWD, state = self.decoder.step(weights, self.embedding(tokens_BW, position_BW), state)
+            return state, self.embedding.step_logits(x_BWD)
 
         return step

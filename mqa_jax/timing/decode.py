@@ -79,6 +79,7 @@ class TimedDecode:
         self.experiment, self.shape = experiment, shape
         self.model = build(self.model_config)
         self.parameters = jax.jit(functools.partial(_random_parameters, self.model))(jax.random.key(0))
+        self.flat = jax.jit(lambda parameters: self.model.bind(parameters).lay_out())(self.parameters)
         tokens_BM = np.full((shape.batch, shape.source_length), 5, np.int32)
         self._source = jax.device_put(tokens_BM)
         (self._begin, begin_s), (self._decode, decode_s) = self._compile()
@@ -90,9 +91,9 @@ class TimedDecode:
         begin = jax.jit(functools.partial(_begin, self.model, self.shape))
         begin_compiled = stopwatch.compile_timed(begin, self.parameters, self._source)
         state = jax.eval_shape(begin, self.parameters, self._source)
-        donated = 1 if len(self.shape.rooms()) == 1 else ()  # caches that grow are not written in place
+        donated = 2 if len(self.shape.rooms()) == 1 else ()  # caches that grow are not written in place
         decode = jax.jit(functools.partial(_decode, self.model, self.shape), donate_argnums=donated)
-        return begin_compiled, stopwatch.compile_timed(decode, self.parameters, state)
+        return begin_compiled, stopwatch.compile_timed(decode, self.parameters, self.flat, state)
 
     def begin(self) -> Any:
         """The decode state after the source, or the prompt, has been read."""
@@ -108,7 +109,7 @@ class TimedDecode:
             return state
 
         self.encoder_s.append(stopwatch.time_once(encode))
-        self.decoder_s.append(stopwatch.time_once(lambda: self._decode(self.parameters, state)))
+        self.decoder_s.append(stopwatch.time_once(lambda: self._decode(self.parameters, self.flat, state)))
 
     def forget_warm_up(self) -> None:
         """Drops the rounds so far."""
@@ -176,13 +177,13 @@ def _begin(model: Model, shape: Shape, parameters, source_BM):
     return model.bind(parameters).begin(source, shape.beam, shape.rooms()[0])
 
 
-def _decode(model: Model, shape: Shape, parameters, state):
+def _decode(model: Model, shape: Shape, parameters, flat, state):
     """Every output forced to its full length; the state goes out again, so that its buffers are used in place."""
     module, T = model.bind(parameters), shape.timed_steps
     first_B, limits_B = jnp.full((shape.batch,), BOS, jnp.int32), jnp.full((shape.batch,), T, jnp.int32)
     search: Search = Greedy(T, NEVER) if shape.beam == 1 else Beam(T, NEVER, shape.beam, 0.6, reorder)
     rows: Any = search.begin(first_B, limits_B, jnp.zeros((shape.batch,), jnp.uint32))
-    step = module.stepper()
+    step = module.stepper(flat)
     prompt, window = max(0, shape.source_length - 1), model.config.decoder.attention.window
     prompt = 0 if model.config.encoder else prompt
     for room in shape.rooms():
