@@ -51,6 +51,7 @@ def run(main: Callable[[], None]) -> NoReturn:
             _parse(sys.argv)
             _quieten(flags.FLAGS.verbose)
             enable_compilation_cache()
+            make_cores_devices()
             main()
         sys.stdout.flush()
     except InputError as error:
@@ -85,6 +86,15 @@ def enable_compilation_cache() -> None:
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def make_cores_devices() -> None:
+    """Makes each core of a CPU a device, for decode/devices.py; leaves it to XLA_FLAGS where they set a number."""
+    import jax
+
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        jax.config.update("jax_num_cpu_devices", cores)
 
 
 class _ConfigFile(flags.ArgumentParser):

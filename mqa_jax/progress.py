@@ -14,8 +14,8 @@ LINE_EVERY_S = 10.0
 class Bar:
     """One stage of work with a known number of steps."""
 
-    def __init__(self, label: str, total: int):
-        self._label, self._total, self._done, self._text = label, total, 0, ""
+    def __init__(self, label: str, total: int, first: int = 0):
+        self._label, self._total, self._first, self._done, self._text = label, total, first, first, ""
 
     def update(self, done: int, text: str = "") -> None:
         """Says that `done` steps of the total are through; `text` stays until there is a new one."""
@@ -23,9 +23,9 @@ class Bar:
 
 
 class _LiveBar(Bar):
-    def __init__(self, label: str, total: int, display: Progress):
-        super().__init__(label, total)
-        self._display, self._task = display, display.add_task(label, total=total, text="")
+    def __init__(self, label: str, total: int, first: int, display: Progress):
+        super().__init__(label, total, first)
+        self._display, self._task = display, display.add_task(label, total=total, completed=first, text="")
 
     def update(self, done: int, text: str = "") -> None:
         super().update(done, text)
@@ -33,8 +33,8 @@ class _LiveBar(Bar):
 
 
 class _PlainBar(Bar):
-    def __init__(self, label: str, total: int):
-        super().__init__(label, total)
+    def __init__(self, label: str, total: int, first: int):
+        super().__init__(label, total, first)
         self._start = self._last = time.monotonic()
 
     def update(self, done: int, text: str = "") -> None:
@@ -42,19 +42,19 @@ class _PlainBar(Bar):
         now = time.monotonic()
         if now - self._last >= LINE_EVERY_S or done == self._total:
             self._last = now
-            left = (now - self._start) / max(done, 1) * (self._total - done)
+            left = (now - self._start) / max(done - self._first, 1) * (self._total - done)
             print(f"{self._label}  {done}/{self._total}  {self._text}  {clock(left)} left", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
-def bar(label: str, total: int) -> Iterator[Bar]:
-    """A bar for one stage: `with bar("train", 1000) as it: it.update(step, "loss 2.1")`."""
+def bar(label: str, total: int, first: int = 0) -> Iterator[Bar]:
+    """A bar for one stage: `with bar("train", 1000) as it: it.update(step, "loss 2.1")`, the first `first` done."""
     if not sys.stderr.isatty():
-        yield _PlainBar(label, total)
+        yield _PlainBar(label, total, first)
         return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}")
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as display:
-        yield _LiveBar(label, total, display)
+        yield _LiveBar(label, total, first, display)
 
 
 def say(text: str) -> None:

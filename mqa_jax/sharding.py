@@ -6,6 +6,7 @@ attention under tensor parallelism, while its query heads stay split.
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,13 +30,20 @@ RULES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+def training_devices() -> list[Any]:
+    """All devices; but the cores of a CPU count as one, which shares each product, unless XLA_FLAGS make them more."""
+    devices = jax.devices()
+    forced = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    return devices if devices[0].platform != "cpu" or forced else devices[:1]
+
+
 def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh over all devices, or those given. One axis may be -1 and takes what is left.
 
     Raises:
       InputError: the axes do not multiply to the number of devices.
     """
-    devices = jax.devices() if devices is None else devices
+    devices = training_devices() if devices is None else devices
     sizes = {"data": config.data, "fsdp": config.fsdp, "tensor": config.tensor}
     free = [axis for axis, size in sizes.items() if size == -1]
     fixed = math.prod(size for size in sizes.values() if size != -1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small import BOS, model, parameters, rows
 
-from mqa_jax.decode import generate
+from mqa_jax.decode import devices, generate
 from mqa_jax.decode.search import Greedy, find
 from mqa_jax.experiment import DecodeConfig
 from mqa_jax.tokens import EOS
@@ -80,8 +80,9 @@ def test_buckets_are_few_and_end_with_the_longest():
 
 
 @pytest.mark.parametrize("beam", [1, 4])
-def test_two_thousand_lines_of_all_lengths_compile_at_most_eight_programs(beam):
-    """Counted by JAX itself, everything that is compiled on the way included."""
+def test_two_thousand_lines_of_all_lengths_compile_at_most_eight_programs(beam, monkeypatch):
+    """On one device, counted by JAX itself, everything that is compiled on the way included."""
+    monkeypatch.setattr(devices, "for_batch", lambda model, rows: jax.devices()[:1])
     of = model("translation", 4, positions=256)
     values, random = parameters(of), np.random.default_rng(0)
     lines = ["".join(random.choice(list("abcdefgh"), size)) for size in random.integers(1, 256, 2000) ** 2 // 256 + 1]
@@ -123,3 +124,21 @@ def test_what_is_drawn_does_not_depend_on_the_batch():
         for size in (1, 4, 16)
     ]
     assert by_size[0] == by_size[1] == by_size[2]
+
+
+def test_parts_of_a_batch_on_several_devices_give_what_one_gives(monkeypatch):
+    of = model("translation", 2)
+    values, config = parameters(of, seed=18), dataclasses.replace(CONFIG, batch=16)
+    lines = ["abcdefghijklmnopq"[: 1 + n % 17] for n in range(50)]
+    assert len(devices.for_batch(of.config, 16)) == 2 and len(devices.for_batch(of.config, 12)) == 1
+    spread = generate.translate(lines, of, values, Letters(), config)
+    monkeypatch.setattr(devices, "for_batch", lambda model, rows: jax.devices()[:1])
+    assert generate.translate(lines, of, values, Letters(), config) == spread
+
+
+def test_an_error_in_a_part_reaches_the_caller():
+    of = model("translation", 2)
+    broken = parameters(of)
+    broken["decoder"]["norm"]["scale_D"] = broken["decoder"]["norm"]["scale_D"][:-1]
+    with pytest.raises((TypeError, ValueError)):
+        generate.translate(["abc"] * 40, of, broken, Letters(), dataclasses.replace(CONFIG, batch=16))

@@ -21,8 +21,8 @@ def feed(module, state, inputs_BL, start, stop):
     step, logits = jax.jit(module.stepper()), []
     for position in range(start, stop):
         tokens_BW = jnp.broadcast_to(inputs_BL[:, position, None], (inputs_BL.shape[0], W))
-        state, logits_BWV = step(state, tokens_BW)
-        logits.append(logits_BWV)
+        state, logits_VBW = step(state, tokens_BW)
+        logits.append(jnp.moveaxis(logits_VBW, 0, -1))
     return state, jnp.stack(logits, axis=2)
 
 
@@ -97,14 +97,14 @@ def test_reordered_beams_equal_copied_caches(G, window, task):
     for _ in range(L):
         tokens_BW = random.integers(4, VOCABULARY, (B, W)).astype(np.int32)
         histories = np.concatenate([histories, tokens_BW[..., None]], axis=2)
-        state, logits_BWV = step(state, jnp.asarray(tokens_BW))
+        state, logits_VBW = step(state, jnp.asarray(tokens_BW))
         parents_BW = random.integers(0, W, (B, W)).astype(np.int32)
         state = reorder(state, jnp.asarray(parents_BW))
-        last_BWV, fed = logits_BWV, histories
+        last_VBW, fed = logits_VBW, histories
         histories = np.take_along_axis(histories, parents_BW[..., None], axis=1)
     for beam in range(W):
         _, alone_BWLV = feed(module, begin(1), jnp.asarray(fed[:, beam]), 0, L)
-        np.testing.assert_allclose(last_BWV[:, beam], alone_BWLV[:, 0, -1], atol=2e-5)
+        np.testing.assert_allclose(last_VBW[..., beam].T, alone_BWLV[:, 0, -1], atol=2e-5)
 
 
 @pytest.mark.parametrize("window", [None, 3, 5])
@@ -184,10 +184,10 @@ def test_a_sentence_that_joins_late_is_decoded_as_if_alone(G, window, task):
             state = join(state, module.begin(inputs([new, 0]), 1, 0), jnp.asarray([row, 3]))
             ages[row], members[row] = 0, new
         tokens = [fed(member, min(age, room - 1)) for member, age in zip(members, ages, strict=True)]
-        state, logits_BWV = step(state, jnp.asarray(tokens)[:, None])
+        state, logits_VBW = step(state, jnp.asarray(tokens)[:, None])
         for row, (member, age) in enumerate(zip(members, ages, strict=True)):
             if age < room:
-                np.testing.assert_allclose(logits_BWV[row, 0], alone[member][age], atol=2e-5)
+                np.testing.assert_allclose(logits_VBW[:, row, 0], alone[member][age], atol=2e-5)
         ages = [age + 1 for age in ages]
     assert not waiting
 

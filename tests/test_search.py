@@ -20,7 +20,7 @@ def table_step(table_tVV):
     """A toy model: log-probabilities depend on the time and the last token. The state is the time."""
 
     def step(t, tokens_BW):
-        return t + 1, table_tVV[t][tokens_BW]
+        return t + 1, jnp.moveaxis(table_tVV[t][tokens_BW], -1, 0)
 
     return step
 
@@ -182,14 +182,18 @@ def test_sampled_outputs_end_and_repeat_by_key():
 @pytest.mark.parametrize("size", [7, 512, 1000, 8192])
 @pytest.mark.parametrize("k", [1, 2, 8])
 def test_blockwise_top_k_equals_the_plain_one(size, k):
-    smooth = jax.random.normal(jax.random.key(size), (3, 2, size))
-    for scores in (smooth, jnp.round(smooth)):  # rounded: many equal scores
-        k_here = min(k, size)
-        best, index = choose.top_k(scores, k_here)
-        plain, plain_index = jax.lax.top_k(scores, k_here)
+    smooth_VBW = jax.random.normal(jax.random.key(size), (size, 3, 2))
+    for scores_VBW in (smooth_VBW, jnp.round(smooth_VBW)):  # rounded: many equal scores
+        best, beam, token = choose.top_k(scores_VBW, k)
+        flat_BC = jnp.transpose(scores_VBW, (1, 2, 0)).reshape(3, -1)
+        plain, _ = jax.lax.top_k(flat_BC, k)
         np.testing.assert_array_equal(best, plain)
-        np.testing.assert_array_equal(jnp.take_along_axis(scores, index, axis=-1), plain)
-        assert all(len(set(row)) == k_here for row in np.asarray(index).reshape(-1, k_here).tolist())
-        if k == 1:
-            np.testing.assert_array_equal(index, plain_index)
-            np.testing.assert_array_equal(choose.argmax(scores), scores.argmax(-1))
+        np.testing.assert_array_equal(scores_VBW[token, jnp.arange(3)[:, None], beam], plain)
+        pairs = np.stack([beam, token], axis=-1).reshape(3, k, 2)
+        assert all(len({tuple(pair) for pair in row}) == k for row in pairs.tolist())
+        np.testing.assert_array_equal(choose.argmax(scores_VBW[..., 0]), scores_VBW[..., 0].argmax(0))
+
+
+def test_candidates_are_no_more_than_there_are():
+    best, beam, token = choose.top_k(jnp.asarray([[[1.0, 4.0]], [[3.0, 2.0]]]), 8)
+    assert best.tolist() == [[4, 3, 2, 1]] and beam.tolist() == [[1, 0, 1, 0]] and token.tolist() == [[0, 1, 1, 0]]

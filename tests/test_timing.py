@@ -50,7 +50,8 @@ def test_a_growing_cache_decodes_what_a_padded_one_does(name, beam):
         shape = decode.Shape(2, beam, 8, 80, padded)
         assert shape.rooms() == ([80] if padded else [32, 64, 80])
         timed = decode.TimedDecode(experiment, shape)
-        (tokens_BT, _), state = timed._decode(timed.parameters, timed.begin())
+        (part,) = timed.parts
+        (tokens_BT, _), state = part.decode(part.begin())
         assert state.caches[0].k.shape[1] == 80 + (7 if name == "text_lm" else 0)
         outputs.append(np.asarray(tokens_BT))
         caches.append(state.caches)

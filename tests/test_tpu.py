@@ -37,8 +37,9 @@ model = build(experiment.model)
 parameters = jax.eval_shape(functools.partial(decode._random_parameters, model), jax.random.key(0))
 source = jax.ShapeDtypeStruct((shape.batch, shape.source_length), "int32")
 state = jax.eval_shape(functools.partial(decode._begin, model, shape), parameters, source)
-jitted = jax.jit(functools.partial(decode._decode, model, shape), donate_argnums=1)
-compiled = jitted.lower(on_chip(parameters), on_chip(state)).compile()
+flat = jax.eval_shape(lambda parameters: model.bind(parameters).lay_out(), parameters)
+jitted = jax.jit(functools.partial(decode._decode, model, shape), donate_argnums=2)
+compiled = jitted.lower(on_chip(parameters), on_chip(flat), on_chip(state)).compile()
 bodies, name = {}, None
 for line in compiled.as_text().splitlines():
     if line[:1] not in ("", " ", "}") and line.endswith("{"):

@@ -16,9 +16,9 @@ def argmax(scores_VB: jax.Array) -> jax.Array:
     N, V, _ = blocks_NVB.shape
     largest_NB = blocks_NVB.max(1)
     best_B = largest_NB.max(0)
-    block_B = _first(largest_NB == best_B, N)
+    block_B = _first(largest_NB == best_B[None], N)
     scores_VB = jnp.take_along_axis(blocks_NVB, block_B[None, None], axis=0)[0]
-    return block_B * V + _first(scores_VB == best_B, V)
+    return block_B * V + _first(scores_VB == best_B[None], V)
 
 
 def _first(is_best: jax.Array, size: int) -> jax.Array:

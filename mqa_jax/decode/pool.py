@@ -5,7 +5,10 @@ its source (or prompt) is read, put into the free row, and the loop goes on. One
 back when enough rows are free to be worth reading new sentences for.
 """
 
+import collections
 import functools
+import queue
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mqa_jax.decode import devices
 from mqa_jax.decode.search import Search, run
 from mqa_jax.model import cache
 from mqa_jax.model.build import Model, Parameters
@@ -60,18 +64,57 @@ def serve(
 ) -> Iterator[Answer]:
     """Answers all requests, in the order in which they come to an end.
 
+    The batch is decoded in as many parts as `devices.for_batch` gives it devices, each with a thread that
+    takes requests from one queue: a part that is through sooner serves more of them.
+
     Args:
       inputs: makes what `begin` of the model reads of some requests' tokens, always of the same length.
       requests: longest first is best, so that few rows stand empty while the last ones end.
       batch: B.
     """
+    places = devices.for_batch(model.config, batch * search.beams)
+    places = places if batch % len(places) == 0 else places[:1]
+    waiting, out = collections.deque(requests), queue.SimpleQueue()
+
+    def work(device):
+        try:
+            with jax.default_device(device):
+                _serve_part(
+                    model, search, jax.device_put(parameters, device), inputs, waiting, batch // len(places), out.put
+                )
+        except BaseException as error:  # is raised again in the caller's thread
+            waiting.clear()
+            out.put(error)
+
+    threads = [threading.Thread(target=work, args=(device,), daemon=True) for device in places]
+    for thread in threads:
+        thread.start()
+    for _ in requests:
+        answer = out.get()
+        if isinstance(answer, BaseException):
+            raise answer
+        yield answer
+    for thread in threads:
+        thread.join()
+
+
+def _serve_part(
+    model: Model,
+    search: Search,
+    parameters: Parameters,
+    inputs: Any,
+    waiting: collections.deque,
+    batch: int,
+    on_answer: Any,
+) -> None:
+    """One part of the batch, on one device, until the queue is empty."""
     at_once = max(1, batch // SHARE)
     flat = _lay_out(model, parameters)
     rows, state = _empty(model, search, parameters, inputs, batch)
-    waiting, serving = list(reversed(requests)), {}
+    serving: dict[int, Request] = {}
     while waiting or serving:
         free = [row for row in range(batch) if row not in serving]
-        taken = [waiting.pop() for _ in free[:at_once] if waiting]
+        taken = _take(waiting, min(at_once, len(free)))
         serving |= dict(zip(free, taken, strict=False))
         wanted = batch if not waiting else at_once if len(serving) == batch else 0
         rows, state, halted_B, over_B, tokens_BT = _advance(
@@ -80,7 +123,18 @@ def serve(
         halted, over = np.asarray(halted_B), np.asarray(over_B)
         tokens = np.asarray(tokens_BT)
         for row in [row for row in serving if halted[row]]:
-            yield Answer(serving.pop(row).index, tokens[row].tolist(), bool(over[row]))
+            on_answer(Answer(serving.pop(row).index, tokens[row].tolist(), bool(over[row])))
+
+
+def _take(waiting: collections.deque, most: int) -> list[Request]:
+    """Up to `most` requests off the queue, which other threads take from too."""
+    taken = []
+    while len(taken) < most:
+        try:
+            taken.append(waiting.popleft())
+        except IndexError:
+            break
+    return taken
 
 
 def _empty(model: Model, search: Search, parameters: Parameters, inputs: Any, batch: int) -> tuple[Any, Any]:
@@ -91,8 +145,8 @@ def _empty(model: Model, search: Search, parameters: Parameters, inputs: Any, ba
         state = model.bind(parameters).begin(inputs([()] * batch), search.beams, search.length)
         return search.begin(none_B, none_B, none_B.astype(jnp.uint32)), state
 
-    shapes = jax.eval_shape(begin, parameters)
-    return jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype)), shapes)
+    shapes, (device,) = jax.eval_shape(begin, parameters), jax.tree.leaves(parameters)[0].devices()
+    return jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), device), shapes)
 
 
 def _admission(inputs: Any, taken: list[Request], free: list[int], at_once: int, batch: int) -> tuple[Any, ...]:

@@ -245,7 +245,7 @@ class Beam:
         state, logits_VBW = step(state, rows.token_BW)
         logits_VBW, W = logits_VBW.astype(jnp.float32), self.beams
         total_BW = rows.live_scores_BW - jax.nn.logsumexp(logits_VBW, axis=0)
-        scores_BC, parent_BC, token_BC = choose.top_k(logits_VBW + total_BW, 2 * W)
+        scores_BC, parent_BC, token_BC = choose.top_k(logits_VBW + total_BW[None], 2 * W)
         ends_BC = token_BC == self.eos
         outputs_BCT = jnp.take_along_axis(rows.live_BWT, parent_BC[..., None], axis=1)
         now_BT = jnp.arange(self.length)[None] == rows.t_B[:, None]

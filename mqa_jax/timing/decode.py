@@ -15,9 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import SingleDeviceSharding
 
 from mqa_jax import records
 from mqa_jax.batch import Prompt, Rows
+from mqa_jax.decode import devices
 from mqa_jax.decode.search import Beam, Greedy, Search, run
 from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import Model, build, cast
@@ -68,7 +70,10 @@ class Shape:
 
 
 class TimedDecode:
-    """One model compiled for one shape, ready to be run and timed."""
+    """One model compiled for one shape, ready to be run and timed.
+
+    The batch is decoded in as many parts as `devices.for_batch` gives it devices, all at once.
+    """
 
     def __init__(self, experiment: Experiment, shape: Shape):
         longest = max(shape.source_length, shape.target_length)
@@ -77,39 +82,24 @@ class TimedDecode:
         config = experiment.model
         self.model_config = dataclasses.replace(config, positions=max(config.positions, longest))
         self.experiment, self.shape = experiment, shape
-        self.model = build(self.model_config)
-        self.parameters = jax.jit(functools.partial(_random_parameters, self.model))(jax.random.key(0))
-        self.flat = jax.jit(lambda parameters: self.model.bind(parameters).lay_out())(self.parameters)
-        tokens_BM = np.full((shape.batch, shape.source_length), 5, np.int32)
-        self._source = jax.device_put(tokens_BM)
-        (self._begin, begin_s), (self._decode, decode_s) = self._compile()
-        self.compile_s = begin_s + decode_s
+        places = devices.for_batch(config, shape.batch * shape.beam)
+        places = places if shape.batch % len(places) == 0 else places[:1]
+        part = dataclasses.replace(shape, batch=shape.batch // len(places))
+        self.parts = [Part(build(self.model_config), part, place) for place in places]
+        self.compile_s = self.parts[0].compile_s
         self.encoder_s: list[float] = []
         self.decoder_s: list[float] = []
 
-    def _compile(self) -> tuple[tuple[Any, float], tuple[Any, float]]:
-        begin = jax.jit(functools.partial(_begin, self.model, self.shape))
-        begin_compiled = stopwatch.compile_timed(begin, self.parameters, self._source)
-        state = jax.eval_shape(begin, self.parameters, self._source)
-        donated = 2 if len(self.shape.rooms()) == 1 else ()  # caches that grow are not written in place
-        decode = jax.jit(functools.partial(_decode, self.model, self.shape), donate_argnums=donated)
-        return begin_compiled, stopwatch.compile_timed(decode, self.parameters, self.flat, state)
-
-    def begin(self) -> Any:
-        """The decode state after the source, or the prompt, has been read."""
-        return self._begin(self.parameters, self._source)
-
     def run(self) -> None:
         """One timed round: encoder (or prefill), then decoder."""
-        state = None
+        states = []
 
         def encode():
-            nonlocal state
-            state = self.begin()
-            return state
+            states.extend(part.begin() for part in self.parts)
+            return states
 
         self.encoder_s.append(stopwatch.time_once(encode))
-        self.decoder_s.append(stopwatch.time_once(lambda: self._decode(self.parameters, self.flat, state)))
+        self.decoder_s.append(stopwatch.time_once(lambda: [part.decode(states.pop(0)) for part in self.parts]))
 
     def forget_warm_up(self) -> None:
         """Drops the rounds so far."""
@@ -130,6 +120,7 @@ class TimedDecode:
             **dataclasses.asdict(shape),
             "steps": shape.timed_steps,
             "dtype": self.model_config.dtype,
+            "parts": len(self.parts),
             "encoder_us_per_token": statistics.median(self.encoder_s) * to_encoder,
             "decoder_us_per_token": decoder_us,
             "encoder_us_spread": [min(self.encoder_s) * to_encoder, max(self.encoder_s) * to_encoder],
@@ -161,6 +152,37 @@ def time_in_turn(experiments: Sequence[Experiment], shape: Shape, repeats: int, 
         for each in timed:
             each.run()
     return [records.make("timing", each.experiment, each.figures(peaks)) for each in timed]
+
+
+class Part:
+    """A model compiled on one device for one shape. `begin` and `decode` start the work; they do not wait for it."""
+
+    def __init__(self, model: Model, shape: Shape, device: Any):
+        where = SingleDeviceSharding(device)
+        with jax.default_device(device):
+            self.parameters = jax.jit(functools.partial(_random_parameters, model))(jax.random.key(0))
+            self.flat = jax.jit(lambda parameters: model.bind(parameters).lay_out())(self.parameters)
+        self.parameters, self.flat = jax.device_put((self.parameters, self.flat), device)
+        self.model = model
+        self._source = jax.device_put(np.full((shape.batch, shape.source_length), 5, np.int32), device)
+        begin = jax.jit(functools.partial(_begin, model, shape))
+        self._begin, begin_s = stopwatch.compile_timed(begin, self.parameters, self._source)
+        state = jax.tree.map(
+            lambda each: jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=where),
+            jax.eval_shape(begin, self.parameters, self._source),
+        )
+        donated = 2 if len(shape.rooms()) == 1 else ()  # caches that grow are not written in place
+        decode = jax.jit(functools.partial(_decode, model, shape), donate_argnums=donated)
+        self._decode, decode_s = stopwatch.compile_timed(decode, self.parameters, self.flat, state)
+        self.compile_s = begin_s + decode_s
+
+    def begin(self) -> Any:
+        """The decode state after the source, or the prompt, has been read."""
+        return self._begin(self.parameters, self._source)
+
+    def decode(self, state: Any) -> Any:
+        """The outputs, with their scores, and the state after them."""
+        return self._decode(self.parameters, self.flat, state)
 
 
 def _random_parameters(model: Model, key: jax.Array) -> Any:

@@ -22,7 +22,7 @@ from mqa_jax.tokens import BOS
 def measure(experiment: Experiment, source_length: int, target_length: int, repeats: int) -> dict[str, Any]:
     """The `latency` record: greedy, batch 1, a padded cache; times of single steps over `repeats` sentences."""
     shape = decode.Shape(1, 1, source_length, target_length, padded_cache=True)
-    timed = decode.TimedDecode(experiment, shape)
+    timed = decode.TimedDecode(experiment, shape).parts[0]
     search = Greedy(target_length, decode.NEVER)
     step = jax.jit(functools.partial(_step, timed.model, search), donate_argnums=(2, 3))
     times_ms, first_ms = [], []
@@ -41,7 +41,7 @@ def measure(experiment: Experiment, source_length: int, target_length: int, repe
     figures = {
         "source_length": source_length,
         "target_length": target_length,
-        "dtype": timed.model_config.dtype,
+        "dtype": timed.model.config.dtype,
         "ms_per_token_p50": float(p50),
         "ms_per_token_p99": float(p99),
         "ms_to_first_token": float(np.median(first_ms)),

@@ -60,7 +60,7 @@ def train(experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary, folder
     log = Metrics(folder, first)
     window, compile_s = _Window(experiment), 0.0
     try:
-        with progress.bar(f"train {experiment.variant}", config.steps) as bar:
+        with progress.bar(f"train {experiment.variant}", config.steps, first) as bar:
             for done in range(first + 1, config.steps + 1):
                 batch = _place(next(iterator), mesh)
                 if done == first + 1:
