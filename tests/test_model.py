@@ -35,7 +35,7 @@ def test_translation_steps_equal_the_whole_forward(G, dtype, window):
     pairs = batch(sentences(0, LENGTHS), 12, sentences(1, [5, 9, 12]))
     whole_BLV = jax.jit(lambda b: module(b))(pairs)
     state = jax.jit(module.begin, static_argnums=(1, 2))(pairs.source, 2, 12)
-    assert state.caches[0].k.shape == (3, min(window or 12, 12), 2, G * 4)
+    assert state.caches[0].k.shape == (3, min(window or 12, 12) * 2, G * 4)
     _, steps_BWLV = feed(module, state, pairs.inputs_BL, 0, 12)
     real_BL = pairs.target.segments_BL > 0
     for beam in range(2):

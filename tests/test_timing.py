@@ -52,7 +52,7 @@ def test_a_growing_cache_decodes_what_a_padded_one_does(name, beam):
         timed = decode.TimedDecode(experiment, shape)
         (part,) = timed.parts
         (tokens_BT, _), state = part.decode(part.begin())
-        assert state.caches[0].k.shape[1] == 80 + (7 if name == "text_lm" else 0)
+        assert state.caches[0].k.shape[1] == beam * 80 + beam * (7 if name == "text_lm" else 0)
         outputs.append(np.asarray(tokens_BT))
         caches.append(state.caches)
     np.testing.assert_array_equal(*outputs)

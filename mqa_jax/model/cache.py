@@ -20,7 +20,11 @@ from mqa_jax.experiment import AttentionConfig
 
 
 class KeysValues(NamedTuple):
-    """Keys and values of one layer. X = G * K and Y = G * V: a row holds the write heads side by side."""
+    """Keys and values of one layer. X = G * K and Y = G * V: a row holds the write heads side by side.
+
+    A decode state's are k_BNX and v_BNY, N = M * W: the beams' rows of a slot one behind the other. A step writes and
+    multiplies with that very array. With a reshape between, XLA's CPU compiler makes two whole copies a step.
+    """
 
     k: jax.Array
     v: jax.Array
@@ -30,7 +34,7 @@ class DecodeState(NamedTuple):
     """What decoding carries from step to step, for B sentences of W beams.
 
     Attributes:
-      caches: one (k_BMWX, v_BMWY) a layer, M slots.
+      caches: one (k_BNX, v_BNY) a layer, M slots of W beams.
       memories: one (k_BMX, v_BMY) a layer from the encoder, shared by all beams; empty without an encoder.
       memory_mask_BM: True on the encoder's real tokens.
       time: int32 scalar, the clock: the next token goes to slot time % M.
@@ -51,7 +55,7 @@ def empty_caches(
 ) -> tuple[KeysValues, ...]:
     """Zeroed caches for `slots` tokens, or for the window where that is shorter."""
     slots = min(slots, config.window or slots)
-    size = lambda head_size: (batch, slots, beams, config.write_heads * head_size)  # noqa: E731
+    size = lambda head_size: (batch, slots * beams, config.write_heads * head_size)  # noqa: E731
     return tuple(
         KeysValues(jnp.zeros(size(config.key_size), dtype), jnp.zeros(size(config.value_size), dtype))
         for _ in range(layers)
@@ -65,9 +69,14 @@ def positions(state: DecodeState) -> jax.Array:
 
 def write_step(cache: KeysValues, k_BWX: jax.Array, v_BWY: jax.Array, time: jax.Array) -> KeysValues:
     """The cache with one token of every beam written at slot time % M."""
-    slot = time % cache.k.shape[1]
-    put = lambda into, new: jax.lax.dynamic_update_slice(into, new[:, None], (0, slot, 0, 0))  # noqa: E731
+    row = time * k_BWX.shape[1] % cache.k.shape[1]
+    put = lambda into, new: jax.lax.dynamic_update_slice(into, new, (0, row, 0))  # noqa: E731
     return KeysValues(put(cache.k, k_BWX), put(cache.v, v_BWY))
+
+
+def by_slot(rows_BNX: jax.Array, beams: int) -> jax.Array:
+    """[B, N, X] -> [B, M, W, X]."""
+    return rows_BNX.reshape(rows_BNX.shape[0], -1, beams, rows_BNX.shape[-1])
 
 
 def _in_ring(slots: int, count: int, time: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -76,30 +85,29 @@ def _in_ring(slots: int, count: int, time: jax.Array) -> tuple[jax.Array, jax.Ar
     return jnp.maximum(count - 1 - age_M, 0), age_M < count
 
 
-def write_many(cache: KeysValues, k_BCWX: jax.Array, v_BCWY: jax.Array, time: jax.Array) -> KeysValues:
-    """The cache with C tokens from `time` on written for its first W beams; a ring keeps the last M."""
-    if k_BCWX.shape[1] == 0:
+def write_many(cache: KeysValues, k_BCX: jax.Array, v_BCY: jax.Array, time: jax.Array, beams: int) -> KeysValues:
+    """The cache with C tokens from `time` on written for beam 0; a ring keeps the last M of them."""
+    if k_BCX.shape[1] == 0:
         return cache
-    token_M, new_M = _in_ring(cache.k.shape[1], k_BCWX.shape[1], time)
+    token_M, new_M = _in_ring(cache.k.shape[1] // beams, k_BCX.shape[1], time)
 
-    def put(into, new):
-        kept = into[:, :, : new.shape[2]]
-        return jax.lax.dynamic_update_slice(
-            into, jnp.where(new_M[None, :, None, None], new[:, token_M], kept), (0, 0, 0, 0)
-        )
+    def put(into_BNX, new_BCX):
+        into_BMWX = by_slot(into_BNX, beams)
+        first_BMX = jnp.where(new_M[None, :, None], new_BCX[:, token_M], into_BMWX[:, :, 0])
+        return jax.lax.dynamic_update_slice(into_BMWX, first_BMX[:, :, None], (0, 0, 0, 0)).reshape(into_BNX.shape)
 
-    return KeysValues(put(cache.k, k_BCWX), put(cache.v, v_BCWY))
+    return KeysValues(put(cache.k, k_BCX), put(cache.v, v_BCY))
 
 
 def grow(state: DecodeState, slots: int) -> DecodeState:
     """The same state with caches of `slots` slots. Rows must not be older than the slots that there were."""
-    M = state.ancestry_BWM.shape[2]
+    B, W, M = state.ancestry_BWM.shape
     if slots == M:
         return state
     token_M, _ = _in_ring(slots, M, state.time - M)
     slot_M = (state.time - M + token_M) % M
     return state._replace(
-        caches=tuple(KeysValues(cache.k[:, slot_M], cache.v[:, slot_M]) for cache in state.caches),
+        caches=jax.tree.map(lambda each: by_slot(each, W)[:, slot_M].reshape(B, slots * W, -1), state.caches),
         ancestry_BWM=state.ancestry_BWM[:, :, slot_M],
     )
 
@@ -111,14 +119,15 @@ def admit(state: DecodeState, fresh: DecodeState, into_R: jax.Array) -> DecodeSt
     many beams and its prompt's slots, none for a translation; its prompt must be of beam 0 alone.
     """
     put = lambda all_rows, new: all_rows.at[into_R].set(new, mode="drop")  # noqa: E731
-    fed = fresh.ancestry_BWM.shape[2]
+    _, beams, fed = fresh.ancestry_BWM.shape
     caches = state.caches
     if fed:
+        slot_M = (fresh.time + jnp.arange(fed)) % fed
         admitted = []
         for cache, new in zip(state.caches, fresh.caches, strict=True):
             rows = KeysValues(*(each.at[into_R].get(mode="clip") for each in cache))
-            slot_M = (fresh.time + jnp.arange(fed)) % fed
-            rows = write_many(rows, new.k[:, slot_M, :1], new.v[:, slot_M, :1], state.time - fed)
+            k_RMX, v_RMY = (by_slot(each, beams)[:, slot_M, 0] for each in new)
+            rows = write_many(rows, k_RMX, v_RMY, state.time - fed, beams)
             admitted.append(KeysValues(put(cache.k, rows.k), put(cache.v, rows.v)))
         caches = tuple(admitted)
     return state._replace(

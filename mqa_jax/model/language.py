@@ -48,7 +48,7 @@ class Language(nnx.Module):
         config = self.config.decoder
         window, start_B = config.attention.window, P - lengths_B
         caches = empty_caches(config.layers, config.attention, B, beams, P + room, self.config.dtype)
-        slots = caches[0].k.shape[1]
+        slots = caches[0].k.shape[1] // beams
         later = max(0, P - 1) // chunk
         first = P - later * chunk
 
@@ -60,11 +60,11 @@ class Language(nnx.Module):
         def extend(index, caches):
             time = first + index * chunk
             mask_BCM = extend_mask(start_B, slots, chunk, time, window)
-            return self.decoder.extend(embed(time, chunk)[0], mask_BCM, caches, time)
+            return self.decoder.extend(embed(time, chunk)[0], mask_BCM, caches, time, beams)
 
         x_BPD, real_BP = embed(0, first)
         mask_BPP = segment_mask(real_BP, real_BP) & causal_mask(first, window)
-        caches = self.decoder.prompt(x_BPD, mask_BPP, caches)
+        caches = self.decoder.prompt(x_BPD, mask_BPP, caches, beams)
         if later:
             caches = jax.lax.fori_loop(0, later, extend, caches)
         return DecodeState(

@@ -8,7 +8,7 @@ from flax import nnx
 
 from mqa_jax.experiment import DropoutConfig, StackConfig
 from mqa_jax.model.attention import Attention, FlatAttention, attend
-from mqa_jax.model.cache import DecodeState, KeysValues, step_masks, write_many, write_step
+from mqa_jax.model.cache import DecodeState, KeysValues, by_slot, step_masks, write_many, write_step
 from mqa_jax.model.layers import FeedForward, Norm, dropout, split_key
 
 
@@ -61,18 +61,22 @@ class Stack(nnx.Module):
             x += dropout(h, rates.residual, k6)
         return dropout(self.norm(x), rates.residual, keys[-1])
 
-    def prompt(self, x_BPD: jax.Array, mask_BPP: jax.Array, caches: tuple[KeysValues, ...]) -> tuple[KeysValues, ...]:
+    def prompt(
+        self, x_BPD: jax.Array, mask_BPP: jax.Array, caches: tuple[KeysValues, ...], beams: int
+    ) -> tuple[KeysValues, ...]:
         """Prefill of a decoder without cross-attention: empty caches filled with [B, P, D] from time 0."""
         x, filled = x_BPD, []
         for block, cache in zip(self.blocks, caches, strict=True):
             h = block.attention_norm(x)
             k_BPGK, v_BPGV = block.attention.keys_values(h)
-            filled.append(_written(cache, k_BPGK, v_BPGV, jnp.zeros((), jnp.int32)))
+            filled.append(write_many(cache, _flat(k_BPGK), _flat(v_BPGV), jnp.zeros((), jnp.int32), beams))
             x += block.attention.output(attend(block.attention.queries(h), k_BPGK, v_BPGV, mask_BPP))
             x += block.feed_forward(block.feed_forward_norm(x))
         return tuple(filled)
 
-    def extend(self, x_BCD: jax.Array, mask_BCM: jax.Array, caches: tuple[KeysValues, ...], time: jax.Array):
+    def extend(
+        self, x_BCD: jax.Array, mask_BCM: jax.Array, caches: tuple[KeysValues, ...], time: jax.Array, beams: int
+    ) -> tuple[KeysValues, ...]:
         """Prefill of C more tokens from `time` on, which see `caches` and each other: the caches with them.
 
         Args:
@@ -84,9 +88,13 @@ class Stack(nnx.Module):
             h = block.attention_norm(x)
             k_BCGK, v_BCGV = block.attention.keys_values(h)
             B, _, G, _ = k_BCGK.shape
-            k_BMGK = jnp.concatenate([cache.k[:, :, 0].reshape(B, -1, G, k_BCGK.shape[-1]), k_BCGK], axis=1)
-            v_BMGV = jnp.concatenate([cache.v[:, :, 0].reshape(B, -1, G, v_BCGV.shape[-1]), v_BCGV], axis=1)
-            filled.append(_written(cache, k_BCGK, v_BCGV, time))
+            k_BMGK = jnp.concatenate(
+                [by_slot(cache.k, beams)[:, :, 0].reshape(B, -1, G, k_BCGK.shape[-1]), k_BCGK], axis=1
+            )
+            v_BMGV = jnp.concatenate(
+                [by_slot(cache.v, beams)[:, :, 0].reshape(B, -1, G, v_BCGV.shape[-1]), v_BCGV], axis=1
+            )
+            filled.append(write_many(cache, _flat(k_BCGK), _flat(v_BCGV), time, beams))
             x += block.attention.output(attend(block.attention.queries(h), k_BMGK, v_BMGV, mask_BCM))
             x += block.feed_forward(block.feed_forward_norm(x))
         return tuple(filled)
@@ -117,8 +125,7 @@ class Stack(nnx.Module):
             q_BWHK, k_BWX, v_BWY = block.attention.project(weights.attention, block.attention_norm(x))
             cache = write_step(state.caches[layer], k_BWX, v_BWY, state.time)
             caches.append(cache)
-            k_BMX, v_BMY = (each.reshape(each.shape[0], -1, each.shape[-1]) for each in cache)
-            x += block.attention.over_cache(weights.attention, q_BWHK, k_BMX, v_BMY, mask_BQM)
+            x += block.attention.over_cache(weights.attention, q_BWHK, *cache, mask_BQM)
             if block.cross is not None and block.cross_norm is not None:
                 q_BWHK, _, _ = block.cross.project(weights.cross, block.cross_norm(x))
                 x += block.cross.over_cache(weights.cross, q_BWHK, *state.memories[layer], memory_mask_BQM)
@@ -138,7 +145,3 @@ class FlatBlock(NamedTuple):
 def _flat(heads: jax.Array) -> jax.Array:
     """[..., G, K] -> [..., G * K]."""
     return jnp.reshape(heads, (*heads.shape[:-2], -1))
-
-
-def _written(cache: KeysValues, k_BCGK: jax.Array, v_BCGV: jax.Array, time: jax.Array) -> KeysValues:
-    return write_many(cache, _flat(k_BCGK)[:, :, None], _flat(v_BCGV)[:, :, None], time)

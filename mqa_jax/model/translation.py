@@ -57,7 +57,7 @@ class Translation(nnx.Module):
             memory_mask_BM=jnp.asarray(source.segments_BL) > 0,
             time=jnp.zeros((), jnp.int32),
             start_B=jnp.zeros((B,), jnp.int32),
-            ancestry_BWM=jnp.zeros((B, beams, caches[0].k.shape[1]), jnp.int8),
+            ancestry_BWM=jnp.zeros((B, beams, caches[0].k.shape[1] // beams), jnp.int8),
         )
 
     def lay_out(self) -> tuple[FlatBlock, ...]:
