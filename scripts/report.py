@@ -1,8 +1,12 @@
 """Writes a comparison's report anew from its records: report.md, report.html and the plots. Runs nothing.
 
-python scripts/report.py --workdir=runs/compare
+    python scripts/report.py --workdir=runs/compare
+    python scripts/report.py --workdir=runs/sitting --sitting --peers=peers.jsonl
+
+--sitting prints the timings in a folder, of any configs, as one table in Markdown, beside those of other libraries.
 """
 
+import json
 import pathlib
 
 from absl import flags
@@ -10,10 +14,12 @@ from rich.console import Console
 
 from mqa_jax import command, records
 from mqa_jax.errors import InputError
-from mqa_jax.report import page, tables
+from mqa_jax.report import page, sitting, tables
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the comparison.", required=True)
 VARIANTS = flags.DEFINE_list("variants", [], "Order of the variants, the baseline first. Default: multi_head first.")
+SITTING = flags.DEFINE_bool("sitting", False, "Only the table of all timings, of any configs.")
+PEERS = flags.DEFINE_string("peers", None, "--sitting: JSON lines of other libraries' times, see report/sitting.py.")
 
 
 def main() -> None:
@@ -21,6 +27,10 @@ def main() -> None:
     found = records.read(folder)
     if not found:
         raise InputError(f"--workdir={folder} holds no records; run scripts/compare.py first")
+    if SITTING.value:
+        lines = pathlib.Path(PEERS.value).read_text(encoding="utf-8").splitlines() if PEERS.value else []
+        print(sitting.table(found, [json.loads(line) for line in lines]).to_markdown())
+        return
     names = sorted({record["variant"] for record in found}, key=lambda name: (name != "multi_head", name))
     order = VARIANTS.value or names
     path = page.write(found, folder, f"{found[0]['name']}: attention types compared", order)

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from mqa_jax import config, records
 from mqa_jax.errors import InputError
-from mqa_jax.report import cells, full, labels, page, paper, plots, tables
+from mqa_jax.report import cells, full, labels, page, paper, plots, sitting, tables
 from mqa_jax.report.document import Facts, Table
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
@@ -641,3 +641,26 @@ def test_spread_keeps_order_and_distance_and_moves_little():
     assert labels.spread([1.0, 50.0], 10, 0, 100) == [1.0, 50.0]
     crowded = labels.spread([5.0] * 20, 10, 0, 100)
     assert np.diff(sorted(crowded)) == pytest.approx(np.full(19, 10.0))
+
+
+def test_a_sitting_puts_all_works_and_the_peers_in_one_table(toy):
+    timings = [record for record in toy if record["kind"] == "timing"]
+    assert timings
+    named = [record | {"name": "text_translation", "parts": 2} for record in timings]
+    peers = [
+        {
+            "peer": "other",
+            "dtype": "int8",
+            "work": "W2",
+            "attention": "mha",
+            "beam": 1,
+            "enc_us_per_token": 7.0,
+            "dec_us_per_token": 81.5,
+        },
+    ]
+    table = sitting.table(named, peers)
+    assert table.columns[-1] == "other int8" and len(table.rows) == len(timings)
+    for row in table.rows:
+        expected = "7.00 + 81.5" if "beam 1" in row[0] and row[1] == "multi_head" else "–"
+        assert row[-1] == expected and len(row) == len(table.columns)
+    assert "81.5" in table.to_markdown() and sitting.table([], []).rows == ()
