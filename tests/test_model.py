@@ -8,6 +8,7 @@ from small import BOS, HEADS, VOCABULARY, WRITE_HEADS, batch, model, parameters,
 
 from mqa_jax.batch import Batch, Prompt, Rows
 from mqa_jax.experiment import DropoutConfig
+from mqa_jax.model import translation
 from mqa_jax.model.build import cast, count
 from mqa_jax.model.cache import admit, grow, reorder
 
@@ -318,3 +319,14 @@ def test_write_heads_are_stored_once(task):
     attentions = 6 if task == "translation" else 2
     for G in WRITE_HEADS:
         assert sizes[HEADS] - sizes[G] == attentions * 16 * (HEADS - G) * (4 + 6)
+
+
+def test_sources_encoded_a_few_rows_at_a_time_equal_all_at_once(monkeypatch):
+    of = model("translation", 2)
+    module = of.bind(parameters(of))
+    source = rows(sentences(1, [5, 8, 3, 6, 7, 4]), 8)
+    whole = module.begin(source, 1, 4)
+    for at_once in (1, 8, 24, 40):  # of 6 rows of 8 tokens: 1, 1, 3, 3
+        monkeypatch.setattr(translation, "ENCODED_AT_ONCE", at_once)
+        for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(module.begin(source, 1, 4)), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
