@@ -38,6 +38,8 @@ def translation_quality(run: Trained, split: Split, name: str, beam: int) -> dic
         "translate_s": seconds,
         "sentences_per_s": len(split) / seconds,
         "truncated": len(output.truncated),
+        "output_tokens": output.tokens,
+        "programs": output.programs,
         "hypotheses": str(path.relative_to(run.folder)),
     } | bleu.score(output.texts, split.target)
     record = records.make("quality", run.experiment, figures)
