@@ -93,6 +93,20 @@ def test_linear_and_its_gradients_match_float64(dtype):
     np.testing.assert_allclose(w_bar, np.einsum("blij,blkn->ijkn", x64, bar64), atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("count", [3, products.FEW_ROWS, products.FEW_ROWS + 1])
+def test_products_of_few_rows_match_float64(count, dtype):
+    """Both forms, with the weights of two projections in one matrix."""
+    x = jax.random.normal(jax.random.key(0), (count, 1, 16)).astype(dtype)
+    a = jax.random.normal(jax.random.key(1), (16, 4, 3)).astype(dtype)
+    b = jax.random.normal(jax.random.key(2), (16, 5)).astype(dtype)
+    y = jax.jit(lambda x, a, b: products.few_rows(x, products.weights_first(a, b)))(x, a, b)
+    whole = np.concatenate([np.asarray(a, np.float64).reshape(16, 12), np.asarray(b, np.float64)], axis=1)
+    assert y.shape == (count, 1, 17) and y.dtype == x.dtype
+    tolerance = {"atol": 1e-5} if dtype == "float32" else {"atol": 0.05, "rtol": 0.01}
+    np.testing.assert_allclose(np.asarray(y, np.float64), np.asarray(x, np.float64) @ whole, **tolerance)
+
+
 def test_bfloat16_products_accumulate_in_float32():
     ones = jnp.ones((1, 4096), jnp.bfloat16)
     assert products.product("mk,nk->mn", ones, ones)[0, 0] == 4096
