@@ -77,9 +77,9 @@ class Attention(nnx.Module):
     def project(self, flat: "FlatAttention", x_BQD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """-> q_BQHK, scaled, and k_BQX and v_BQY as a cache's rows; the last two are empty without a memory."""
         _, H, K = self.wq_DHK.shape
-        q_BQX, k_BQX, v_BQY = jnp.split(few_rows(x_BQD, flat.w_in_ND), [H * K, (H + self.write_heads) * K], axis=-1)
-        q_BQHK = q_BQX.reshape(*q_BQX.shape[:-1], H, K)
-        return q_BQHK * jnp.asarray(K**-0.5, q_BQHK.dtype), k_BQX, v_BQY
+        y_BQN, keys, values = few_rows(x_BQD, flat.w_in_ND), H * K, (H + self.write_heads) * K
+        q_BQHK = y_BQN[..., :keys].reshape(*y_BQN.shape[:-1], H, K)
+        return q_BQHK * jnp.asarray(K**-0.5, q_BQHK.dtype), y_BQN[..., keys:values], y_BQN[..., values:]
 
     def over_cache(
         self, flat: "FlatAttention", q_BQHK: jax.Array, k_BMX: jax.Array, v_BMY: jax.Array, mask_BQM: jax.Array
