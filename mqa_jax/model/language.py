@@ -1,7 +1,5 @@
 """The decoder-only language model (paper, section 4.2)."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -9,14 +7,15 @@ from flax import nnx
 from mqa_jax.batch import Batch, Prompt
 from mqa_jax.experiment import ModelConfig
 from mqa_jax.model.attention import causal_mask, segment_mask
-from mqa_jax.model.cache import DecodeState, empty_caches, extend_mask, positions
+from mqa_jax.model.cache import DecodeState, empty_caches, extend_mask
+from mqa_jax.model.decoder import Decoder
 from mqa_jax.model.layers import Embedding
-from mqa_jax.model.stack import FlatBlock, Stack
+from mqa_jax.model.stack import Stack
 
 PROMPT_CHUNK = 512
 
 
-class Language(nnx.Module):
+class Language(Decoder):
     """A decoder over its embedding; the softmax is tied or has a table of its own."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
@@ -75,24 +74,3 @@ class Language(nnx.Module):
             start_B=start_B,
             ancestry_BWM=jnp.zeros((B, beams, slots), jnp.int8),
         )
-
-    def lay_out(self) -> tuple[FlatBlock, ...]:
-        """The decoder's weights as `stepper` multiplies with them; made once, kept for any number of decodes."""
-        return self.decoder.lay_out()
-
-    def stepper(
-        self, flat: tuple[FlatBlock, ...] | None = None
-    ) -> Callable[[DecodeState, jax.Array], tuple[DecodeState, jax.Array]]:
-        """The function that feeds one token of every beam: (state, tokens_BW) -> (state, logits_VBW float32).
-
-        Args:
-          flat: what `lay_out` made; by default it is made here, which belongs outside the loop.
-        """
-        weights = self.lay_out() if flat is None else flat
-
-        def step(state: DecodeState, tokens_BW: jax.Array) -> tuple[DecodeState, jax.Array]:
-            position_BW = jnp.broadcast_to(positions(state)[:, None], tokens_BW.shape)
-            x_BWD, state = self.decoder.step(weights, self.embedding(tokens_BW, position_BW), state)
-            return state, self.embedding.step_logits(x_BWD)
-
-        return step

@@ -1,7 +1,5 @@
 """The encoder-decoder (paper, section 4.1)."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -9,14 +7,15 @@ from flax import nnx
 from mqa_jax.batch import Batch, Rows
 from mqa_jax.experiment import ModelConfig
 from mqa_jax.model.attention import causal_mask, segment_mask
-from mqa_jax.model.cache import DecodeState, KeysValues, empty_caches, positions
+from mqa_jax.model.cache import DecodeState, KeysValues, empty_caches
+from mqa_jax.model.decoder import Decoder
 from mqa_jax.model.layers import Embedding, split_key
-from mqa_jax.model.stack import FlatBlock, Stack
+from mqa_jax.model.stack import Stack
 
 ENCODED_AT_ONCE = 2048  # tokens
 
 
-class Translation(nnx.Module):
+class Translation(Decoder):
     """Encoder and decoder over one embedding table."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
@@ -76,24 +75,3 @@ class Translation(nnx.Module):
             return jax.tree.map(lambda each: each.reshape(B, *each.shape[2:]), jax.lax.map(whole, parts))
 
         return jax.lax.platform_dependent(jax.tree.map(jnp.asarray, source), cpu=in_parts, default=whole)
-
-    def lay_out(self) -> tuple[FlatBlock, ...]:
-        """The decoder's weights as `stepper` multiplies with them; made once, kept for any number of decodes."""
-        return self.decoder.lay_out()
-
-    def stepper(
-        self, flat: tuple[FlatBlock, ...] | None = None
-    ) -> Callable[[DecodeState, jax.Array], tuple[DecodeState, jax.Array]]:
-        """The function that feeds one token of every beam: (state, tokens_BW) -> (state, logits_VBW float32).
-
-        Args:
-          flat: what `lay_out` made; by default it is made here, which belongs outside the loop.
-        """
-        weights = self.lay_out() if flat is None else flat
-
-        def step(state: DecodeState, tokens_BW: jax.Array) -> tuple[DecodeState, jax.Array]:
-            position_BW = jnp.broadcast_to(positions(state)[:, None], tokens_BW.shape)
-            x_BWD, state = self.decoder.step(weights, self.embedding(tokens_BW, position_BW), state)
-            return state, self.embedding.step_logits(x_BWD)
-
-        return step
