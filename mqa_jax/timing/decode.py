@@ -22,7 +22,7 @@ from mqa_jax.batch import Prompt, Rows
 from mqa_jax.decode import devices
 from mqa_jax.decode.search import Beam, Greedy, Search, run
 from mqa_jax.experiment import Experiment
-from mqa_jax.model.build import Model, build, cast
+from mqa_jax.model.build import Model, Parameters, build
 from mqa_jax.model.cache import grow, reorder
 from mqa_jax.timing import cost, stopwatch
 from mqa_jax.timing.peaks import Peaks
@@ -160,7 +160,7 @@ class Part:
     def __init__(self, model: Model, shape: Shape, device: Any):
         where = SingleDeviceSharding(device)
         with jax.default_device(device):
-            self.parameters = jax.jit(functools.partial(_random_parameters, model))(jax.random.key(0))
+            self.parameters = _random_parameters(model)
             self.flat = jax.jit(lambda parameters: model.bind(parameters).lay_out())(self.parameters)
         self.parameters, self.flat = jax.device_put((self.parameters, self.flat), device)
         self.model = model
@@ -185,8 +185,14 @@ class Part:
         return self._decode(self.parameters, self.flat, state)
 
 
-def _random_parameters(model: Model, key: jax.Array) -> Any:
-    return cast(model.init(key), model.config.dtype)
+def _random_parameters(model: Model) -> Parameters:
+    """Weights in the model's type, one after the other: all of them at once in float32 would be the peak of memory."""
+    draw = jax.jit(_random_weight, static_argnums=(1, 2))
+    return jax.tree.map(lambda w: draw(jax.random.key(w.size), w.shape, model.config.dtype), model.shapes())
+
+
+def _random_weight(key: jax.Array, shape: tuple[int, ...], dtype: str) -> jax.Array:
+    return jax.random.normal(key, shape, dtype) * jnp.asarray(shape[0] ** -0.5, dtype)
 
 
 def _begin(model: Model, shape: Shape, parameters, source_BM):
