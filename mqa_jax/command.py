@@ -4,11 +4,13 @@ Exit codes: 0 done, 1 the work failed (a diverged run), 2 bad input, 130 interru
 """
 
 import ast
+import ctypes
 import difflib
 import importlib.util
 import logging
 import os
 import pathlib
+import platform
 import re
 import sys
 import textwrap
@@ -50,6 +52,7 @@ def run(main: Callable[[], None]) -> NoReturn:
         else:
             _parse(sys.argv)
             _quieten(flags.FLAGS.verbose)
+            keep_freed_memory()
             enable_compilation_cache()
             make_cores_devices()
             main()
@@ -95,6 +98,21 @@ def make_cores_devices() -> None:
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         jax.config.update("jax_num_cpu_devices", cores)
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep freed memory for the next use, in one heap. Call it before any thread is started.
+
+    XLA on a CPU asks for the memory of a step anew each time, and the kernel hands such blocks out a zeroed page at
+    a time: a training step of the small translation model took 700 ms so, and takes 505 without.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, 2**28)):
+            mallopt(option, value)
+
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8  # of mallopt(3)
 
 
 class _ConfigFile(flags.ArgumentParser):

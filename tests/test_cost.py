@@ -260,3 +260,18 @@ def test_lines_say_what_is_there():
     assert "source 128, output 128" in "\n".join(lines(described("wmt14", "multi_head")))
     figures = [line for line in text.splitlines() if line.startswith("  ") and line[-1].isdigit()][:5]
     assert len({len(line) for line in figures}) == 1, "figures are aligned"
+
+
+def test_a_training_step_is_three_forward_passes():
+    """Six operations for each weight and token that it meets, and attention by the pairs that see each other."""
+    D, F, V, layers, B, S, T = 256, 1024, 8192, 3, 64, 48, 64
+    model = config(layers, D, F, V)
+    on_source = layers * (4 * D * D + 2 * D * F) + layers * 2 * D * D  # cross-attention's keys and values
+    on_target = layers * (6 * D * D + 2 * D * F) + V * D
+    pairs = layers * B * (S * S + T * (T + 1) / 2 + T * S)
+    flops = 6 * B * (on_source * S + on_target * T) + 3 * pairs * 4 * D
+    assert cost.train_flops(model, B, S, T) == pytest.approx(flops)
+    alone = config(layers, D, F, V, encoder=False)
+    weights = layers * (4 * D * D + 2 * D * F) + V * D
+    flops = 6 * B * weights * T + 3 * layers * B * T * (T + 1) / 2 * 4 * D
+    assert cost.train_flops(alone, B, 0, T) == pytest.approx(flops)

@@ -8,7 +8,7 @@ import pytest
 from test_config import every_variant
 
 from mqa_jax import records
-from mqa_jax.timing import decode, peaks, sweep
+from mqa_jax.timing import decode, peaks, sweep, train
 from mqa_jax.timing.peaks import Peaks
 
 BFLOAT16 = Peaks(31e9, 1400e9, "bfloat16")
@@ -91,3 +91,20 @@ def test_a_sweep_times_all_shapes_once_and_goes_on_where_it_was(tmp_path, capsys
     assert all(record["ms_to_first_token"] > 0 and record["sentences"] == 2 for record in late)
     sweep.sweep(short, small, tmp_path, 2)
     assert "timing: all there" in capsys.readouterr().err and records.read(tmp_path) == found
+
+
+@pytest.mark.parametrize("name", ["toy", "text_lm"])
+def test_timed_training_gives_a_whole_record(name):
+    experiment = every_variant(name)["multi_query"]
+    source = 8 if name == "toy" else 0
+    timed = train.TimedTraining(experiment, train.Shape(8, source, 16))
+    for _ in range(3):
+        timed.run()
+    record = records.make("train_timing", experiment, timed.figures(BFLOAT16))
+    low, high = record["ms_spread"]
+    assert record["steps"] == 2 and 0 < low <= record["ms_per_step"] <= high
+    assert record["tokens_per_s"] == pytest.approx(8 * (source + 16) * 1e3 / record["ms_per_step"])
+    assert record["model_flops_per_s"] == pytest.approx(record["model_flops_per_step"] * 1e3 / record["ms_per_step"])
+    assert record["peak_share"] == pytest.approx(record["model_flops_per_s"] / (1400e9 * record["devices"]))
+    assert record["state_mb"] > 3 * 4 * record["parameters"] / 2**20 / record["devices"]
+    assert record["activations_mb"] > 0 and record["compile_s"] > 0

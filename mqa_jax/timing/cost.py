@@ -92,6 +92,17 @@ def encode_cost(model: ModelConfig, batch: int, source_length: int) -> Cost:
     )
 
 
+def train_flops(model: ModelConfig, batch: int, source_length: int, target_length: int) -> float:
+    """Operations of one training step: products with weights and attention, forwards, and twice that backwards.
+
+    What a query does not see is not counted, nor is what rematerialisation does a second time.
+    """
+    forward = target_length * decode_cost(model, batch, 1, source_length, target_length, False).flops
+    if model.encoder:
+        forward += encode_cost(model, batch, source_length).flops
+    return 3.0 * forward
+
+
 def cache_bytes_per_sequence(model: ModelConfig, source_length: int, target_length: int) -> int:
     """Keys and values that one sequence keeps while it is decoded: its own, or its window's, and the source's."""
     decoder = model.decoder
