@@ -23,6 +23,7 @@ SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds; every variant is trained once 
 
 
 def main() -> None:
+    command.keep_freed_memory()
     names = VARIANTS.value or sorted(CONFIG.value.variants, key=lambda name: (name != "multi_head", name))
     if len(set(names)) < len(names):
         raise InputError(f"--variants={','.join(names)} names one twice; name each once")

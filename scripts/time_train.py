@@ -27,6 +27,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Also keep the record in this fol
 
 
 def main() -> None:
+    command.keep_freed_memory()
     settings = CONFIG.value
     settings.model.dtype = DTYPE.value or settings.model.dtype
     experiment = config.read(settings)

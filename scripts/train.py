@@ -24,6 +24,7 @@ DESCRIBE = flags.DEFINE_bool("describe", False, "Print the model's parts, sizes 
 
 
 def main() -> None:
+    command.keep_freed_memory()
     experiment = config.read(CONFIG.value)
     if DESCRIBE.value:
         description = describe.describe(experiment)
