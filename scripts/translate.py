@@ -3,17 +3,19 @@
     python scripts/translate.py --workdir=runs/mq < in.en > out.de
     python scripts/translate.py --workdir=runs/lm --tokens=40 --temperature=0.8 --top_p=0.95
 
-At a terminal each line is answered as it is typed. Lines that were too long and were cut are named on stderr.
+At a terminal each line is answered as it is typed. Lines that were too long and were cut are named on stderr, and
+so is how fast it went.
 """
 
 import dataclasses
 import functools
 import pathlib
 import sys
+import time
 
 from absl import flags
 
-from mqa_jax import command, progress
+from mqa_jax import command, progress, records
 from mqa_jax.data import text
 from mqa_jax.decode import generate
 from mqa_jax.train import trained
@@ -28,6 +30,7 @@ TEMPERATURE = flags.DEFINE_float("temperature", 0.0, "Language model: sample at 
 TOP_K = flags.DEFINE_integer("top_k", 0, "Sample among the k likeliest tokens; 0: all.", lower_bound=0)
 TOP_P = flags.DEFINE_float("top_p", 1.0, "Sample among the likeliest tokens that hold this probability.")
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the sampling.")
+RECORD = flags.DEFINE_string("record", None, "Also keep how fast it went, as a JSON record in this folder.")
 
 
 def main() -> None:
@@ -44,12 +47,17 @@ def main() -> None:
         for line in sys.stdin:
             print(answer([line.rstrip("\n")]).texts[0], flush=True)
         return
-    lines = text.read_lines(INPUT.value)
+    lines, start = text.read_lines(INPUT.value), time.perf_counter()
     with progress.bar("translate", len(lines)) as bar:
         output = answer(lines, on_progress=bar.update)
     for index in output.truncated:
         progress.say(f"line {index + 1} was too long and was cut")
     text.write_lines(OUTPUT.value, output.texts)
+    speed = output.speed(time.perf_counter() - start)
+    progress.say("{sentences:,} lines, {sentences_per_s:,.0f} a second; programs: {programs}".format(**speed))
+    if RECORD.value:
+        record = records.make("translate", run.experiment, {"beam": config.beam, "batch": config.batch} | speed)
+        records.write(RECORD.value, record, f"beam{config.beam}")
 
 
 def _positional(function, arguments, lines, **options):

@@ -118,8 +118,12 @@ def test_translate_gives_a_line_for_each_line(compared, tmp_path):
         "--beam=2",
         f"--input={tmp_path / 'in'}",
         f"--output={tmp_path / 'out'}",
+        f"--record={tmp_path / 'records'}",
     )
     assert (tmp_path / "out").read_text() == output
+    (record,) = records(tmp_path, "translate")
+    assert record["sentences"] == 5 and record["beam"] == 2 and record["truncated"] == 1 and record["programs"] >= 1
+    assert "5 lines, " in said and f"programs: {record['programs']}" in said
 
 
 def test_evaluate_agrees_with_the_comparison(compared, tmp_path):

@@ -50,6 +50,17 @@ class Generated:
     tokens: int
     programs: int
 
+    def speed(self, seconds: float) -> dict[str, Any]:
+        """The figures of a record, when all lines took so long."""
+        return {
+            "sentences": len(self.texts),
+            "translate_s": seconds,
+            "sentences_per_s": len(self.texts) / seconds,
+            "truncated": len(self.truncated),
+            "output_tokens": self.tokens,
+            "programs": self.programs,
+        }
+
 
 def translate(
     lines: Sequence[str],

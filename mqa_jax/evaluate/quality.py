@@ -34,12 +34,7 @@ def translation_quality(run: Trained, split: Split, name: str, beam: int) -> dic
         "split": name,
         "beam": beam,
         "alpha": config.alpha,
-        "sentences": len(split),
-        "translate_s": seconds,
-        "sentences_per_s": len(split) / seconds,
-        "truncated": len(output.truncated),
-        "output_tokens": output.tokens,
-        "programs": output.programs,
+        **output.speed(seconds),
         "hypotheses": str(path.relative_to(run.folder)),
     } | bleu.score(output.texts, split.target)
     record = records.make("quality", run.experiment, figures)
