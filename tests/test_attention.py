@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mqa_jax.model import products
+from mqa_jax.model import over_cache, products
 from mqa_jax.model.attention import attend, causal_mask, segment_mask
 
 H, K, V = 8, 4, 6
@@ -51,13 +51,34 @@ def test_whole_sequences_match_the_slow_twin(G, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("G", [1, 2, H])
-def test_attention_over_a_cache_matches_the_slow_twin(G, dtype):
-    q, k, v, mask = operands(G, 3, 7, dtype)
-    flat = jax.jit(products.attend_flat, static_argnames="write_heads")(
+@pytest.mark.parametrize("queries", [1, over_cache.FEW_QUERIES // H, over_cache.FEW_QUERIES // H + 1])
+def test_attention_over_a_memory_matches_the_slow_twin(G, dtype, queries):
+    """On both sides of the number of queries where the form changes."""
+    q, k, v, mask = operands(G, queries, 7, dtype)
+    flat = jax.jit(over_cache.attend_memory, static_argnames="write_heads")(
         q, k.reshape(3, 7, G * K), v.reshape(3, 7, G * V), mask, write_heads=G
     )
     assert flat.dtype == v.dtype
     np.testing.assert_allclose(np.asarray(flat, np.float64), slow_attend(q, k, v, mask), **TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("G", [1, 2, H])
+def test_attention_of_beams_matches_the_slow_twin(G, dtype):
+    """Each beam by itself over the history that its ancestry spells out."""
+    W, M = 4, 7
+    q, k, v, _ = operands(G, W, W * M, dtype)
+    ancestry = jax.random.randint(jax.random.key(5), (3, W, M), 0, W).astype(jnp.int8)
+    live = jnp.arange(M)[None] < jnp.asarray([[1], [4], [M]])
+    flat = jax.jit(over_cache.attend_beams, static_argnames="write_heads")(
+        q, k.reshape(3, W * M, G * K), v.reshape(3, W * M, G * V), live, ancestry, write_heads=G
+    )
+    mask = np.zeros((3, W, W, M), bool)
+    for b, w, m in np.ndindex(3, W, M):
+        mask[b, w, ancestry[b, w, m], m] = live[b, m]
+    np.testing.assert_allclose(
+        np.asarray(flat, np.float64), slow_attend(q, k, v, mask.reshape(3, W, W * M)), **TOLERANCE[dtype]
+    )
 
 
 @pytest.mark.parametrize("G", [1, 2, H])

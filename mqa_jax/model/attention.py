@@ -11,8 +11,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mqa_jax.experiment import AttentionConfig
+from mqa_jax.model.cache import KeysValues
 from mqa_jax.model.layers import dropout, parameter
-from mqa_jax.model.products import attend_flat, few_rows, linear, product, weights_first
+from mqa_jax.model.over_cache import attend_beams, attend_memory
+from mqa_jax.model.products import few_rows, linear, product, weights_first
 
 
 class Attention(nnx.Module):
@@ -82,11 +84,18 @@ class Attention(nnx.Module):
         return q_BQHK * jnp.asarray(K**-0.5, q_BQHK.dtype), y_BQN[..., keys:values], y_BQN[..., values:]
 
     def over_cache(
-        self, flat: "FlatAttention", q_BQHK: jax.Array, k_BMX: jax.Array, v_BMY: jax.Array, mask_BQM: jax.Array
+        self, flat: "FlatAttention", q_BWHK: jax.Array, cache: KeysValues, live_BM: jax.Array, ancestry_BWM: jax.Array
     ) -> jax.Array:
-        """Attention of a few new positions over keys and values that a cache holds -> y_BQD."""
-        o_BQHV = attend_flat(q_BQHK, k_BMX, v_BMY, mask_BQM, self.write_heads)
-        return few_rows(o_BQHV.reshape(*o_BQHV.shape[:2], -1), flat.w_out_DY)
+        """Attention of a new token of every beam over the cache of all beams (`attend_beams`) -> y_BWD."""
+        o_BWHV = attend_beams(q_BWHK, cache.k, cache.v, live_BM, ancestry_BWM, self.write_heads)
+        return few_rows(o_BWHV.reshape(*o_BWHV.shape[:2], -1), flat.w_out_DY)
+
+    def over_memory(
+        self, flat: "FlatAttention", q_BWHK: jax.Array, memory: KeysValues, mask_BWM: jax.Array
+    ) -> jax.Array:
+        """Attention of a new token of every beam over the encoder's keys and values -> y_BWD."""
+        o_BWHV = attend_memory(q_BWHK, memory.k, memory.v, mask_BWM, self.write_heads)
+        return few_rows(o_BWHV.reshape(*o_BWHV.shape[:2], -1), flat.w_out_DY)
 
 
 class FlatAttention(NamedTuple):

@@ -22,7 +22,7 @@ from mqa_jax.experiment import AttentionConfig
 class KeysValues(NamedTuple):
     """Keys and values of one layer. X = G * K and Y = G * V: a row holds the write heads side by side.
 
-    A decode state's are k_BNX and v_BNY, N = M * W: the beams' rows of a slot one behind the other. A step writes and
+    A decode state's are k_BNX and v_BNY, N = W * M: the slots of beam 0, then those of beam 1. A step writes and
     multiplies with that very array. With a reshape between, XLA's CPU compiler makes two whole copies a step.
     """
 
@@ -69,14 +69,21 @@ def positions(state: DecodeState) -> jax.Array:
 
 def write_step(cache: KeysValues, k_BWX: jax.Array, v_BWY: jax.Array, time: jax.Array) -> KeysValues:
     """The cache with one token of every beam written at slot time % M."""
-    row = time * k_BWX.shape[1] % cache.k.shape[1]
-    put = lambda into, new: jax.lax.dynamic_update_slice(into, new, (0, row, 0))  # noqa: E731
+    beams = k_BWX.shape[1]
+    slots = cache.k.shape[1] // beams
+
+    def put(into, new):
+        for beam in range(beams):
+            row = beam * slots + time % slots
+            into = jax.lax.dynamic_update_slice(into, new[:, beam : beam + 1], (0, row, 0))
+        return into
+
     return KeysValues(put(cache.k, k_BWX), put(cache.v, v_BWY))
 
 
-def by_slot(rows_BNX: jax.Array, beams: int) -> jax.Array:
-    """[B, N, X] -> [B, M, W, X]."""
-    return rows_BNX.reshape(rows_BNX.shape[0], -1, beams, rows_BNX.shape[-1])
+def by_beam(rows_BNX: jax.Array, beams: int) -> jax.Array:
+    """[B, N, X] -> [B, W, M, X]."""
+    return rows_BNX.reshape(rows_BNX.shape[0], beams, -1, rows_BNX.shape[-1])
 
 
 def _in_ring(slots: int, count: int, time: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -92,9 +99,8 @@ def write_many(cache: KeysValues, k_BCX: jax.Array, v_BCY: jax.Array, time: jax.
     token_M, new_M = _in_ring(cache.k.shape[1] // beams, k_BCX.shape[1], time)
 
     def put(into_BNX, new_BCX):
-        into_BMWX = by_slot(into_BNX, beams)
-        first_BMX = jnp.where(new_M[None, :, None], new_BCX[:, token_M], into_BMWX[:, :, 0])
-        return jax.lax.dynamic_update_slice(into_BMWX, first_BMX[:, :, None], (0, 0, 0, 0)).reshape(into_BNX.shape)
+        first_BMX = jnp.where(new_M[None, :, None], new_BCX[:, token_M], into_BNX[:, : new_M.size])
+        return jax.lax.dynamic_update_slice(into_BNX, first_BMX, (0, 0, 0))
 
     return KeysValues(put(cache.k, k_BCX), put(cache.v, v_BCY))
 
@@ -107,7 +113,7 @@ def grow(state: DecodeState, slots: int) -> DecodeState:
     token_M, _ = _in_ring(slots, M, state.time - M)
     slot_M = (state.time - M + token_M) % M
     return state._replace(
-        caches=jax.tree.map(lambda each: by_slot(each, W)[:, slot_M].reshape(B, slots * W, -1), state.caches),
+        caches=jax.tree.map(lambda each: by_beam(each, W)[:, :, slot_M].reshape(B, W * slots, -1), state.caches),
         ancestry_BWM=state.ancestry_BWM[:, :, slot_M],
     )
 
@@ -126,7 +132,7 @@ def admit(state: DecodeState, fresh: DecodeState, into_R: jax.Array) -> DecodeSt
         admitted = []
         for cache, new in zip(state.caches, fresh.caches, strict=True):
             rows = KeysValues(*(each.at[into_R].get(mode="clip") for each in cache))
-            k_RMX, v_RMY = (by_slot(each, beams)[:, slot_M, 0] for each in new)
+            k_RMX, v_RMY = (each[:, slot_M] for each in new)
             rows = write_many(rows, k_RMX, v_RMY, state.time - fed, beams)
             admitted.append(KeysValues(put(cache.k, rows.k), put(cache.v, rows.v)))
         caches = tuple(admitted)
@@ -139,14 +145,22 @@ def admit(state: DecodeState, fresh: DecodeState, into_R: jax.Array) -> DecodeSt
     )
 
 
-def step_masks(state: DecodeState) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The masks of one step, made once for all layers, and the ancestry with the step's own slot in it.
+class StepMasks(NamedTuple):
+    """Who sees what in one step, made once for all layers.
 
-    Returns:
-      self_mask_BQM: [B, W, M * W], over the flattened slots of `caches`.
-      memory_mask_BQM: [B, W, M], over `memories`.
-      ancestry_BWM.
+    Attributes:
+      live_BM: True on the slots of the cache that hold the sentence's tokens.
+      ancestry_BWM: the state's, with the step's own slot in it.
+      memory_BWM: True on the encoder's real tokens.
     """
+
+    live_BM: jax.Array
+    ancestry_BWM: jax.Array
+    memory_BWM: jax.Array
+
+
+def step_masks(state: DecodeState) -> StepMasks:
+    """The masks of the step that feeds a token at the state's time."""
     B, W, M = state.ancestry_BWM.shape
     slot_M, slot = jnp.arange(M), state.time % M
     beam_W = jnp.arange(W, dtype=jnp.int8)
@@ -154,9 +168,8 @@ def step_masks(state: DecodeState) -> tuple[jax.Array, jax.Array, jax.Array]:
     # A slot's age in a ring; in a cache that has not filled up yet, later slots come out as before time 0.
     written_M = state.time - (slot - slot_M) % M
     live_BM = written_M[None] >= state.start_B[:, None]
-    mask_BWMW = live_BM[:, None, :, None] & (ancestry_BWM[..., None] == beam_W[None, None, None])
-    memory_mask_BQM = jnp.broadcast_to(state.memory_mask_BM[:, None], (B, W, state.memory_mask_BM.shape[-1]))
-    return mask_BWMW.reshape(B, W, M * W), memory_mask_BQM, ancestry_BWM
+    memory_BWM = jnp.broadcast_to(state.memory_mask_BM[:, None], (B, W, state.memory_mask_BM.shape[-1]))
+    return StepMasks(live_BM, ancestry_BWM, memory_BWM)
 
 
 def extend_mask(start_B: jax.Array, slots: int, count: int, time: jax.Array, window: int | None) -> jax.Array:

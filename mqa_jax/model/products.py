@@ -85,7 +85,6 @@ def weight_gradient(x_MD: jax.Array, y_bar_MN: jax.Array) -> jax.Array:
 
 
 FEW_ROWS = 64
-FEW_QUERIES = 16
 
 
 def weights_first(*weights: jax.Array, contracted: int = 1) -> jax.Array:
@@ -109,63 +108,3 @@ def few_rows(x: jax.Array, w_ND: jax.Array) -> jax.Array:
     else:
         y_MN = jnp.einsum("md,nd->mn", x_MD, w_ND, preferred_element_type=jnp.float32).astype(x.dtype)
     return y_MN.reshape(*x.shape[:-1], -1)
-
-
-def attend_flat(
-    q_BQHK: jax.Array, k_BMX: jax.Array, v_BMY: jax.Array, mask_BQM: jax.Array, write_heads: int
-) -> jax.Array:
-    """Attention of few queries over a cache: softmax(q k^T) v, with the write heads side by side in a row.
-
-    A decode step reads its cache once and does little else, so the form of the two products decides the
-    time. Here it is one product a sentence: each query is laid into its own head's columns of a row of zeros,
-    as wide as the cache's rows. On a CPU that is faster than a product for each write head, for every G. A
-    TPU loads each tile of the cache into its matrix unit once either way, and with a product for each head
-    its compiler would first move the whole cache into another layout, at every step (tests/test_tpu.py).
-
-    Args:
-      q_BQHK: scaled queries; Q is beams times positions.
-      k_BMX: keys, X = G * K.
-      v_BMY: values, Y = G * V.
-      mask_BQM: True where a query may look.
-      write_heads: G.
-    Returns:
-      o_BQHV, in the type of the values.
-    """
-    B, Q, H, K = q_BQHK.shape
-    G, R, M, V = write_heads, H // write_heads, k_BMX.shape[1], v_BMY.shape[-1] // write_heads
-    # Static pads and slices: on a CPU several times faster than a product with the pattern of zeros.
-    own = [q_BQHK[:, :, g * R : (g + 1) * R] for g in range(G)]
-    laid_out = [jnp.pad(q, ((0, 0), (0, 0), (0, 0), (g * K, (G - 1 - g) * K))) for g, q in enumerate(own)]
-    q_BQHX = jnp.concatenate(laid_out, axis=2).reshape(B, Q * H, G * K)
-    scores_BQHM = _scores(q_BQHX, k_BMX).reshape(B, Q, H, M)
-    weights_BQHM, sums_BQH = _unnormalised_softmax(scores_BQHM, mask_BQM[:, :, None])
-    weights_BQHM = weights_BQHM.astype(v_BMY.dtype).reshape(B, Q * H, M)
-    o_BQHY = jnp.einsum("bqm,bmy->bqy", weights_BQHM, v_BMY, preferred_element_type=jnp.float32).reshape(B, Q, H, -1)
-    kept = [o_BQHY[:, :, g * R : (g + 1) * R, g * V : (g + 1) * V] for g in range(G)]
-    return (jnp.concatenate(kept, axis=2) / sums_BQH[..., None]).astype(v_BMY.dtype)
-
-
-def _scores(q_BQX: jax.Array, k_BMX: jax.Array) -> jax.Array:
-    """q k^T in float32. On a CPU the keys are the first operand where the queries are few.
-
-    That takes multi-head attention of 128 sentences over 128 tokens, 8 heads of 128, from 8.6 to 6.9 ms in float32
-    and from 3.6 to 3.3 in bfloat16; with 32 queries (4 beams of 8 heads) the other order is the faster one.
-    """
-
-    def queries_first(q_BQX, k_BMX):
-        return jnp.einsum("bqx,bmx->bqm", q_BQX, k_BMX, preferred_element_type=jnp.float32)
-
-    def keys_first(q_BQX, k_BMX):
-        scores_BMQ = jnp.einsum("bmx,bqx->bmq", k_BMX, q_BQX, preferred_element_type=jnp.float32)
-        # Kept apart from the product, whose operands XLA would swap to be rid of the transposition.
-        return jnp.swapaxes(jax.lax.optimization_barrier(scores_BMQ), 1, 2)
-
-    on_cpu = keys_first if q_BQX.shape[1] <= FEW_QUERIES else queries_first
-    return jax.lax.platform_dependent(q_BQX, k_BMX, cpu=on_cpu, default=queries_first)
-
-
-def _unnormalised_softmax(scores, mask):
-    """exp(scores - max) over the last axis and its sum: dividing the output is cheaper than the weights."""
-    scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
-    weights = jnp.exp(scores - scores.max(-1, keepdims=True))
-    return weights, weights.sum(-1)

@@ -8,7 +8,7 @@ from flax import nnx
 
 from mqa_jax.experiment import DropoutConfig, StackConfig
 from mqa_jax.model.attention import Attention, FlatAttention, attend
-from mqa_jax.model.cache import DecodeState, KeysValues, by_slot, step_masks, write_many, write_step
+from mqa_jax.model.cache import DecodeState, KeysValues, step_masks, write_many, write_step
 from mqa_jax.model.layers import FeedForward, Norm, dropout, split_key
 
 
@@ -88,12 +88,9 @@ class Stack(nnx.Module):
             h = block.attention_norm(x)
             k_BCGK, v_BCGV = block.attention.keys_values(h)
             B, _, G, _ = k_BCGK.shape
-            k_BMGK = jnp.concatenate(
-                [by_slot(cache.k, beams)[:, :, 0].reshape(B, -1, G, k_BCGK.shape[-1]), k_BCGK], axis=1
-            )
-            v_BMGV = jnp.concatenate(
-                [by_slot(cache.v, beams)[:, :, 0].reshape(B, -1, G, v_BCGV.shape[-1]), v_BCGV], axis=1
-            )
+            slots = cache.k.shape[1] // beams
+            k_BMGK = jnp.concatenate([cache.k[:, :slots].reshape(B, slots, G, -1), k_BCGK], axis=1)
+            v_BMGV = jnp.concatenate([cache.v[:, :slots].reshape(B, slots, G, -1), v_BCGV], axis=1)
             filled.append(write_many(cache, _flat(k_BCGK), _flat(v_BCGV), time, beams))
             x += block.attention.output(attend(block.attention.queries(h), k_BMGK, v_BMGV, mask_BCM))
             x += block.feed_forward(block.feed_forward_norm(x))
@@ -119,18 +116,18 @@ class Stack(nnx.Module):
         self, flat: tuple["FlatBlock", ...], x_BWD: jax.Array, state: DecodeState
     ) -> tuple[jax.Array, DecodeState]:
         """One token of every beam: [B, W, D] -> [B, W, D] and the state after it."""
-        mask_BQM, memory_mask_BQM, ancestry_BWM = step_masks(state)
+        masks = step_masks(state)
         x, caches = x_BWD, []
         for layer, (block, weights) in enumerate(zip(self.blocks, flat, strict=True)):
             q_BWHK, k_BWX, v_BWY = block.attention.project(weights.attention, block.attention_norm(x))
             cache = write_step(state.caches[layer], k_BWX, v_BWY, state.time)
             caches.append(cache)
-            x += block.attention.over_cache(weights.attention, q_BWHK, *cache, mask_BQM)
+            x += block.attention.over_cache(weights.attention, q_BWHK, cache, masks.live_BM, masks.ancestry_BWM)
             if block.cross is not None and block.cross_norm is not None:
                 q_BWHK, _, _ = block.cross.project(weights.cross, block.cross_norm(x))
-                x += block.cross.over_cache(weights.cross, q_BWHK, *state.memories[layer], memory_mask_BQM)
+                x += block.cross.over_memory(weights.cross, q_BWHK, state.memories[layer], masks.memory_BWM)
             x += block.feed_forward.step(weights.feed_forward, block.feed_forward_norm(x))
-        state = state._replace(caches=tuple(caches), time=state.time + 1, ancestry_BWM=ancestry_BWM)
+        state = state._replace(caches=tuple(caches), time=state.time + 1, ancestry_BWM=masks.ancestry_BWM)
         return self.norm(x), state
 
 
