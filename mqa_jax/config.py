@@ -86,6 +86,9 @@ def defaults() -> Any:
                 "weight_decay": 0.0,
                 "label_smoothing": 0.0,
                 "z_loss": 0.0,
+                "clip_norm": 0.0,  # largest global norm of the gradients; 0: as they are
+                "accumulate": 1,  # parts of a batch that go through the model one after the other
+                "rematerialise": False,  # compute each block's activations again instead of keeping them
                 "log_every": 50,
                 "evaluate_every": 500,
                 "checkpoint_every": 500,
@@ -235,8 +238,13 @@ def _read_data(config: Any, model: ModelConfig) -> DataConfig:
 
 def _read_train(config: Any) -> TrainConfig:
     section = _Section(config, "train")
-    for key in ("steps", "log_every", "evaluate_every", "checkpoint_every", "keep"):
+    for key in ("steps", "accumulate", "log_every", "evaluate_every", "checkpoint_every", "keep"):
         section.positive(key)
+    if section.value("clip_norm") < 0:
+        raise InputError(f"config.train.clip_norm={section.value('clip_norm')} must be above 0, or 0 for no clipping")
+    rows, parts = config.data.rows, section.value("accumulate")
+    if rows % parts:
+        raise InputError(f"config.train.accumulate={parts} does not divide config.data.rows={rows}; choose a divisor")
     section.choice("optimizer", ("adafactor", "adamw"))
     section.choice("schedule", ("paper", "warmup_cosine", "warmup_rsqrt", "constant"))
     if not 0 <= section.value("label_smoothing") < 1:

@@ -82,7 +82,13 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Optimisation. `schedule` names a function of train/optimizer.py, `optimizer` likewise."""
+    """Optimisation. `schedule` names a function of train/optimizer.py, `optimizer` likewise.
+
+    Attributes:
+      clip_norm: the largest global norm that gradients keep; 0 leaves them as they are.
+      accumulate: in how many parts, one after the other, a batch goes through the model.
+      rematerialise: each block's activations are computed a second time instead of kept.
+    """
 
     steps: int
     optimizer: str
@@ -93,6 +99,9 @@ class TrainConfig:
     weight_decay: float
     label_smoothing: float
     z_loss: float
+    clip_norm: float
+    accumulate: int
+    rematerialise: bool
     log_every: int
     evaluate_every: int
     checkpoint_every: int

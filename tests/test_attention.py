@@ -98,10 +98,12 @@ def test_gradients_match_those_of_plain_einsum(G):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_linear_and_its_gradients_match_float64(dtype):
+@pytest.mark.parametrize("N", [3, 9])
+def test_linear_and_its_gradients_match_float64(N, dtype):
+    """Outputs narrower and wider than the inputs: the weight gradient transposes the narrower."""
     x = jax.random.normal(jax.random.key(0), (3, 5, 2, 8)).astype(dtype)
-    w = jax.random.normal(jax.random.key(1), (2, 8, 4, 3))
-    bar = jax.random.normal(jax.random.key(2), (3, 5, 4, 3))
+    w = jax.random.normal(jax.random.key(1), (2, 8, 4, N))
+    bar = jax.random.normal(jax.random.key(2), (3, 5, 4, N))
     y, pull = jax.vjp(lambda x, w: products.linear(x, w, contracted=2), x, w)
     x_bar, w_bar = pull(bar.astype(dtype))
     assert (y.dtype, x_bar.dtype, w_bar.dtype) == (x.dtype, x.dtype, jnp.float32)

@@ -103,6 +103,8 @@ BAD = {
     "more pieces than vocabulary": (lambda c: c.data.update(pieces=10**6), "config.data.pieces=1000000"),
     "nothing left for d_ff": (lambda c: c.baseline.update(heads=1, key_size=1, value_size=1), "config.attention"),
     "smoothing of one": (lambda c: c.train.update(label_smoothing=1.0), "config.train.label_smoothing=1.0"),
+    "negative clipping": (lambda c: c.train.update(clip_norm=-1.0), "config.train.clip_norm=-1.0"),
+    "parts that do not divide": (lambda c: c.train.update(accumulate=3), "config.train.accumulate=3 does not divide"),
     "unknown positions": (lambda c: c.data.update(positions="sine"), "config.data.positions='sine'"),
 }
 

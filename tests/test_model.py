@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from small import BOS, HEADS, VOCABULARY, WRITE_HEADS, batch, model, parameters, rows, sentences
 
 from mqa_jax.batch import Batch, Prompt, Rows
 from mqa_jax.experiment import DropoutConfig
-from mqa_jax.model import translation
+from mqa_jax.model import layers, translation
 from mqa_jax.model.build import cast, count
 from mqa_jax.model.cache import admit, grow, reorder
 
@@ -330,3 +331,25 @@ def test_sources_encoded_a_few_rows_at_a_time_equal_all_at_once(monkeypatch):
         monkeypatch.setattr(translation, "ENCODED_AT_ONCE", at_once)
         for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(module.begin(source, 1, 4)), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gradients_of_the_norm_match_those_of_its_plain_form(dtype):
+    x = (3 * jax.random.normal(jax.random.key(0), (2, 5, 16))).astype(dtype)
+    bar = jax.random.normal(jax.random.key(1), (2, 5, 16)).astype(dtype)
+    scale = 1 + 0.3 * jax.random.normal(jax.random.key(2), (16,))
+
+    def ours(x, scale):
+        norm = layers.Norm(16)
+        norm.scale_D = nnx.Param(scale)
+        return norm(x)
+
+    def plain(x, scale):
+        return x / jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-6) * scale[None, None]
+
+    (y, pull), (y_plain, pull_plain) = jax.vjp(ours, x, scale), jax.vjp(plain, x.astype("float32"), scale)
+    tolerance = {"atol": 2e-6, "rtol": 1e-5} if dtype == "float32" else {"atol": 0.03, "rtol": 0.01}
+    found = [y, *pull(bar)]
+    assert [each.dtype for each in found] == [x.dtype, x.dtype, jnp.float32]
+    for a, b in zip(found, [y_plain, *pull_plain(bar.astype("float32"))], strict=True):
+        np.testing.assert_allclose(np.asarray(a, np.float32), b, **tolerance)

@@ -16,7 +16,7 @@ TEXTS = ["one two three", "  four  five ", ""]
 @jax.jit
 def uniform(of):
     """The sums of a model that gives every token the same probability."""
-    sums = loss_sums(jnp.zeros((*of.target.tokens_BL.shape, VOCABULARY)), of.target)
+    sums = loss_sums(jnp.zeros((*of.target.tokens_BL.shape, 4)), jnp.zeros((VOCABULARY, 4)), of.target)
     return sums.nll, sums.tokens
 
 

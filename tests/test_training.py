@@ -12,6 +12,7 @@ from test_sharding import train_config
 
 from mqa_jax import sharding
 from mqa_jax.experiment import DropoutConfig, MeshConfig
+from mqa_jax.train import loss
 from mqa_jax.train.loss import loss_sums
 from mqa_jax.train.optimizer import optimizer, schedule
 from mqa_jax.train.step import init_state, make_train_step, score
@@ -33,20 +34,111 @@ def slow_sums(logits, target, smoothing, z_loss):
     return objective, nll, tokens
 
 
+def softmax_operands(dtype="float32"):
+    x = jax.random.normal(jax.random.key(0), (3, 9, 16)).astype(dtype)
+    table = jax.random.normal(jax.random.key(1), (24, 16))
+    return x, table, batch(sentences(0, [5, 9, 1]), 9).target
+
+
+@pytest.mark.parametrize("logits", [10**6, 2 * 3 * 24])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("z_loss", [0.0, 1e-2])
-def test_loss_sums_match_the_slow_twin(smoothing, z_loss):
-    target = batch(sentences(0, [5, 9, 1]), 9).target
-    logits = 3 * jax.random.normal(jax.random.key(0), (3, 9, 24))
-    np.testing.assert_allclose(
-        loss_sums(logits, target, smoothing, z_loss), slow_sums(logits, target, smoothing, z_loss), rtol=1e-5
-    )
+def test_loss_sums_match_the_slow_twin(smoothing, z_loss, logits, monkeypatch):
+    """At once, and in parts of two positions, of which the last is half empty."""
+    monkeypatch.setattr(loss, "LOGITS_ON_CPU", logits)
+    x, table, target = softmax_operands()
+    slow = slow_sums(x @ table.T, target, smoothing, z_loss)
+    np.testing.assert_allclose(loss_sums(x, table, target, smoothing, z_loss), slow, rtol=1e-5)
+    (objective, (nll, tokens)), _ = jax.value_and_grad(
+        lambda x: (lambda sums: (sums[0], sums[1:]))(loss_sums(x, table, target, smoothing, z_loss)), has_aux=True
+    )(x)
+    np.testing.assert_allclose((objective, nll, tokens), slow, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("logits", [10**6, 2 * 3 * 24])
+def test_gradients_of_the_loss_match_those_of_its_plain_form(logits, dtype, monkeypatch):
+    monkeypatch.setattr(loss, "LOGITS_ON_CPU", logits)
+    x, table, target = softmax_operands(dtype)
+
+    def plain(x, table):
+        log_p = jax.nn.log_softmax(logits := x @ table.T)
+        wanted = 0.9 * jax.nn.one_hot(target.tokens_BL, 24) + 0.1 / 24
+        objective = -(wanted * log_p).sum(-1) + 1e-2 * jax.nn.logsumexp(logits, axis=-1) ** 2
+        return 2 * (objective * (target.segments_BL > 0)).sum()
+
+    ours = jax.grad(lambda *a: 2 * loss_sums(*a, target, 0.1, 1e-2).objective, argnums=(0, 1))(x, table)
+    theirs = jax.grad(plain, argnums=(0, 1))(x.astype("float32"), table.astype(dtype).astype("float32"))
+    assert (ours[0].dtype, ours[1].dtype) == (x.dtype, jnp.float32)
+    tolerance = {"atol": 1e-5, "rtol": 1e-5} if dtype == "float32" else {"atol": 0.05, "rtol": 0.02}
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(np.asarray(a, np.float32), b, **tolerance)
+
+
+def test_memory_of_the_loss_does_not_grow_with_tokens_times_vocabulary(monkeypatch):
+    monkeypatch.setattr(loss, "LOGITS_ON_CPU", 2**14)
+    V, D = 4096, 8
+
+    def temporary(length):
+        rows = batch(sentences(0, [length]), length).target
+        gradient = jax.jit(jax.grad(lambda x, table: loss_sums(x, table, rows).objective, argnums=(0, 1)))
+        shapes = jax.ShapeDtypeStruct((1, length, D), "float32"), jax.ShapeDtypeStruct((V, D), "float32")
+        return gradient.lower(*shapes).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary(512) - temporary(64) < 448 * V * 4 / 10
 
 
 def test_padding_has_no_gradient():
     target = batch(sentences(0, [3]), 6).target
-    gradient = jax.grad(lambda x: loss_sums(x, target, 0.1, 1e-2).objective)(jnp.ones((1, 6, 24)))
+    table = jax.random.normal(jax.random.key(1), (24, 8))
+    gradient = jax.grad(lambda x: loss_sums(x, table, target, 0.1, 1e-2).objective)(jnp.ones((1, 6, 8)))
     assert jnp.abs(gradient[0, :3]).min() > 0 and not gradient[0, 3:].any()
+
+
+def test_accumulated_and_rematerialised_steps_equal_the_plain_one():
+    """Parts of unequal numbers of tokens, weighted by tokens; to rounding."""
+    texts = batch(sentences(0, [7, 12, 3, 9]), 12, sentences(1, [5, 9, 12, 2]))
+    of, mesh = model("translation", 1), sharding.make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
+    results = []
+    for changes in ({}, {"accumulate": 2}, {"rematerialise": True}):
+        config = train_config(optimizer="adafactor", learning_rate=0.1, **changes)
+        tx = optimizer(config)
+        state = jax.jit(functools.partial(init_state, of, tx, 0))()
+        results.append(make_train_step(of, tx, config, mesh)(state, texts))
+    (plain, sums), *others = results
+    for state, other in others:
+        np.testing.assert_allclose(other, sums, rtol=1e-5)
+        for a, b in zip(jax.tree.leaves(state.parameters), jax.tree.leaves(plain.parameters), strict=True):
+            np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_rematerialisation_keeps_less():
+    def kept(rematerialise):
+        config = train_config(rematerialise=rematerialise)
+        of, tx = model("language", 1, positions=256), optimizer(config)
+        step = make_train_step(of, tx, config, sharding.make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1]))
+        state = jax.eval_shape(functools.partial(init_state, of, tx, 0))
+        texts = batch(sentences(0, [256] * 8), 256)
+        return step.lower(state, texts).compile().memory_analysis().temp_size_in_bytes
+
+    assert kept(True) < 0.8 * kept(False)
+
+
+def test_clipping_bounds_the_global_norm():
+    config = train_config(clip_norm=0.5)
+    gradients, parameters = (
+        {"a": jnp.full((3,), 4.0), "b": jnp.full((4, 4), -2.0)},
+        {"a": jnp.ones(3), "b": jnp.ones((4, 4))},
+    )
+    norm = float(optax.tree.norm(gradients))
+    clipped = optimizer(config)
+    plain = optimizer(train_config())
+    ours, _ = clipped.update(gradients, clipped.init(parameters), parameters)
+    theirs, _ = plain.update(jax.tree.map(lambda g: g * 0.5 / norm, gradients), plain.init(parameters), parameters)
+    jax.tree.map(np.testing.assert_allclose, ours, theirs)
+    small = jax.tree.map(lambda g: g * 0.1 / norm, gradients)
+    ours, state = clipped.update(small, clipped.init(parameters), parameters)
+    np.testing.assert_allclose(optax.tree.norm(optax.tree.get(state, "mu")), 0.1 * 0.1, rtol=1e-5)
 
 
 def run_steps(of, count, config, seed=0):

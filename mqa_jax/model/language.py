@@ -10,7 +10,7 @@ from mqa_jax.model.attention import causal_mask, segment_mask
 from mqa_jax.model.cache import DecodeState, empty_caches, extend_mask
 from mqa_jax.model.decoder import Decoder
 from mqa_jax.model.layers import Embedding
-from mqa_jax.model.stack import Stack
+from mqa_jax.model.stack import Around, Stack, as_it_is
 
 PROMPT_CHUNK = 512
 
@@ -29,12 +29,12 @@ class Language(Decoder):
         """logits_BLV, float32, for every position of the target. Without a key, no dropout."""
         return self.embedding.logits(self.hidden(batch, key))
 
-    def hidden(self, batch: Batch, key: jax.Array | None = None) -> jax.Array:
-        """The decoder's output [B, L, D] before the softmax."""
+    def hidden(self, batch: Batch, key: jax.Array | None = None, around: Around = as_it_is) -> jax.Array:
+        """The decoder's output [B, L, D] before the softmax. `around`: see `Stack`."""
         target = batch.target
         mask_BLL = segment_mask(target.segments_BL, target.segments_BL)
         mask_BLL &= causal_mask(target.tokens_BL.shape[1], self.config.decoder.attention.window)
-        return self.decoder(self.embedding(batch.inputs_BL, target.positions_BL), mask_BLL, key=key)
+        return self.decoder(self.embedding(batch.inputs_BL, target.positions_BL), mask_BLL, key=key, around=around)
 
     def begin(self, prompt: Prompt, beams: int, room: int, chunk: int = PROMPT_CHUNK) -> DecodeState:
         """Reads prompts of different lengths and makes room for so many tokens more of W beams.

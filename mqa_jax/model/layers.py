@@ -1,6 +1,6 @@
 """The small parts of a block: normalisation, feed-forward, embedding, dropout."""
 
-from typing import Any
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +22,37 @@ class Norm(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., D] -> [..., D], in the type of `x`."""
-        x32 = x.astype(jnp.float32)
-        inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + 1e-6)
-        scale = self.scale_D[...].astype(jnp.float32).reshape((1,) * (x.ndim - 1) + (-1,))
-        return (x32 * inverse * scale).astype(x.dtype)
+        return _norm(x.reshape(-1, x.shape[-1]), self.scale_D[...].astype(jnp.float32)).reshape(x.shape)
+
+
+@jax.custom_vjp
+def _norm(x_MD: jax.Array, scale_D: jax.Array) -> jax.Array:
+    x32_MD = x_MD.astype(jnp.float32)
+    return (x32_MD * _inverse_rms(x32_MD) * scale_D[None]).astype(x_MD.dtype)
+
+
+def _inverse_rms(x32_MD: jax.Array) -> jax.Array:
+    return jax.lax.rsqrt(jnp.mean(jnp.square(x32_MD), axis=-1, keepdims=True) + 1e-6)
+
+
+def _norm_forward(x_MD, scale_D):
+    x32_MD = x_MD.astype(jnp.float32)
+    inverse_M1 = _inverse_rms(x32_MD)
+    return (x32_MD * inverse_M1 * scale_D[None]).astype(x_MD.dtype), (x_MD, scale_D, inverse_M1)
+
+
+def _norm_backward(kept, y_bar_MD):
+    """Both sums are products of one array, x * y_bar: XLA's own order writes four more arrays of its size."""
+    x_MD, scale_D, inverse_M1 = kept
+    x32_MD, y_bar_MD = x_MD.astype(jnp.float32), y_bar_MD.astype(jnp.float32)
+    xy_MD = x32_MD * y_bar_MD
+    dot = functools.partial(jnp.dot, precision=jax.lax.Precision.HIGHEST)
+    slope_M1 = jnp.square(inverse_M1) * dot(xy_MD, scale_D[:, None]) / x_MD.shape[1]
+    x_bar_MD = inverse_M1 * (y_bar_MD * scale_D[None] - x32_MD * slope_M1)
+    return x_bar_MD.astype(x_MD.dtype), dot(inverse_M1[:, 0], xy_MD)
+
+
+_norm.defvjp(_norm_forward, _norm_backward)
 
 
 class FeedForward(nnx.Module):
@@ -72,18 +99,19 @@ class Embedding(nnx.Module):
 
     def logits(self, x: jax.Array) -> jax.Array:
         """[..., D] -> [..., V] float32."""
-        logits_MV = product("md,vd->mv", x.reshape(-1, self.width), self._softmax(x.dtype))
+        logits_MV = product("md,vd->mv", x.reshape(-1, self.width), self.softmax().astype(x.dtype))
         return logits_MV.reshape(*x.shape[:-1], -1)
 
     def step_logits(self, x_BWD: jax.Array) -> jax.Array:
         """logits_VBW, float32: vocabulary first, as a product of few rows gives them fastest (see `few_rows`)."""
         B, W, D = x_BWD.shape
-        table_VD = self._softmax(x_BWD.dtype)
+        table_VD = self.softmax().astype(x_BWD.dtype)
         logits_VM = jnp.einsum("vd,md->vm", table_VD, x_BWD.reshape(B * W, D), preferred_element_type=jnp.float32)
         return logits_VM.reshape(-1, B, W)
 
-    def _softmax(self, dtype: Any) -> jax.Array:
-        return (self.tokens_VD if self.softmax_VD is None else self.softmax_VD)[...].astype(dtype)
+    def softmax(self) -> jax.Array:
+        """The softmax's weights [V, D]."""
+        return (self.tokens_VD if self.softmax_VD is None else self.softmax_VD)[...]
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:

@@ -72,16 +72,24 @@ _linear.defvjp(_linear_forward, _linear_backward)
 
 
 def weight_gradient(x_MD: jax.Array, y_bar_MN: jax.Array) -> jax.Array:
-    """x^T y in float32. On a CPU a real transpose first makes it up to five times faster in bfloat16."""
+    """x^T y in float32. On a CPU a real transpose first makes it up to five times faster in bfloat16: of the narrower
+    operand, since a wide one takes longer to transpose than to multiply (4096 x 1360: 13 ms, the product 3)."""
 
     def transposed(x_MD, y_bar_MN):
-        x_DM = with_layout_constraint(x_MD.T, Layout((0, 1)))
-        return jnp.dot(x_DM, y_bar_MN, preferred_element_type=jnp.float32)
+        if x_MD.shape[1] <= y_bar_MN.shape[1]:
+            return _contract_rows(x_MD, y_bar_MN)
+        return _contract_rows(y_bar_MN, x_MD).T
 
     def plain(x_MD, y_bar_MN):
         return jnp.einsum("md,mn->dn", x_MD, y_bar_MN, preferred_element_type=jnp.float32)
 
     return jax.lax.platform_dependent(x_MD, y_bar_MN, cpu=transposed, default=plain)
+
+
+def _contract_rows(a_MX: jax.Array, b_MY: jax.Array) -> jax.Array:
+    a_XM = with_layout_constraint(a_MX.T, Layout((0, 1)))
+    # The barrier keeps a transposition behind it from becoming the product's own layout, which XLA's CPU kernels lack.
+    return jax.lax.optimization_barrier(jnp.dot(a_XM, b_MY, preferred_element_type=jnp.float32))
 
 
 FEW_ROWS = 64

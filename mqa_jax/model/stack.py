@@ -1,5 +1,7 @@
 """A stack of pre-norm blocks: y = x + f(norm(x)) for each attention and feed-forward, then a final norm."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +12,13 @@ from mqa_jax.experiment import DropoutConfig, StackConfig
 from mqa_jax.model.attention import Attention, FlatAttention, attend
 from mqa_jax.model.cache import DecodeState, KeysValues, step_masks, write_many, write_step
 from mqa_jax.model.layers import FeedForward, Norm, dropout, split_key
+
+Around = Callable[[Callable[..., jax.Array]], Callable[..., jax.Array]]
+
+
+def as_it_is(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Puts nothing around a block."""
+    return function
 
 
 class Block(nnx.Module):
@@ -22,6 +31,26 @@ class Block(nnx.Module):
         self.cross = Attention(config.cross, width, rngs) if config.cross else None
         self.feed_forward_norm = Norm(width)
         self.feed_forward = FeedForward(width, config.feed_forward, rngs)
+
+    def whole(
+        self,
+        rates: DropoutConfig,
+        x_BLD: jax.Array,
+        mask_BLL: jax.Array,
+        memory_BMD: jax.Array | None,
+        memory_mask_BLM: jax.Array | None,
+        key: jax.Array | None,
+    ) -> jax.Array:
+        """Whole sequences: [B, L, D] -> [B, L, D]."""
+        k1, k2, k3, k4, k5, k6 = split_key(key, 6)
+        h = self.attention_norm(x_BLD)
+        x = x_BLD + dropout(self.attention(h, h, mask_BLL, rates.attention, k1), rates.residual, k2)
+        if self.cross is not None and self.cross_norm is not None:
+            assert memory_BMD is not None and memory_mask_BLM is not None
+            h = self.cross(self.cross_norm(x), memory_BMD, memory_mask_BLM, rates.attention, k3)
+            x += dropout(h, rates.residual, k4)
+        h = self.feed_forward(self.feed_forward_norm(x), rates.hidden, k5)
+        return x + dropout(h, rates.residual, k6)
 
 
 class Stack(nnx.Module):
@@ -43,23 +72,19 @@ class Stack(nnx.Module):
         memory_BMD: jax.Array | None = None,
         memory_mask_BLM: jax.Array | None = None,
         key: jax.Array | None = None,
+        around: Around = as_it_is,
     ) -> jax.Array:
-        """Whole sequences -> [B, L, D]. A decoder is given a memory and its mask; without a key, no dropout."""
-        rates = self.rates
+        """Whole sequences -> [B, L, D]. A decoder is given a memory and its mask; without a key, no dropout.
+
+        Args:
+          around: what is put around each block's function of arrays; jax.checkpoint rematerialises it.
+        """
         keys = split_key(key, len(self.blocks) + 2)
-        x = dropout(x_BLD, rates.residual, keys[0])
+        x = dropout(x_BLD, self.rates.residual, keys[0])
         for block, block_key in zip(self.blocks, keys[1:-1], strict=True):
-            k1, k2, k3, k4, k5, k6 = split_key(block_key, 6)
-            h = block.attention_norm(x)
-            x += dropout(block.attention(h, h, mask_BLL, rates.attention, k1), rates.residual, k2)
-            if block.cross is not None and block.cross_norm is not None:
-                assert memory_BMD is not None and memory_mask_BLM is not None
-                h = block.cross_norm(x)
-                h = block.cross(h, memory_BMD, memory_mask_BLM, rates.attention, k3)
-                x += dropout(h, rates.residual, k4)
-            h = block.feed_forward(block.feed_forward_norm(x), rates.hidden, k5)
-            x += dropout(h, rates.residual, k6)
-        return dropout(self.norm(x), rates.residual, keys[-1])
+            whole = around(functools.partial(block.whole, self.rates))
+            x = whole(x, mask_BLL, memory_BMD, memory_mask_BLM, block_key)
+        return dropout(self.norm(x), self.rates.residual, keys[-1])
 
     def prompt(
         self, x_BPD: jax.Array, mask_BPP: jax.Array, caches: tuple[KeysValues, ...], beams: int

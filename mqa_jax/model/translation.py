@@ -10,7 +10,7 @@ from mqa_jax.model.attention import causal_mask, segment_mask
 from mqa_jax.model.cache import DecodeState, KeysValues, empty_caches
 from mqa_jax.model.decoder import Decoder
 from mqa_jax.model.layers import Embedding, split_key
-from mqa_jax.model.stack import Stack
+from mqa_jax.model.stack import Around, Stack, as_it_is
 
 ENCODED_AT_ONCE = 2048  # tokens
 
@@ -32,21 +32,21 @@ class Translation(Decoder):
         hidden_BLD = self.hidden(batch, key)
         return self.embedding.logits(hidden_BLD)
 
-    def hidden(self, batch: Batch, key: jax.Array | None = None) -> jax.Array:
-        """The decoder's output [B, L, D] before the softmax."""
+    def hidden(self, batch: Batch, key: jax.Array | None = None, around: Around = as_it_is) -> jax.Array:
+        """The decoder's output [B, L, D] before the softmax. `around`: see `Stack`."""
         assert batch.source is not None
         target, (encoder_key, decoder_key) = batch.target, split_key(key, 2)
-        memory_BMD = self.encode(batch.source, encoder_key)
+        memory_BMD = self.encode(batch.source, encoder_key, around)
         mask_BLL = segment_mask(target.segments_BL, target.segments_BL)
         mask_BLL &= causal_mask(target.tokens_BL.shape[1], self.config.decoder.attention.window)
         memory_mask_BLM = segment_mask(target.segments_BL, batch.source.segments_BL)
         x_BLD = self.embedding(batch.inputs_BL, target.positions_BL)
-        return self.decoder(x_BLD, mask_BLL, memory_BMD, memory_mask_BLM, decoder_key)
+        return self.decoder(x_BLD, mask_BLL, memory_BMD, memory_mask_BLM, decoder_key, around)
 
-    def encode(self, source: Rows, key: jax.Array | None = None) -> jax.Array:
+    def encode(self, source: Rows, key: jax.Array | None = None, around: Around = as_it_is) -> jax.Array:
         """The encoder's output [B, M, D]."""
         x_BMD = self.embedding(source.tokens_BL, source.positions_BL)
-        return self.encoder(x_BMD, segment_mask(source.segments_BL, source.segments_BL), key=key)
+        return self.encoder(x_BMD, segment_mask(source.segments_BL, source.segments_BL), key=key, around=around)
 
     def begin(self, source: Rows, beams: int, room: int) -> DecodeState:
         """Encodes unpacked sources and makes room for so many output tokens of W beams."""

@@ -1,18 +1,22 @@
 """The training objective and the plain loss, as sums over tokens. The host divides."""
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from mqa_jax.batch import Rows
+from mqa_jax.model.products import weight_gradient
+
+LOGITS_ON_CPU, LOGITS = 2**23, 2**28  # at once; a CPU's are worked on in its cache
 
 
 class Sums(NamedTuple):
     """Sums over the real tokens of a batch, float32 scalars.
 
     Attributes:
-      objective: what training minimises: smoothed cross-entropy plus z-loss.
+      objective: what training minimises: smoothed cross-entropy plus z-loss. The only one with a derivative.
       nll: negative log-likelihood alone, for perplexity.
       tokens: how many target tokens.
     """
@@ -22,25 +26,126 @@ class Sums(NamedTuple):
     tokens: jax.Array
 
 
-def loss_sums(logits_BLV: jax.Array, target: Rows, label_smoothing: float = 0.0, z_loss: float = 0.0) -> Sums:
-    """Cross-entropy of float32 logits against the target's tokens; padding (segment 0) counts nothing.
+class _Tokens(NamedTuple):
+    """What the softmax sees of B rows of L positions."""
+
+    x_BLD: jax.Array
+    token_BL: jax.Array
+    weight_BL: jax.Array
+
+
+def loss_sums(
+    x_BLD: jax.Array, table_VD: jax.Array, target: Rows, label_smoothing: float = 0.0, z_loss: float = 0.0
+) -> Sums:
+    """Cross-entropy of softmax(x table^T) against the target's tokens; padding (segment 0) counts nothing.
+
+    The logits are made, used and forgotten some positions at a time, and their derivative is taken in the same
+    breath, so that memory does not grow with tokens x vocabulary and nothing is computed twice.
 
     Args:
-      logits_BLV: float32.
+      x_BLD: the model's last hidden values; products are in their type, sums in float32.
+      table_VD: float32, the softmax's weights; so is its gradient.
       target: [B, L].
       label_smoothing: this share of the target distribution is spread evenly over the vocabulary.
       z_loss: weight of logsumexp(logits)^2, which keeps the normaliser near 1 (mesh-tensorflow).
     """
-    V = logits_BLV.shape[-1]
     weight_BL = (target.segments_BL > 0).astype(jnp.float32)
-    log_z_BL = jax.nn.logsumexp(logits_BLV, axis=-1)
-    # A comparison and a sum fuse; a gather's derivative would scatter into [B, L, V].
-    is_target_BLV = jnp.arange(V)[None, None] == target.tokens_BL[..., None]
-    nll_BL = log_z_BL - jnp.where(is_target_BLV, logits_BLV, 0).sum(-1)
-    objective_BL = nll_BL
-    if label_smoothing:
-        uniform_BL = log_z_BL - logits_BLV.mean(-1)
-        objective_BL = (1 - label_smoothing) * nll_BL + label_smoothing * uniform_BL
+    return _sums(label_smoothing, z_loss, x_BLD, table_VD, target.tokens_BL, weight_BL)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _sums(smoothing, z_loss, x_BLD, table_VD, token_BL, weight_BL):
+    return _in_parts(functools.partial(_values, smoothing, z_loss), x_BLD, table_VD, token_BL, weight_BL)[0]
+
+
+def _sums_forward(smoothing, z_loss, x_BLD, table_VD, token_BL, weight_BL):
+    part = functools.partial(_values_and_gradients, smoothing, z_loss)
+    (sums, table_bar_DV), x_bar_BLD = _in_parts(part, x_BLD, table_VD, token_BL, weight_BL)
+    return sums, (x_bar_BLD, table_bar_DV)
+
+
+def _sums_backward(smoothing, z_loss, gradients, bar: Sums):
+    x_bar_BLD, table_bar_DV = gradients
+    return (x_bar_BLD * bar.objective).astype(x_bar_BLD.dtype), table_bar_DV.T * bar.objective, None, None
+
+
+_sums.defvjp(_sums_forward, _sums_backward)
+
+
+def _in_parts(part, x_BLD, table_VD, token_BL, weight_BL):
+    """`part` of the table and some positions of every row after the other: its totals added up, and its values by
+    position. Rows stay whole, since devices share them out."""
+
+    def at_once(logits, x_BLD, table_VD, token_BL, weight_BL):
+        table_VD = table_VD.astype(x_BLD.dtype)
+        (B, L), V = token_BL.shape, table_VD.shape[0]
+        parts = min(L, -(-B * L * V // logits))
+        C = -(-L // parts)
+        parts = -(-L // C)
+        if parts == 1:
+            return part(table_VD, _Tokens(x_BLD, token_BL, weight_BL))
+
+        def split(each):
+            each = jnp.pad(each, [(0, 0), (0, parts * C - L), *[(0, 0)] * (each.ndim - 2)])
+            return jnp.moveaxis(each.reshape(B, parts, C, *each.shape[2:]), 1, 0)
+
+        def body(totals, tokens):
+            more, by_position = part(table_VD, tokens)
+            return jax.tree.map(jnp.add, totals, more), by_position
+
+        tokens = _Tokens(split(x_BLD), split(token_BL), split(weight_BL))
+        shapes, _ = jax.eval_shape(part, table_VD, jax.tree.map(lambda each: each[0], tokens))
+        zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+        totals, by_position = jax.lax.scan(body, zeros, tokens)
+        return totals, jax.tree.map(
+            lambda each: jnp.moveaxis(each, 0, 1).reshape(B, parts * C, *each.shape[3:])[:, :L], by_position
+        )
+
+    return jax.lax.platform_dependent(
+        x_BLD,
+        table_VD,
+        token_BL,
+        weight_BL,
+        cpu=functools.partial(at_once, LOGITS_ON_CPU),
+        default=functools.partial(at_once, LOGITS),
+    )
+
+
+def _values(smoothing, z_loss, table_VD, tokens: _Tokens):
+    sums, _ = _softmax(smoothing, z_loss, table_VD, tokens)
+    return sums, ()
+
+
+def _values_and_gradients(smoothing, z_loss, table_VD, tokens: _Tokens):
+    """The sums and the table's gradient (as D by V), and the gradient of x."""
+    sums, logits_bar_MV = _softmax(smoothing, z_loss, table_VD, tokens)
+    x_MD = tokens.x_BLD.reshape(-1, tokens.x_BLD.shape[-1])
+    x_bar_MD = jnp.einsum("mv,vd->md", logits_bar_MV, table_VD, preferred_element_type=jnp.float32)
+    table_bar_DV = weight_gradient(x_MD, logits_bar_MV)
+    return (sums, table_bar_DV), x_bar_MD.astype(x_MD.dtype).reshape(tokens.x_BLD.shape)
+
+
+def _softmax(smoothing, z_loss, table_VD, tokens: _Tokens):
+    """The sums, and the objective's derivative by the logits in the type of x."""
+    V = table_VD.shape[0]
+    x_MD, token_M1, weight_M1 = (
+        each.reshape(-1, size) for each, size in zip(tokens, (table_VD.shape[1], 1, 1), strict=True)
+    )
+    logits_MV = jnp.einsum("md,vd->mv", x_MD, table_VD, preferred_element_type=jnp.float32)
+    highest_M1 = logits_MV.max(-1, keepdims=True)
+    powers_MV = jnp.exp(logits_MV - highest_M1)
+    sum_M1 = powers_MV.sum(-1, keepdims=True)
+    log_z_M1 = highest_M1 + jnp.log(sum_M1)
+    # A comparison and a sum: on a vocabulary split over devices, a gather would collect the logits.
+    is_target_MV = jnp.arange(V)[None] == token_M1
+    nll_M1 = log_z_M1 - jnp.where(is_target_MV, logits_MV, 0).sum(-1, keepdims=True)
+    objective_M1 = nll_M1
+    if smoothing:
+        uniform_M1 = log_z_M1 - logits_MV.mean(-1, keepdims=True)
+        objective_M1 = (1 - smoothing) * nll_M1 + smoothing * uniform_M1
     if z_loss:
-        objective_BL += z_loss * jnp.square(log_z_BL)
-    return Sums(*((each * weight_BL).sum() for each in (objective_BL, nll_BL, jnp.ones_like(nll_BL))))
+        objective_M1 += z_loss * jnp.square(log_z_M1)
+    sums = Sums(*((each * weight_M1).sum() for each in (objective_M1, nll_M1, jnp.ones_like(nll_M1))))
+    scale_M1 = weight_M1 * (1 + 2 * z_loss * log_z_M1) / sum_M1
+    wanted_MV = jnp.where(is_target_MV, 1 - smoothing + smoothing / V, smoothing / V)
+    return sums, (powers_MV * scale_M1 - wanted_MV * weight_M1).astype(x_MD.dtype)

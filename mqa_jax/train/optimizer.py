@@ -14,8 +14,9 @@ def schedule(config: TrainConfig) -> optax.Schedule:
 
 
 def optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """The named optimiser on the named schedule."""
-    return OPTIMIZERS[config.optimizer](config)
+    """The named optimiser on the named schedule, behind a clipping of the gradients' global norm if one is set."""
+    named = OPTIMIZERS[config.optimizer](config)
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), named) if config.clip_norm else named
 
 
 def _paper(config: TrainConfig) -> optax.Schedule:

@@ -13,6 +13,7 @@ from mqa_jax import sharding
 from mqa_jax.batch import Batch
 from mqa_jax.experiment import TrainConfig
 from mqa_jax.model.build import Model, Parameters
+from mqa_jax.model.stack import as_it_is
 from mqa_jax.train.loss import Sums, loss_sums
 
 
@@ -66,14 +67,19 @@ def make_train_step(
     """
     shardings = state_shardings(model, optimizer, mesh)
 
+    around = jax.checkpoint if config.rematerialise else as_it_is
+
     def objective(parameters: Parameters, batch: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
-        logits_BLV = model.bind(parameters)(batch, key)
-        sums = loss_sums(logits_BLV, batch.target, config.label_smoothing, config.z_loss)
-        return sums.objective / jnp.maximum(sums.tokens, 1), sums
+        sums = _sums(model.bind(parameters), batch, config.label_smoothing, config.z_loss, key, around)
+        return sums.objective, sums
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        gradients, sums = jax.grad(objective, has_aux=True)(state.parameters, batch, key)
+        gradients, sums = accumulated(jax.grad(objective, has_aux=True), config.accumulate)(
+            state.parameters, batch, key
+        )
+        tokens = jnp.maximum(sums.tokens, 1)
+        gradients = jax.tree.map(lambda gradient: gradient / tokens, gradients)
         updates, statistics = optimizer.update(gradients, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
         return TrainState(state.step + 1, parameters, statistics, state.key), sums
@@ -89,4 +95,34 @@ def make_train_step(
 @functools.partial(jax.jit, static_argnums=0)
 def score(model: Model, parameters: Parameters, batch: Batch) -> Sums:
     """The sums of one batch without dropout, smoothing or z-loss."""
-    return loss_sums(model.bind(parameters)(batch), batch.target)
+    return _sums(model.bind(parameters), batch)
+
+
+def _sums(module: Any, batch: Batch, label_smoothing=0.0, z_loss=0.0, key=None, around=as_it_is) -> Sums:
+    hidden_BLD = module.hidden(batch, key, around)
+    return loss_sums(hidden_BLD, module.embedding.softmax(), batch.target, label_smoothing, z_loss)
+
+
+def accumulated(function: Callable[..., Any], parts: int) -> Callable[..., Any]:
+    """`function(parameters, batch, key)`, whose results are sums over a batch's rows, in `parts` after each other.
+
+    Every part takes each `parts`-th row, and so as many from every device.
+    """
+    if parts == 1:
+        return function
+
+    def in_parts(parameters: Parameters, batch: Batch, key: jax.Array) -> Any:
+        def split(rows):
+            return jnp.moveaxis(rows.reshape(-1, parts, *rows.shape[1:]), 1, 0)
+
+        def body(totals, part):
+            index, rows = part
+            return jax.tree.map(jnp.add, totals, function(parameters, rows, jax.random.fold_in(key, index))), None
+
+        rows = jnp.arange(parts), jax.tree.map(split, batch)
+        first = jax.tree.map(lambda each: each[0], rows)
+        shapes = jax.eval_shape(lambda part: function(parameters, part[1], key), first)
+        zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+        return jax.lax.scan(body, zeros, rows)[0]
+
+    return in_parts
