@@ -34,7 +34,7 @@ on_chip = lambda tree: jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=SingleDeviceSharding(device)), tree
 )
 model = build(experiment.model)
-parameters = jax.eval_shape(functools.partial(decode._random_parameters, model), jax.random.key(0))
+parameters = jax.eval_shape(lambda: decode._random_parameters(model))
 source = jax.ShapeDtypeStruct((shape.batch, shape.source_length), "int32")
 state = jax.eval_shape(functools.partial(decode._begin, model, shape), parameters, source)
 flat = jax.eval_shape(lambda parameters: model.bind(parameters).lay_out(), parameters)

@@ -60,16 +60,17 @@ def attend_beams(
     B, W, H, _ = q_BWHK.shape
     if W == 1:
         return attend_memory(q_BWHK, k_BNX, v_BNY, live_BM[:, None], write_heads)
-    scores_BWHUM = _scores(_lay_out(q_BWHK, write_heads), k_BNX).reshape(B, W, H, W, -1)
+    M = ancestry_BWM.shape[-1]
+    scores_BWHN = _scores(_lay_out(q_BWHK, write_heads), k_BNX).reshape(B, W, H, W * M)
     writer_BWHM = ancestry_BWM[:, :, None]
-    scores_BWHM = scores_BWHUM[:, :, :, 0]
+    scores_BWHM = scores_BWHN[..., :M]
     for beam in range(1, W):
-        scores_BWHM = jnp.where(writer_BWHM == beam, scores_BWHUM[:, :, :, beam], scores_BWHM)
+        scores_BWHM = jnp.where(writer_BWHM == beam, scores_BWHN[..., beam * M : (beam + 1) * M], scores_BWHM)
     weights_BWHM, sums_BWH = _unnormalised_softmax(scores_BWHM, live_BM[:, None, None])
     weights_BWHM = weights_BWHM.astype(v_BNY.dtype)
-    spread_BWHUM = jnp.stack([jnp.where(writer_BWHM == beam, weights_BWHM, 0) for beam in range(W)], axis=3)
-    o_BQY = _outputs(spread_BWHUM.reshape(B, W * H, -1), v_BNY)
-    return _own_heads(o_BQY, sums_BWH, write_heads).astype(v_BNY.dtype)
+    weights_BWHN = jnp.concatenate([jnp.where(writer_BWHM == beam, weights_BWHM, 0) for beam in range(W)], axis=3)
+    o_BPY = _outputs(weights_BWHN.reshape(B, W * H, W * M), v_BNY)
+    return _own_heads(o_BPY, sums_BWH, write_heads).astype(v_BNY.dtype)
 
 
 def _lay_out(q_BQHK: jax.Array, write_heads: int) -> jax.Array:
