@@ -62,9 +62,14 @@ def defaults() -> Any:
             "data": {
                 "kind": "text",
                 "folder": "",
-                "train": (),
+                "train": (),  # source, target[, source, target ...], each plain or .gz; a .tsv(.gz) holds both
                 "dev": (),
                 "test": (),
+                "columns": (1, 2),  # of a .tsv: source, target
+                "weights": (),  # shares of training examples, one for each corpus in train; none: all lines alike
+                "length_ratio": 9.0,  # drops pairs with a side this many times as long, in characters; 0: no limit
+                "deduplicate": True,  # keeps one of pairs (or lines) that are the same
+                "drop_overlap": True,  # drops from train what is in dev or test
                 "dataset": "",
                 "sentences": 0,
                 "pieces": placeholder(int),  # of the SentencePiece model; None: model.vocabulary
@@ -232,6 +237,13 @@ def _read_data(config: Any, model: ModelConfig) -> DataConfig:
                 "raise the second"
             )
     section.positive("rows")
+    columns = tuple(section.value("columns"))
+    if len(columns) != 2 or not all(isinstance(column, int) and column > 0 for column in columns):
+        raise InputError(f"config.data.columns={columns} must be two column numbers, counted from 1: source,target")
+    if section.value("length_ratio") and section.value("length_ratio") < 1:
+        raise InputError(f"config.data.length_ratio={section.value('length_ratio')} must be at least 1, or 0 for none")
+    if not all(isinstance(weight, (int, float)) and weight > 0 for weight in section.value("weights")):
+        raise InputError(f"config.data.weights={tuple(section.value('weights'))} must be numbers above 0")
     section.choice("positions", ("row", "segment"))
     return dataclasses.replace(_section(DataConfig, config, "data"), pieces=pieces)
 

@@ -68,6 +68,11 @@ class DataConfig:
     train: tuple[str, ...]
     dev: tuple[str, ...]
     test: tuple[str, ...]
+    columns: tuple[int, ...]
+    weights: tuple[float, ...]
+    length_ratio: float
+    deduplicate: bool
+    drop_overlap: bool
     dataset: str
     sentences: int
     pieces: int

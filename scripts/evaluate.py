@@ -12,7 +12,7 @@ import pathlib
 from absl import flags
 
 from mqa_jax import command
-from mqa_jax.data import sources
+from mqa_jax.data import parallel, sources
 from mqa_jax.errors import InputError
 from mqa_jax.evaluate import quality
 from mqa_jax.train import trained
@@ -31,7 +31,7 @@ def main() -> None:
         paths = [REFERENCE.value] if experiment.task == "language" else [SOURCE.value, REFERENCE.value]
         if None in paths:
             raise InputError("--source is missing; a translation model needs --source and --reference")
-        split, name = sources.read_split(paths, experiment.task), pathlib.Path(REFERENCE.value).stem
+        split, name = parallel.read_split(paths, experiment.task), pathlib.Path(REFERENCE.value).stem
     else:
         split = sources.load(experiment.data, experiment.task).splits[name]
     results = [quality.perplexity_of(run, split, name)]

@@ -1,10 +1,12 @@
-"""Makes a config's data ready: TFDS's download and preparation, checks of text files, the vocabulary.
+"""Makes a config's data ready, once: TFDS's download and preparation, the vocabulary, and all text as token ids.
 
-    python scripts/prepare_data.py --config=configs/wmt14.py --data_dir=DATA     # needs TensorFlow, see below
-    python scripts/prepare_data.py --config=configs/text_translation.py --data_dir=PATH
+    python scripts/prepare_data.py --config=configs/wmt14.py --data_dir=DATA
+    python scripts/prepare_data.py --config=configs/lm1b.py --data_dir=DATA
+    python scripts/prepare_data.py --config=configs/text_translation.py --data_dir=PATH \\
+        --config.data.train=train.en,train.de --config.data.dev=val.en,val.de --config.data.test=test.en,test.de
 
-Only TFDS's own preparation needs TensorFlow (pip install 'mqa_jax[prepare]'); training never does. The
-vocabulary is written to DATA/vocabulary.model: give it to a run with --config.data.vocabulary_file.
+Writes DATA/prepared, whole or not at all; a run that was ended begins again after what it had finished. Give the other
+scripts the same config with --config.data.folder=DATA. The last line of stdout is the JSON manifest, without its files.
 """
 
 import json
@@ -13,8 +15,8 @@ import pathlib
 from absl import flags
 
 from mqa_jax import command, config, progress
-from mqa_jax.data import pipeline, sources, tfds
-from mqa_jax.data import vocabulary as vocabularies
+from mqa_jax.data import preparation
+from mqa_jax.errors import InputError
 
 CONFIG = command.config_flag()
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data; the same as --config.data.folder.")
@@ -25,16 +27,14 @@ def main() -> None:
     if DATA_DIR.value:
         settings.data.folder = DATA_DIR.value
     experiment = config.read(settings)
-    data = experiment.data
-    if data.kind == "tfds":
-        tfds.prepare(data, progress.say)
-    corpus = sources.load(data, experiment.task)
-    progress.say(corpus.description)
-    vocabulary = vocabularies.obtain(data, corpus, pathlib.Path(data.folder or ".") / "vocabulary.model")
-    dev = list(pipeline.scoring_batches(corpus.splits["dev"], vocabulary, data, experiment.decode.batch))
-    tokens = sum(int((batch.target.segments_BL > 0).sum()) for batch in dev)
-    figures = {name: len(split) for name, split in corpus.splits.items()}
-    print(json.dumps(figures | {"pieces": vocabulary.size, "vocabulary": vocabulary.fingerprint, "dev_tokens": tokens}))
+    if not experiment.data.folder:
+        raise InputError("--data_dir is missing; name the folder of the data, for instance --data_dir=data")
+    manifest = preparation.prepare(experiment.data, experiment.task)
+    sizes = {name: split["examples"] for name, split in manifest["splits"].items()}
+    tokens = manifest["splits"]["train"]["tokens"]
+    progress.say(f"{pathlib.Path(experiment.data.folder) / 'prepared'} holds {sizes}, train tokens {tokens}")
+    brief = {key: value for key, value in manifest.items() if key not in ("splits", "asked")}
+    print(json.dumps(brief | {"examples": sizes, "tokens": tokens}))
 
 
 if __name__ == "__main__":

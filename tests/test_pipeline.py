@@ -11,7 +11,7 @@ import pytest
 from test_config import get
 
 from mqa_jax import config
-from mqa_jax.data import examples, pipeline, vocabulary
+from mqa_jax.data import examples, ids, pipeline, vocabulary
 from mqa_jax.data.split import Split
 from mqa_jax.errors import InputError
 from mqa_jax.tokens import BOS, EOS, PAD
@@ -85,7 +85,7 @@ def test_an_epoch_is_every_line_once(words, task):
 def test_packed_rows_hold_the_same_segments_as_unpacked_ones(words, task):
     """Rows are packed a group at a time, so after each group what was given out is the start of the unpacked order."""
     split, rows = SPLITS[task], dataclasses.replace(DATA, rows=1)
-    group = pipeline.packing_bins(examples.for_training(split, words, DATA), examples.limits(split, DATA))
+    group = pipeline.packing_bins([examples.for_training(split, words, DATA)], examples.limits(split, DATA))
     packed = pipeline.training_iterator(split, words, rows, seed=0)
     unpacked = pipeline.training_iterator(split, words, UNPACKED, seed=0)
     assert group > 1
@@ -134,7 +134,7 @@ def test_packing_fills_the_rows(words):
 def test_a_groups_rows_are_a_tenth_of_an_epoch_at_most(words):
     def bins(count):
         split = first(PAIRS, count)
-        return pipeline.packing_bins(examples.for_training(split, words, DATA), examples.limits(split, DATA))
+        return pipeline.packing_bins([examples.for_training(split, words, DATA)], examples.limits(split, DATA))
 
     tokens = sum(len(target) for _, target in encoded(PAIRS, words))
     assert 1 == bins(1) == bins(20) <= bins(400) <= tokens / 80 / 10 * 1.2
@@ -178,6 +178,19 @@ def test_a_restored_iterator_goes_on_exactly(words, packing, done):
             same(batch, next(restored))
 
 
+def test_weights_are_shares_of_the_examples_and_resume_exactly(words):
+    mixed = dataclasses.replace(PAIRS, sizes=(300, 100), weights=(1.0, 3.0))
+    iterator = pipeline.training_iterator(mixed, words, UNPACKED, seed=0)
+    found, small = take(iterator, 800), set(encoded(PAIRS, words)[300:])
+    assert sum(pair in small for pair in found) == 600
+    assert collections.Counter(pair for pair in found if pair in small) == dict.fromkeys(small, 6)
+    assert len({pair for pair in found if pair not in small}) == 200, "an epoch of the larger one is not over"
+    state = json.loads(json.dumps(iterator.get_state()))
+    fresh = pipeline.training_iterator(mixed, words, UNPACKED, seed=0)
+    fresh.set_state(state)
+    assert take(iterator, 50) == take(fresh, 50)
+
+
 def test_long_pairs_are_left_out_of_training_and_said(words, capsys):
     long = "wort " * 100
     split = Split(["kurz", long, "kurz"], ["short", "short", long])
@@ -199,8 +212,8 @@ def test_a_pair_that_just_fits_is_kept(words, capsys):
 
 def test_a_language_models_long_lines_are_cut_into_pieces(words):
     data = dataclasses.replace(UNPACKED, target_length=8)
-    ids = encoded(first(TEXT, 1), words)[0][0]
-    pieces = [(ids[start : start + 8],) for start in range(0, len(ids), 8)]
+    line = encoded(first(TEXT, 1), words)[0][0]
+    pieces = [(line[start : start + 8],) for start in range(0, len(line), 8)]
     assert len(pieces) > 1
     assert sorted(take(pipeline.training_iterator(first(TEXT, 1), words, data, 0), len(pieces))) == sorted(pieces)
 
@@ -213,12 +226,12 @@ def test_more_processes_than_lines_are_refused(words):
 @pytest.mark.parametrize("task", SPLITS)
 def test_lines_encoded_in_chunks_are_those_encoded_at_once(words, task, monkeypatch, capsys):
     whole = examples.for_training(SPLITS[task], words, DATA, 1, 2)
-    monkeypatch.setattr(examples, "CHUNK", 33)
+    monkeypatch.setattr(ids, "CHUNK", 33)
     parts = examples.for_training(SPLITS[task], words, DATA, 1, 2)
     assert len(whole) == len(parts) == 200
     for index in range(200):
-        for name, ids in whole[index].items():
-            np.testing.assert_array_equal(ids, parts[index][name])
+        for name, tokens in whole[index].items():
+            np.testing.assert_array_equal(tokens, parts[index][name])
     assert "encode  200/200" in capsys.readouterr().err, "what takes long shows its progress"
 
 
@@ -258,7 +271,7 @@ def test_every_token_of_a_language_models_long_line_counts_once(words):
     found = collections.Counter(
         token for batch in batches for token in batch.target.tokens_BL[batch.target.segments_BL > 0].tolist()
     )
-    assert found == collections.Counter(token for (ids,) in encoded(split, words) for token in ids)
+    assert found == collections.Counter(token for (line,) in encoded(split, words) for token in line)
     assert all(batch.source is None and batch.inputs_BL.shape == (4, 16) for batch in batches)
 
 

@@ -61,8 +61,8 @@ def test_a_language_model_takes_one_file(tmp_path):
     )
     corpus = sources.load(data, "language")
     assert corpus.splits["train"].pairs() == [("a b",), ("e f",), ("g h",)] and not corpus.splits["train"].source
-    with pytest.raises(InputError, match=r"config.data.test names .*test.en, .*test.de; language takes one file"):
-        sources.load(dataclasses.replace(data, test=("test.en", "test.de")), "language")
+    two = sources.load(dataclasses.replace(data, test=("test.en", "test.de")), "language")
+    assert two.splits["test"].pairs() == [("y",), ("Y",)]
 
 
 def test_compressed_files_are_read(tmp_path):
@@ -72,9 +72,55 @@ def test_compressed_files_are_read(tmp_path):
     assert sources.load(packed, "translation").splits == sources.load(data, "translation").splits
 
 
+def test_what_train_drops_is_counted_by_rule(tmp_path, capsys):
+    """Each rule against lines that it alone drops; one that is off keeps them, and an overlap is said all the same."""
+    english = ["a b", " ", "c d", "a b", "a b", "x", "no\u00a0break\u2028here"]
+    german = ["A B", "X", "C D", "A B", "other", "y" * 10, "Umbruch\x0bhier"]
+    data = fill(tmp_path, train_en="\n".join(english) + "\n", train_de="\n".join(german) + "\n")
+    kept = [("a b", "A B"), ("a b", "other"), (english[-1], german[-1])]
+    corpus = sources.load(data, "translation")
+    assert corpus.splits["train"].pairs() == kept
+    note = "dropped 1 with an empty side, 1 with sides of too unlike lengths"
+    note += ", 1 that are in dev or test, 1 that are there before"
+    assert note in corpus.description and f"train: {note}" in capsys.readouterr().err
+    loose = dataclasses.replace(data, length_ratio=0.0, deduplicate=False, drop_overlap=False)
+    corpus = sources.load(loose, "translation")
+    everything = list(zip(english, german, strict=True))
+    assert corpus.splits["train"].pairs() == [everything[0], *everything[2:]]
+    assert "dropped 1 with an empty side; kept 1 that are in dev or test" in corpus.description
+
+
+def test_a_tsv_is_two_columns_of_one_file(tmp_path):
+    data = fill(tmp_path)
+    lines = [f"id\t{en}\t{de}\trest" for en, de in (("a b", "A B"), ("e f", "E F"), ("g h", "G H"))]
+    (tmp_path / "more.tsv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    tsv = dataclasses.replace(data, train=("more.tsv.gz",), columns=(2, 3))
+    plain = sources.load(data, "translation").splits["train"].pairs()
+    assert sources.load(tsv, "translation").splits["train"].pairs() == plain
+    swapped = sources.load(dataclasses.replace(tsv, columns=(3, 2)), "translation").splits["train"].pairs()
+    assert swapped == [pair[::-1] for pair in plain]
+    with pytest.raises(InputError, match=r"more.tsv.gz, line 1 has 4 columns; config.data.columns=2,5 needs 5, with a"):
+        sources.load(dataclasses.replace(tsv, columns=(2, 5)), "translation")
+
+
+def test_several_corpora_are_joined_or_mixed_by_weight(tmp_path):
+    data = fill(tmp_path, more_tsv="k l\tK L\na b\tA B\n", more_en="m\n", more_de="M\n")
+    three = dataclasses.replace(data, train=("train.en", "train.de", "more.tsv", "more.en", "more.de"))
+    joined = sources.load(three, "translation").splits["train"]
+    assert joined.sizes == (3, 1, 1) and joined.parts() == [joined]
+    assert joined.pairs()[3:] == [("k l", "K L"), ("m", "M")], "what an earlier corpus has is not there twice"
+    weighted = sources.load(dataclasses.replace(three, weights=(2.0, 1.0, 1.0)), "translation").splits["train"]
+    assert [part.pairs() for part in weighted.parts()] == [joined.pairs()[:3], [("k l", "K L")], [("m", "M")]]
+    with pytest.raises(InputError, match=r"config.data.weights=1.0,2.0 are 2 for the 3 corpora of config.data.train"):
+        sources.load(dataclasses.replace(three, weights=(1.0, 2.0)), "translation")
+    with pytest.raises(InputError, match=r"corpus 3 of config.data.train=.* has nothing left .* that are there before"):
+        again = ("train.en", "train.de", "more.tsv", "train.en", "train.de")
+        sources.load(dataclasses.replace(three, train=again), "translation")
+
+
 BAD_FILES = {
     "unequal": ({"train_de": "A\n"}, r"train.en has 5 lines and .*train.de has 1; line i"),
-    "empty": ({"val_en": "", "val_de": ""}, r"val.de is empty; give it"),
+    "empty": ({"val_en": "", "val_de": ""}, r"val.en is empty; give it"),
     "nothing left": (
         {"train_en": "c d\n", "train_de": "C D\n"},
         r"config.data.train=train.en,train.de has nothing left",

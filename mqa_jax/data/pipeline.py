@@ -13,7 +13,8 @@ from grain import experimental as grain_experimental
 
 from mqa_jax.batch import Array, Batch, Rows
 from mqa_jax.data import examples as encoded
-from mqa_jax.data.examples import Examples
+from mqa_jax.data.ids import Examples
+from mqa_jax.data.prepared import PreparedSplit
 from mqa_jax.data.split import Split
 from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.experiment import DataConfig
@@ -24,23 +25,30 @@ SMALLEST_BUCKET = 16
 
 
 def training_iterator(
-    split: Split, vocabulary: Vocabulary, data: DataConfig, seed: int, process_index: int = 0, process_count: int = 1
+    split: Split | PreparedSplit,
+    vocabulary: Vocabulary,
+    data: DataConfig,
+    seed: int,
+    process_index: int = 0,
+    process_count: int = 1,
 ) -> grain.DatasetIterator[Batch]:
     """Endless batches of `data.rows` rows for this process, packed if `data.packing`.
 
+    Corpora that have weights are mixed in those shares, each shuffled and repeated by itself.
     What is too long for a row is left out or cut into pieces: see `examples.for_training`.
 
     Raises:
       InputError: nothing is left to train on.
     """
     limits = encoded.limits(split, data)
-    mine = encoded.for_training(split, vocabulary, data, process_index, process_count)
-    order = grain.MapDataset.source(mine).seed(seed).shuffle().repeat()
+    parts = [encoded.for_training(part, vocabulary, data, process_index, process_count) for part in split.parts()]
+    orders = [grain.MapDataset.source(part).seed(seed).shuffle().repeat() for part in parts]
+    order = grain.MapDataset.mix(orders, split.weights) if split.weights else orders[0]
     # An example is a slice: reading it on threads of its own costs three times what it takes.
     rows: Any = order.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
     if data.packing:
         rows = grain_experimental.FirstFitPackIterDataset(
-            rows, length_struct=limits, num_packing_bins=packing_bins(mine, limits), seed=seed, shuffle_bins=True
+            rows, length_struct=limits, num_packing_bins=packing_bins(parts, limits), seed=seed, shuffle_bins=True
         )
         batches = rows.batch(data.rows, drop_remainder=True).map(lambda arrays: _packed(arrays, data.positions))
     else:
@@ -56,7 +64,7 @@ def scoring_batches(split: Split, vocabulary: Vocabulary, data: DataConfig, rows
     """
     limits = encoded.limits(split, data)
     examples = encoded.for_scoring(split, vocabulary, data)
-    lengths = np.max(list(examples.lengths().values()), axis=0)
+    lengths = np.max(list(examples.lengths.values()), axis=0)
     order = np.argsort(-lengths, kind="stable")
     for start in range(0, len(order), rows):
         members = order[start : start + rows]
@@ -77,12 +85,12 @@ def packing_share(batches: Iterable[Batch]) -> float:
     return real / total
 
 
-def packing_bins(examples: Examples, limits: Mapping[str, int]) -> int:
+def packing_bins(parts: Sequence[Examples], limits: Mapping[str, int]) -> int:
     """Rows to fill at a time: the more, the fuller, but all that hold one row of an epoch's end mix two epochs.
 
     A tenth of the rows that an epoch fills, and no more than are of use.
     """
-    filled = max(lengths.sum() / limits[name] for name, lengths in examples.lengths().items())
+    filled = max(sum(part.lengths[name].sum() for part in parts) / limit for name, limit in limits.items())
     return int(np.clip(filled // 10, 1, MOST_BINS))
 
 
@@ -111,7 +119,7 @@ def _packed(arrays: Mapping[str, np.ndarray], positions: str) -> Batch:
     """A batch of grain's packed rows."""
 
     def rows(name: str) -> Rows:
-        tokens_BL, segments_BL = arrays[name], arrays[f"{name}_segment_ids"]
+        tokens_BL, segments_BL = arrays[name].astype(np.int32), arrays[f"{name}_segment_ids"]
         positions_BL = arrays[f"{name}_positions"] if positions == "segment" else _row_positions(tokens_BL)
         return Rows(tokens_BL, segments_BL, positions_BL)
 

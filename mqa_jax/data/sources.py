@@ -2,37 +2,39 @@
 
 import dataclasses
 import hashlib
+import itertools
+import json
 import pathlib
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from mqa_jax import progress
-from mqa_jax.data import grammar, tfds
+from mqa_jax.data import filters, grammar, parallel, prepared, tfds
+from mqa_jax.data.corpus import Corpus
 from mqa_jax.data.split import Split
-from mqa_jax.data.text import read_lines
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DataConfig
 
 
-@dataclasses.dataclass(frozen=True)
-class Corpus:
-    """A task's text.
-
-    Attributes:
-      description: one line for reports.
-      splits: train, dev and test.
-    """
-
-    description: str
-    splits: Mapping[str, Split]
-
-
 def load(data: DataConfig, task: str) -> Corpus:
-    """The corpus that the config names.
+    """The corpus that the config names: from config.data.folder/prepared where that was made of it, else from text.
 
     Raises:
-      InputError: an unknown kind, or data that are missing, unequal, empty or not UTF-8.
+      InputError: an unknown kind, or data that are missing, unequal, empty, damaged or not UTF-8.
     """
+    manifest = prepared.read_manifest(prepared_folder(data)) if data.folder else None
+    if manifest:
+        unlike = difference(data, task, manifest)
+        if not unlike:
+            folder = prepared_folder(data)
+            return Corpus(manifest["description"], prepared.read(folder, manifest), folder / "vocabulary.model")
+        progress.say(f"{prepared_folder(data)} is of another config: {unlike}; text is read in its place")
+    return load_text(data, task)
+
+
+def load_text(data: DataConfig, task: str) -> Corpus:
+    """As `load`, whatever was prepared."""
     if data.kind not in LOADERS:
         raise InputError(f"config.data.kind={data.kind!r} is unknown; choose from: {', '.join(LOADERS)}")
     corpus = LOADERS[data.kind](data, task)
@@ -42,48 +44,84 @@ def load(data: DataConfig, task: str) -> Corpus:
     return corpus
 
 
-def read_split(paths: Sequence[str | pathlib.Path], task: str, label: str = "the input") -> Split:
-    """A source and a target file for translation, one file for a language model; every line is kept.
+def prepared_folder(data: DataConfig) -> pathlib.Path:
+    """Where the ids of this config's data are, if they were prepared."""
+    return pathlib.Path(data.folder) / "prepared"
 
-    Args:
-      label: what names the files, for messages.
-    Raises:
-      InputError: the wrong number of files, unequal line counts, or no lines at all.
-    """
-    wanted = 2 if task == "translation" else 1
-    if len(paths) != wanted:
-        kind = "a source and a target file" if wanted == 2 else "one file"
-        given = f"names {', '.join(map(str, paths))}" if paths else "is empty"
-        raise InputError(f"{label} {given}; {task} takes {kind}")
-    columns = [read_lines(path) for path in paths]
-    if not columns[-1]:
-        raise InputError(f"{paths[-1]} is empty; give it at least one line")
-    if len(columns[0]) != len(columns[-1]):
-        raise InputError(
-            f"{paths[0]} has {len(columns[0])} lines and {paths[-1]} has {len(columns[-1])}; "
-            "line i of one must translate line i of the other"
-        )
-    return Split(columns[0], columns[1]) if wanted == 2 else Split((), columns[0])
+
+def asked(data: DataConfig, task: str) -> dict[str, Any]:
+    """The settings that decide what is prepared, as JSON gives them back; rows, lengths and packing stay free."""
+    free = ("folder", "vocabulary_file", "source_length", "target_length", "rows", "packing", "positions")
+    values = {key: value for key, value in dataclasses.asdict(data).items() if key not in free}
+    return json.loads(json.dumps({"task": task} | values))
+
+
+def files(data: DataConfig) -> list[dict[str, Any]]:
+    """Name, bytes and SHA-256 of each file that the corpus is read from."""
+    if data.kind == "tfds":
+        paths = [tfds.description_file(data)]
+    else:
+        paths = [pathlib.Path(data.folder) / name for split in (data.train, data.dev, data.test) for name in split]
+    found = [path for path in paths if path.is_file()]
+    return [
+        {"name": str(path), "bytes": path.stat().st_size, "sha256": prepared.checksum(path)}
+        for path in dict.fromkeys(found)
+    ]
+
+
+def difference(data: DataConfig, task: str, manifest: Mapping[str, Any]) -> str:
+    """What the config asks for, or its files hold, that the prepared ids are not of; empty if they are of it."""
+    there = manifest["asked"]
+    for key, value in asked(data, task).items():
+        if there.get(key) != value:
+            return f"{key} is {there.get(key)!r} there, {value!r} here"
+    named = data.vocabulary_file
+    if named and prepared.checksum(pathlib.Path(named)) != manifest["vocabulary"]["sha256"]:
+        return f"config.data.vocabulary_file={named} is not its vocabulary"
+    written = (prepared_folder(data) / "manifest.json").stat().st_mtime
+    for source in manifest["sources"]:
+        path = pathlib.Path(source["name"])  # prepared ids may have been moved without their text
+        if not path.is_file():
+            continue
+        size, changed = path.stat().st_size, path.stat().st_mtime > written
+        if size != source["bytes"] or (changed and prepared.checksum(path) != source["sha256"]):
+            return f"{path} has changed since"
+    return ""
 
 
 def _text(data: DataConfig, task: str) -> Corpus:
-    """Files of the user's. Train loses pairs with an empty side and those that are in dev or test."""
+    """Files of the user's. Train loses what `filters` drops, counted; dev and test keep every line."""
     splits = {}
-    for name in ("train", "dev", "test"):
+    for name in ("dev", "test", "train"):
         paths = [pathlib.Path(data.folder) / path for path in getattr(data, name)]
-        splits[name] = read_split(paths, task, f"config.data.{name}")
+        splits[name] = parallel.read_split(paths, task, f"config.data.{name}", data.columns)
+    splits["train"], note = _filtered(data, splits)
+    sizes = f"{len(splits['train'])} train lines{note and f' ({note})'}"
+    description = f"text files {', '.join(data.train)}: {sizes}, {len(splits['dev'])} dev, {len(splits['test'])} test"
+    return Corpus(description, splits)
+
+
+def _filtered(data: DataConfig, splits: Mapping[str, Split]) -> tuple[Split, str]:
+    """What of train may train, corpus by corpus, and a note of what was dropped, which is said."""
+    if data.weights and len(data.weights) != len(splits["train"].sizes):
+        raise InputError(
+            f"config.data.weights={','.join(map(str, data.weights))} are {len(data.weights)} for the "
+            f"{len(splits['train'].sizes)} corpora of config.data.train; give one for each"
+        )
     held_out = {pair for name in ("dev", "test") for pair in splits[name].pairs()}
-    full = [pair for pair in splits["train"].pairs() if all(side.strip() for side in pair)]
-    kept = [pair for pair in full if pair not in held_out]
-    empty, overlap = len(splits["train"]) - len(full), len(full) - len(kept)
-    note = f"dropped {empty} with an empty side, {overlap} that are in dev or test"
-    if not kept:
-        raise InputError(f"config.data.train={','.join(data.train)} has nothing left to train on: {note}")
-    if empty or overlap:
-        progress.say(f"train: {note}")
-    splits["train"] = Split.of_pairs(kept)
-    sizes = f"{len(kept)} train lines ({note}), {len(splits['dev'])} dev, {len(splits['test'])} test"
-    return Corpus(f"text files {', '.join(data.train)}: {sizes}", splits)
+    counts, seen = filters.Counts(), set() if data.deduplicate else None
+    lines, pairs, parts = iter(splits["train"].pairs()), [], []
+    for size in splits["train"].sizes:
+        part = itertools.islice(lines, size)
+        pairs.append(filters.kept(part, held_out, seen, data.length_ratio, data.drop_overlap, counts))
+        parts.append(len(pairs[-1]))
+    if not all(parts):
+        which = f"corpus {parts.index(0) + 1} of " if len(parts) > 1 else ""
+        raise InputError(f"{which}config.data.train={','.join(data.train)} has nothing left to train on: {counts.note}")
+    if counts.note:
+        progress.say(f"train: {counts.note}")
+    split = Split.of_pairs([pair for part in pairs for pair in part])
+    return dataclasses.replace(split, sizes=tuple(parts), weights=data.weights), counts.note
 
 
 def _grammar(data: DataConfig, task: str) -> Corpus:

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -45,6 +46,11 @@ def builder(data: DataConfig) -> Any:
             f"config.data.dataset={data.dataset!r} is not English-German; name its config, as in NAME/de-en"
         )
     return source
+
+
+def description_file(data: DataConfig) -> pathlib.Path:
+    """TFDS's own account of the prepared dataset: versions, sizes of splits and shards."""
+    return pathlib.Path(builder(data).data_path) / "dataset_info.json"
 
 
 def load(data: DataConfig, task: str) -> tuple[str, dict[str, Split]]:

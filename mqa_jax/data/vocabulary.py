@@ -11,7 +11,7 @@ from typing import Any
 import sentencepiece
 
 from mqa_jax import progress
-from mqa_jax.data.sources import Corpus
+from mqa_jax.data.corpus import Corpus
 from mqa_jax.data.split import Split
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DataConfig
@@ -45,6 +45,11 @@ class Vocabulary:
             if token not in (PAD, BOS) and 0 <= token < size:
                 kept.append(int(token))
         return self._load().decode(kept)
+
+    @property
+    def path(self) -> pathlib.Path:
+        """The SentencePiece model's file."""
+        return self._path
 
     @property
     def size(self) -> int:
@@ -113,16 +118,17 @@ def train(lines: Sequence[str], pieces: int, path: pathlib.Path, seed: int = 0) 
 
 
 def obtain(data: DataConfig, corpus: Corpus, path: pathlib.Path) -> Vocabulary:
-    """The vocabulary at `path`: the one that is there, or a copy of config.data.vocabulary_file, or a new one.
+    """The vocabulary at `path`: the one that is there, or a copy of the prepared ids' or the config's, or a new one.
 
     Raises:
       InputError: it is larger than config.data.pieces, or cannot be made.
     """
     if not path.exists():
-        if data.vocabulary_file:
-            given = Vocabulary(data.vocabulary_file)
-            progress.say(f"vocabulary of {given.size} subwords from {data.vocabulary_file}")
-            _write(path, pathlib.Path(data.vocabulary_file).read_bytes())
+        named = corpus.vocabulary or data.vocabulary_file
+        if named:
+            given = Vocabulary(named)
+            progress.say(f"vocabulary of {given.size} subwords from {named}")
+            _write(path, pathlib.Path(named).read_bytes())
         else:
             progress.say(f"training a vocabulary of {data.pieces} subwords")
             train(_BothSides(corpus.splits["train"]), data.pieces, path, data.seed)

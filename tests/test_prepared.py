@@ -1,0 +1,184 @@
+"""Prepared ids: the same batches as from text, whole or not there, and one line for what is wrong."""
+
+import dataclasses
+import fcntl
+import itertools
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from test_pipeline import lines, same
+from test_sources import data_of
+
+from mqa_jax.data import ids, pipeline, preparation, prepared, sources, vocabulary
+from mqa_jax.data.split import Split
+from mqa_jax.errors import InputError
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture
+def data(tmp_path):
+    for seed, (name, count) in enumerate((("train", 1500), ("more", 300), ("dev", 20), ("test", 20))):
+        for language in ("en", "de"):
+            text = "\n".join(lines(count, seed=f"{seed}{language}"))
+            (tmp_path / f"{name}.{language}").write_text(text + "\n")
+    return data_of(
+        "text_translation",
+        folder=str(tmp_path),
+        train=("train.en", "train.de", "more.en", "more.de"),
+        dev=("dev.en", "dev.de"),
+        test=("test.en", "test.de"),
+        pieces=400,
+        rows=4,
+        source_length=96,
+        target_length=80,
+    )
+
+
+@pytest.mark.parametrize("weights", [(), (1.0, 2.0)])
+def test_prepared_ids_give_the_batches_of_the_text(data, weights, monkeypatch, tmp_path):
+    """Two processes, shards and records that end inside a chunk; dev and test stay text."""
+    data = dataclasses.replace(data, weights=weights)
+    monkeypatch.setattr(prepared, "SHARD", 700)
+    monkeypatch.setattr(prepared, "RECORD", 64)
+    manifest = preparation.prepare(data, "translation")
+    text, there = sources.load_text(data, "translation"), sources.load(data, "translation")
+    assert isinstance(there.splits["train"], prepared.PreparedSplit) and len(there.splits["train"].files) >= 3
+    assert there.description == text.description and len(there.splits["train"]) == len(text.splits["train"])
+    for name in ("dev", "test"):
+        assert there.splits[name].pairs() == text.splits[name].pairs()
+    words = vocabulary.obtain(data, there, tmp_path / "run" / "vocabulary.model")
+    assert words.fingerprint == manifest["vocabulary"]["fingerprint"]
+    for process in range(2):
+        ours, theirs = (
+            pipeline.training_iterator(corpus.splits["train"], words, data, 3, process, 2) for corpus in (there, text)
+        )
+        for batch in itertools.islice(theirs, 30):
+            same(batch, next(ours))
+    assert manifest["splits"]["train"]["tokens"] == {
+        side: sum(len(each) + 1 for each in words.encode_all(getattr(text.splits["train"], side)))
+        for side in ("source", "target")
+    }
+
+
+def test_a_language_models_ids_and_large_vocabularies(tmp_path):
+    """Ids above 65,535 take four bytes."""
+    examples = ids.Examples({"target": np.int32([70_000, 1, 5, 1, 1])}, {"target": np.array([2, 2, 1])})
+    again = prepared.unpack(prepared.pack(examples), ("target",), np.dtype("int32"))
+    assert [again[i]["target"].tolist() for i in range(3)] == [[70_000, 1], [5, 1], [1]]
+    split = Split((), lines(300, seed=1))
+    words = vocabulary.train(split.target, 320, tmp_path / "v.model")
+    held = Split((), ["one\u2028line", "x"])
+    what = {"description": "", "asked": {}, "sources": []}
+    manifest = prepared.write(tmp_path / "prepared", {"train": split, "dev": held, "test": held}, words, what)
+    read = prepared.read(tmp_path / "prepared", manifest)
+    found = [part[i]["target"].tolist() for part in read["train"].read(words, range(300)) for i in range(len(part))]
+    assert found == [[*words.encode(line), 1] for line in split.target] and manifest["ids"] == "uint16"
+    assert read["dev"].pairs() == held.pairs()
+
+
+def test_what_is_there_is_checked_and_not_made_again(data, capsys):
+    first = preparation.prepare(data, "translation")
+    assert preparation.prepare(data, "translation") == first
+    assert "is there, its checksums are right" in capsys.readouterr().err
+    assert sorted(path.name for path in pathlib.Path(data.folder).glob("prepared*")) == ["prepared", "prepared.lock"]
+    rows = dataclasses.replace(data, rows=9, source_length=64, packing=False)
+    assert isinstance(sources.load(rows, "translation").splits["train"], prepared.PreparedSplit), "those are free"
+
+
+CHANGES = {
+    "another setting": ({"deduplicate": False}, None, "deduplicate is True there, False here"),
+    "another size": ({}, ("train.en", lambda text: text.replace("a", "aa", 1)), "train.en has changed since"),
+    "the same size": ({}, ("dev.de", lambda text: text.replace("a", "b")), "dev.de has changed since"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_ids_of_something_else_are_not_used_and_made_anew(data, name, capsys):
+    preparation.prepare(data, "translation")
+    changes, edit, words = CHANGES[name]
+    if edit:
+        path = pathlib.Path(data.folder) / edit[0]
+        path.write_text(edit[1](path.read_text()))
+        os.utime(path, (time.time() + 2,) * 2)
+    other = dataclasses.replace(data, **changes)
+    assert isinstance(sources.load(other, "translation").splits["train"], Split)
+    assert words in capsys.readouterr().err
+    preparation.prepare(other, "translation")
+    if edit:  # its manifest is to be newer than the file
+        os.utime(path)
+    assert isinstance(sources.load(other, "translation").splits["train"], prepared.PreparedSplit)
+
+
+def test_damage_is_named(data, tmp_path):
+    manifest = preparation.prepare(data, "translation")
+    place = tmp_path / "prepared"
+    shard = place / manifest["splits"]["train"]["files"][0]["name"]
+    good = shard.read_bytes()
+    middle = len(good) // 2
+    shard.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
+    with pytest.raises(InputError, match=r"train-0-00000-of-00001.array_record has another checksum"):
+        preparation.prepare(data, "translation")
+    corpus = sources.load(data, "translation")
+    words = vocabulary.Vocabulary(place / "vocabulary.model")
+    with pytest.raises(InputError, match=r"train-0-00000-of-00001.array_record is damaged \(.*\); delete"):
+        list(corpus.splits["train"].read(words, range(1500)))
+    shard.write_bytes(good[:-1])
+    with pytest.raises(InputError, match=r"is damaged \(.* has \d+ bytes, not \d+\); delete it and prepare again"):
+        sources.load(data, "translation")
+    shard.write_bytes(good)
+    other = vocabulary.train(lines(300, seed=9), 320, tmp_path / "other.model")
+    with pytest.raises(InputError, match=r"was encoded with the vocabulary \w+, this run has \w+; use"):
+        pipeline.training_iterator(corpus.splits["train"], other, data, 0)
+    (place / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match=r"prepared is damaged"):
+        sources.load(data, "translation")
+
+
+def test_two_at_once_are_refused(data):
+    manifest = preparation.prepare(data, "translation")
+    with open(pathlib.Path(data.folder) / "prepared.lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="is being prepared by another process"):
+            preparation.prepare(dataclasses.replace(data, seed=5), "translation")
+    assert preparation.prepare(data, "translation") == manifest
+
+
+KILLED_AT = ("prepared.vocabulary-*.model", "prepared.part/train-0*", "prepared.part/manifest.json", "prepared")
+
+
+def test_a_kill_at_any_moment_leaves_nothing_that_is_taken_for_whole(data):
+    """The process is killed as soon as each file of its way is there; then one that is left alone makes the same."""
+    folder = pathlib.Path(data.folder)
+    command = [
+        sys.executable,
+        "scripts/prepare_data.py",
+        "--config=configs/text_translation.py",
+        f"--data_dir={folder}",
+    ]
+    command += [f"--config.data.{name}={','.join(getattr(data, name))}" for name in ("train", "dev", "test")]
+    command += ["--config.data.pieces=400"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for pattern in KILLED_AT:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+        )
+        while process.poll() is None and not list(folder.glob(pattern)):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert list(folder.glob(pattern))
+        there = prepared.read_manifest(folder / "prepared")
+        assert there is None or pattern == "prepared"
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=True)
+    brief = json.loads(done.stdout.splitlines()[-1])
+    assert brief["examples"] == {"train": 1775, "dev": 20, "test": 20}
+    prepared.verify(folder / "prepared", prepared.read_manifest(folder / "prepared") or {})
+    assert sorted(path.name for path in folder.glob("prepared*")) == ["prepared", "prepared.lock"]
