@@ -6,7 +6,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 	--no-emit-index-url --no-emit-find-links
 ARGS ?=
 
-.PHONY: help setup tpu compare test check lock
+.PHONY: help setup tpu tensorflow compare test check lock
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -19,13 +19,16 @@ setup: ## makes .venv from the locked packages; does nothing when it is up to da
 tpu: setup
 	@.ci/tpu
 
+tensorflow: setup
+	@.ci/prepare
+
 compare: setup ## the main job: trains, evaluates and times four attention types on the embedded data
 	@$(PYTHON) scripts/compare.py --config=configs/toy.py --workdir=runs/compare $(ARGS)
 
-test: setup tpu ## the tests
+test: setup tpu tensorflow ## the tests
 	@$(PYTHON) -m pytest -q $(ARGS)
 
-check: setup tpu ## lint, format, types, then the tests
+check: setup tpu tensorflow ## lint, format, types, then the tests
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m pyright
@@ -34,4 +37,5 @@ check: setup tpu ## lint, format, types, then the tests
 lock: ## writes the locks anew after a change of pyproject.toml (needs uv; ARGS=--upgrade takes newer versions)
 	@$(LOCK) .ci/build.in -o .ci/build.lock $(ARGS)
 	@$(LOCK) .ci/tpu.in -o .ci/tpu.lock $(ARGS)
+	@$(LOCK) --no-deps .ci/prepare.in -o .ci/prepare.lock $(ARGS)
 	@$(LOCK) pyproject.toml --extra dev -o .ci/requirements.lock $(ARGS)

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import pathlib
+import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -101,19 +102,33 @@ def prepare(data: DataConfig, on_start: Callable[[str], None]) -> None:
     on_start(f"preparing {data.dataset} in {source.data_path}")
     try:
         importlib.import_module("tensorflow")
+        importlib.import_module("importlib_resources")  # TFDS needs it and does not say so
     except ImportError as error:
         raise InputError("preparing TFDS data needs TensorFlow: pip install 'mqa_jax[prepare]'") from error
-    from tensorflow_datasets.core.download import DownloadError, download_manager, extractor
+    from tensorflow_datasets.core.download import DownloadConfig, DownloadError, download_manager, extractor
 
     failures = DownloadError, download_manager.NonMatchingChecksumError, extractor.ExtractError, OSError
     downloads = source.data_dir_root / "downloads"
+    downloads.joinpath("manual").mkdir(parents=True, exist_ok=True)
+    # Google's copies are TFRecords, which only TensorFlow reads, so it is not asked for them.
+    settings = DownloadConfig(try_download_gcs=False)
     try:
-        source.download_and_prepare(download_dir=downloads, file_format="array_record")
+        source.download_and_prepare(download_dir=downloads, download_config=settings, file_format="array_record")
     except failures as error:
-        raise InputError(
-            f"preparing {data.dataset} failed: {' '.join(str(error).split())}; fetch that file by hand into "
-            f"{downloads / 'manual'} and run again"
-        ) from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"preparing {data.dataset} failed: {reason}; {_remedy(source, downloads, reason)}") from error
+
+
+def _remedy(source: Any, downloads: pathlib.Path, reason: str) -> str:
+    """What to fetch by hand and where to put it, for the archive that a failure is about."""
+    for url, info in sorted((source.url_infos or {}).items()):
+        place = downloads / "manual" / info.filename
+        if url not in reason and urllib.parse.urlsplit(url).path not in reason:
+            continue
+        if place.exists():
+            return f"{place} has {place.stat().length:,} bytes, not {info.size:,}: fetch {url} anew or delete it"
+        return f"fetch {url} ({info.size:,} bytes) by hand, for instance with wget -c, put it at {place} and run again"
+    return f"mend that and run again; archives fetched by hand go into {downloads / 'manual'}"
 
 
 def _known(data: DataConfig) -> _Dataset:
