@@ -2,6 +2,7 @@
 
     python scripts/evaluate.py --workdir=runs/mq --split=test --beam=4
     python scripts/evaluate.py --workdir=runs/mq --source=mine.en --reference=mine.de
+    python scripts/evaluate.py --workdir=runs/mq --test_set=wmt14 --beam=4         # as the paper reports it
 
 Prints one JSON record a line; the last is the one the split is judged by.
 """
@@ -12,7 +13,7 @@ import pathlib
 from absl import flags
 
 from mqa_jax import command
-from mqa_jax.data import parallel, sources
+from mqa_jax.data import parallel, sources, test_sets
 from mqa_jax.errors import InputError
 from mqa_jax.evaluate import quality
 from mqa_jax.train import trained
@@ -22,21 +23,33 @@ SPLIT = flags.DEFINE_enum("split", "test", ["dev", "test"], "Which split of the 
 BEAM = flags.DEFINE_integer("beam", None, "Beams; 1 is greedy. Default: the config's.", lower_bound=1)
 SOURCE = flags.DEFINE_string("source", None, "Score this file of source lines instead of a split.")
 REFERENCE = flags.DEFINE_string("reference", None, "The file of references (or of plain text for a language model).")
+TEST_SET = flags.DEFINE_string(
+    "test_set",
+    None,
+    "Of sacreBLEU: wmt14 (2,737 lines), wmt14/full, wmt13, ...; --source and --reference stand in for it.",
+)
 
 
 def main() -> None:
     run = trained.load(pathlib.Path(WORKDIR.value))
-    experiment, name = run.experiment, SPLIT.value
-    if REFERENCE.value:
+    experiment, name, origin = run.experiment, SPLIT.value, "the run's corpus"
+    files = [path for path in (SOURCE.value, REFERENCE.value) if path]
+    if TEST_SET.value:
+        if experiment.task == "language" or len(files) == 1:
+            raise InputError("--test_set is for translation, with both of --source and --reference or neither")
+        split, origin = test_sets.load(TEST_SET.value, files=files)
+        name = TEST_SET.value.replace("/", "-")
+    elif REFERENCE.value:
         paths = [REFERENCE.value] if experiment.task == "language" else [SOURCE.value, REFERENCE.value]
         if None in paths:
             raise InputError("--source is missing; a translation model needs --source and --reference")
         split, name = parallel.read_split(paths, experiment.task), pathlib.Path(REFERENCE.value).stem
+        origin = f"files {', '.join(files)}"
     else:
         split = sources.load(experiment.data, experiment.task).splits[name]
-    results = [quality.perplexity_of(run, split, name)]
+    results = [quality.perplexity_of(run, split, name, origin)]
     if experiment.task == "translation":
-        results.append(quality.translation_quality(run, split, name, BEAM.value or experiment.decode.beam))
+        results.append(quality.translation_quality(run, split, name, BEAM.value or experiment.decode.beam, origin))
     for record in results:
         print(json.dumps({key: value for key, value in record.items() if key != "config"}))
 

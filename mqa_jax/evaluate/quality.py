@@ -15,7 +15,9 @@ from mqa_jax.train.step import score
 from mqa_jax.train.trained import Trained
 
 
-def translation_quality(run: Trained, split: Split, name: str, beam: int) -> dict[str, Any]:
+def translation_quality(
+    run: Trained, split: Split, name: str, beam: int, origin: str = "the run's corpus"
+) -> dict[str, Any]:
     """Translates a split with the given beam and scores it on raw text; the `quality` record.
 
     The translations are kept in the run's folder as hypotheses/NAME-beamW.txt, one line for each source line.
@@ -32,6 +34,7 @@ def translation_quality(run: Trained, split: Split, name: str, beam: int) -> dic
     path.write_text("".join(text.replace("\n", " ") + "\n" for text in output.texts), encoding="utf-8")
     figures = {
         "split": name,
+        "split_from": origin,
         "beam": beam,
         "alpha": config.alpha,
         **output.speed(seconds),
@@ -42,7 +45,7 @@ def translation_quality(run: Trained, split: Split, name: str, beam: int) -> dic
     return record
 
 
-def perplexity_of(run: Trained, split: Split, name: str) -> dict[str, Any]:
+def perplexity_of(run: Trained, split: Split, name: str, origin: str = "the run's corpus") -> dict[str, Any]:
     """Perplexity of a split per token and per original word; the `perplexity` record."""
     batches = pipeline.scoring_batches(split, run.vocabulary, run.experiment.data, run.experiment.decode.batch)
 
@@ -50,7 +53,8 @@ def perplexity_of(run: Trained, split: Split, name: str) -> dict[str, Any]:
         result = score(run.model, run.parameters, batch)
         return result.nll, result.tokens
 
-    record = records.make("perplexity", run.experiment, {"split": name} | perplexity(sums, batches, split.target))
+    figures = {"split": name, "split_from": origin} | perplexity(sums, batches, split.target)
+    record = records.make("perplexity", run.experiment, figures)
     records.write(run.folder / "records", record, name)
     return record
 
