@@ -1,6 +1,8 @@
 """Timed decodes and the records they give."""
 
 import dataclasses
+import pathlib
+import tempfile
 
 import jax
 import numpy as np
@@ -8,7 +10,8 @@ import pytest
 from test_config import every_variant
 
 from mqa_jax import records
-from mqa_jax.timing import decode, peaks, sweep, train
+from mqa_jax.data import sources, vocabulary
+from mqa_jax.timing import data, decode, peaks, sweep, train
 from mqa_jax.timing.peaks import Peaks
 
 BFLOAT16 = Peaks(31e9, 1400e9, "bfloat16")
@@ -108,3 +111,20 @@ def test_timed_training_gives_a_whole_record(name):
     assert record["peak_share"] == pytest.approx(record["model_flops_per_s"] / (1400e9 * record["devices"]))
     assert record["state_mb"] > 3 * 4 * record["parameters"] / 2**20 / record["devices"]
     assert record["activations_mb"] > 0 and record["compile_s"] > 0
+
+
+def test_the_data_pipeline_is_timed_over_an_epoch_at_least():
+    experiment = every_variant("toy")["multi_query"]
+    experiment = dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, sentences=300))
+    corpus = sources.load(experiment.data, experiment.task)
+    few = dataclasses.replace(experiment.data, pieces=400)
+    with tempfile.TemporaryDirectory() as folder:
+        words = vocabulary.obtain(few, corpus, pathlib.Path(folder) / "v.model")
+        record = data.time_data(experiment, corpus, words, windows=1)
+    sides = [words.encode_all(side) for side in (corpus.splits["train"].source, corpus.splits["train"].target)]
+    tokens = sum(len(ids) + 1 for side in sides for ids in side)
+    assert record["epoch_tokens"] == tokens and record["epochs"] >= 1 and record["read_as"] == "text"
+    low, high = record["tokens_per_s_spread"]
+    assert 0 < low <= record["tokens_per_s"] <= high and record["first_batch_s"] > 0
+    assert all(0 < record[name] < 1 for name in ("packing_share", "scoring_padding", "decode_padding", "pod_share"))
+    assert any("tokens/s" in line for line in data.lines(record))

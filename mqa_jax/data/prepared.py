@@ -43,6 +43,7 @@ class PreparedSplit:
       sides: ("source", "target") or ("target",).
       kind: numpy's name of the ids' type.
       fingerprint: of the vocabulary that made them.
+      tokens: of all sides together, EOS included.
       sizes: as in `Split`.
       weights: as in `Split`.
     """
@@ -52,6 +53,7 @@ class PreparedSplit:
     sides: tuple[str, ...]
     kind: str
     fingerprint: str
+    tokens: int
     sizes: tuple[int, ...]
     weights: tuple[float, ...]
 
@@ -181,6 +183,7 @@ def read(place: pathlib.Path, manifest: Mapping[str, Any]) -> dict[str, Split | 
         tuple(train["tokens"]),
         manifest["ids"],
         manifest["vocabulary"]["fingerprint"],
+        sum(train["tokens"].values()),
         tuple(train["sizes"]),
         tuple(train["weights"]),
     )
