@@ -4,6 +4,7 @@ PYTHON := .venv/bin/python
 UV ?= uv
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links
+TESTS := $(PYTHON) -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile
 ARGS ?=
 
 .PHONY: help setup tpu tensorflow compare test check lock
@@ -26,13 +27,13 @@ compare: setup ## the main job: trains, evaluates and times four attention types
 	@$(PYTHON) scripts/compare.py --config=configs/toy.py --workdir=runs/compare $(ARGS)
 
 test: setup tpu tensorflow ## the tests
-	@$(PYTHON) -m pytest -q $(ARGS)
+	@$(TESTS) $(ARGS)
 
 check: setup tpu tensorflow ## lint, format, types, then the tests
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m pyright
-	@$(PYTHON) -m pytest -q $(ARGS)
+	@$(TESTS) $(ARGS)
 
 lock: ## writes the locks anew after a change of pyproject.toml (needs uv; ARGS=--upgrade takes newer versions)
 	@$(LOCK) .ci/build.in -o .ci/build.lock $(ARGS)
