@@ -3,7 +3,7 @@
     python scripts/report.py --workdir=runs/compare
     python scripts/report.py --workdir=runs/sitting --sitting --peers=peers.jsonl
 
---sitting prints the timings in a folder, of any configs, as one table in Markdown, beside those of other libraries.
+--sitting prints the timings in a folder, of any configs, as tables in Markdown, beside those of other libraries.
 """
 
 import json
@@ -18,7 +18,7 @@ from mqa_jax.report import page, sitting, tables
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the comparison.", required=True)
 VARIANTS = flags.DEFINE_list("variants", [], "Order of the variants, the baseline first. Default: multi_head first.")
-SITTING = flags.DEFINE_bool("sitting", False, "Only the table of all timings, of any configs.")
+SITTING = flags.DEFINE_bool("sitting", False, "Only the tables of all timings, of any configs.")
 PEERS = flags.DEFINE_string("peers", None, "--sitting: JSON lines of other libraries' times, see report/sitting.py.")
 
 
@@ -29,7 +29,9 @@ def main() -> None:
         raise InputError(f"--workdir={folder} holds no records; run scripts/compare.py first")
     if SITTING.value:
         lines = pathlib.Path(PEERS.value).read_text(encoding="utf-8").splitlines() if PEERS.value else []
-        print(sitting.table(found, [json.loads(line) for line in lines]).to_markdown())
+        peers = [json.loads(line) for line in lines]
+        full = [table for table in (sitting.table(found, peers), sitting.training(found, peers)) if table.rows]
+        print("\n".join(table.to_markdown() for table in full))
         return
     names = sorted({record["variant"] for record in found}, key=lambda name: (name != "multi_head", name))
     order = VARIANTS.value or names

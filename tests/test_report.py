@@ -664,3 +664,33 @@ def test_a_sitting_puts_all_works_and_the_peers_in_one_table(toy):
         expected = "7.00 + 81.5" if "beam 1" in row[0] and row[1] == "multi_head" else "–"
         assert row[-1] == expected and len(row) == len(table.columns)
     assert "81.5" in table.to_markdown() and sitting.table([], []).rows == ()
+
+
+def test_a_sitting_puts_training_steps_beside_the_peers(toy):
+    (header, *_) = [record for record in toy if record["kind"] == "timing"]
+    figures = {
+        "name": "text_translation",
+        "kind": "train_timing",
+        "tokens_per_s": 23456.7,
+        "ms_per_step": 350.0,
+        "ms_spread": [340.0, 400.0],
+        "peak_share": 0.42,
+        "activations_mb": 527.0,
+        "compile_s": 3.1,
+    }
+    ours = [
+        header | figures | {"variant": variant, "dropout": dropout}
+        for variant in ("multi_head", "multi_query")
+        for dropout in ([0.0, 0.0, 0.0], [0.1, 0.1, 0.1])
+    ]
+    peer = {"peer": "other", "dtype": "bfloat16", "work": "W4", "attention": "mha", "beam": None, "dropout": 0.0}
+    peers = [
+        peer | {"tokens_per_s": 10000.0},
+        peer | {"tokens_per_s": 9000.0},
+        peer | {"tokens_per_s": 1, "dropout": 0.1},
+    ]
+    table = sitting.training(ours, peers)
+    assert [row[1] for row in table.rows] == ["multi_head", "multi_head", "multi_query", "multi_query"]
+    assert [row[3] for row in table.rows] == ["no", "yes"] * 2 and all(row[4] == "23,457" for row in table.rows)
+    assert [row[-1] for row in table.rows] == ["10,000", "1", "–", "–"]
+    assert sitting.table([header | {"parts": 1}], peers).columns[-1] == "MiB" and sitting.training([], []).rows == ()

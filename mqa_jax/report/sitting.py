@@ -1,7 +1,9 @@
-"""Timings of several configs from one sitting as one table, with other libraries' figures for the same work beside.
+"""Timings of several configs from one sitting as tables, with other libraries' figures for the same work beside.
 
 Peers come as JSON lines, one a measurement: `peer`, `work` (W1, W2, W3), `attention` (mha, mqa), `dtype`, `batch`,
-`beam`, `enc_us_per_token`, `dec_us_per_token`, the last two of the fastest run, a microsecond an output token.
+`beam`, `enc_us_per_token`, `dec_us_per_token`, the last two of the fastest run, a microsecond an output token. For
+training `work` is W4 (W2's model) or W4big (W1's), with `dropout` and `tokens_per_s`, source and target, of the
+fastest step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,11 +15,13 @@ from mqa_jax.report.selection import Record
 
 # The works of the peers' scripts, by the config that has their shape.
 WORKS = {"wmt14": "W1", "text_translation": "W2", "lm1b": "W3"}
+TRAINED = {"wmt14": "W4big", "text_translation": "W4"}
 ATTENTIONS = {"multi_head": "mha", "multi_query": "mqa"}
 
 
 def table(records: Sequence[Record], peers: Sequence[Mapping[str, Any]] = ()) -> Table:
     """One row for each work, beam, attention type and number type; a column for each peer and its type."""
+    peers = [peer for peer in peers if peer["work"] in WORKS.values()]
     columns = list(dict.fromkeys((peer["peer"], peer["dtype"]) for peer in sorted(peers, key=_peer_order)))
     timings = sorted((record for record in records if record["kind"] == "timing"), key=_order)
     rows = [(*_ours(record), *(_theirs(record, peers, *column) for column in columns)) for record in timings]
@@ -30,6 +34,52 @@ def table(records: Sequence[Record], peers: Sequence[Mapping[str, Any]] = ()) ->
         note += f" {first['device']}, jax {first['versions']['jax']}, commit {first['commit']}."
     ours = "work", "attention", "type", "µs/token", "min to max", "floor", "share of floor", "parts", "MiB"
     return Table("Decoding in one sitting", (*ours, *(f"{name} {dtype}" for name, dtype in columns)), tuple(rows), note)
+
+
+def training(records: Sequence[Record], peers: Sequence[Mapping[str, Any]] = ()) -> Table:
+    """One row for each timed training step; a column for each peer and its type, with dropout where we have it."""
+    peers = [peer for peer in peers if peer["work"] in TRAINED.values()]
+    columns = list(dict.fromkeys((peer["peer"], peer["dtype"]) for peer in sorted(peers, key=_peer_order)))
+    timings = [record for record in records if record["kind"] == "train_timing"]
+    rows = []
+    for record in sorted(timings, key=lambda record: (record["name"], record["variant"], record["dropout"])):
+        low, high = record["ms_spread"]
+        same = [peer for peer in peers if peer["work"] == TRAINED.get(record["name"])]
+        same = [peer for peer in same if peer["attention"] == ATTENTIONS.get(record["variant"])]
+        same = [peer for peer in same if bool(peer["dropout"]) == any(record["dropout"])]
+        fastest = {
+            column: max((p["tokens_per_s"] for p in same if (p["peer"], p["dtype"]) == column), default=None)
+            for column in columns
+        }
+        rows.append(
+            (
+                f"{record['name']}: {record['batch']} x ({record['source_length']} + {record['target_length']})",
+                record["variant"],
+                record["dtype"],
+                "yes" if any(record["dropout"]) else "no",
+                cells.whole(record["tokens_per_s"]),
+                f"{cells.significant(record['ms_per_step'])} ({cells.significant(low)} to {cells.significant(high)})",
+                cells.percent(record["peak_share"]),
+                cells.whole(record["activations_mb"]),
+                cells.significant(record["compile_s"]),
+                *(cells.whole(fastest[column]) for column in columns),
+            )
+        )
+    note = "Tokens/s: source and target, of the median step; the peers' of the fastest."
+    if timings:
+        note += f" {timings[0]['device']}, jax {timings[0]['versions']['jax']}, commit {timings[0]['commit']}."
+    ours = (
+        "work",
+        "attention",
+        "type",
+        "dropout",
+        "tokens/s",
+        "ms a step",
+        "matmul peak",
+        "activations MiB",
+        "compile s",
+    )
+    return Table("Training steps in one sitting", (*ours, *(f"{n} {dtype}" for n, dtype in columns)), tuple(rows), note)
 
 
 def _ours(record: Record) -> tuple[str, ...]:
