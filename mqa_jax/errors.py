@@ -7,3 +7,7 @@ class InputError(Exception):
 
 class Diverged(Exception):
     """The loss is no longer a number, exit code 1. The last good checkpoint is kept."""
+
+
+class DoesNotFit(Exception):
+    """A planned step needs more memory than its devices have, exit code 1."""

@@ -55,6 +55,16 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * 3, devices=devices)
 
 
+def check_rows(rows: int, mesh: Mesh) -> None:
+    """Raises InputError unless the mesh's data-parallel devices divide `rows`, the rows of a batch."""
+    parts = math.prod(mesh.shape[axis] for axis in RULES["batch"])
+    if rows % parts:
+        raise InputError(
+            f"a batch of {rows} rows cannot be shared by {parts} devices (config.mesh: data x fsdp); set a multiple of "
+            f"{parts} (training: config.data.rows), or a larger config.mesh.tensor"
+        )
+
+
 def partition(axes: Sequence[str], shape: Sequence[int], mesh: Mesh) -> PartitionSpec:
     """Where an array of `shape` with the named logical `axes` lies on the mesh."""
     used: set[str] = set()

@@ -15,7 +15,7 @@ FLOORS = (
     ("sharding", "model", "data", "report"),
     ("train", "decode"),
     ("timing", "evaluate"),
-    ("compare",),
+    ("compare", "plan"),
     ("command",),
     ("scripts",),
 )

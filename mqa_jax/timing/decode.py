@@ -185,6 +185,21 @@ class Part:
         return self._decode(self.parameters, self.flat, state)
 
 
+def abstract(model: Model, shape: Shape, laid_out: bool = True) -> tuple[Any, tuple[Any, Any, Any]]:
+    """The jitted decode of `Part` and the shapes of its arguments, for a compiler (mqa_jax/plan); allocates nothing.
+
+    Args:
+      laid_out: the weights in the form of `lay_out` are an argument; otherwise the program makes them itself.
+    """
+    parameters = jax.tree.map(lambda w: jax.ShapeDtypeStruct(w.shape, model.config.dtype), model.shapes())
+    source = jax.ShapeDtypeStruct((shape.batch, shape.source_length), "int32")
+    state = jax.eval_shape(functools.partial(_begin, model, shape), parameters, source)
+    flat = jax.eval_shape(lambda parameters: model.bind(parameters).lay_out(), parameters) if laid_out else None
+    donated = 2 if len(shape.rooms()) == 1 else ()
+    jitted = jax.jit(functools.partial(_decode, model, shape), donate_argnums=donated, keep_unused=True)
+    return jitted, (parameters, flat, state)
+
+
 def _random_parameters(model: Model) -> Parameters:
     """Weights in the model's type, one after the other: all of them at once in float32 would be the peak of memory."""
     draw = jax.jit(_random_weight, static_argnums=(1, 2))

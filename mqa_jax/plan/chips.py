@@ -1,0 +1,112 @@
+"""TPUs that are not here: their published peaks, and the topologies that libtpu compiles for.
+
+Peaks are a chip's, in bfloat16. A device of JAX is a chip, but a core, half a chip, on v2 and v3. Memory and rates of
+v4 to v6e are those of Google's pages of each version (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e); of v2 and v3
+those of Jouppi et al. 2020 (A Domain-Specific Supercomputer for Training Deep Neural Networks, CACM 63:7), table 3.
+The interconnect counts what leaves a chip over all its links; where a page gives both directions, half of it.
+"""
+
+import dataclasses
+import importlib.util
+import os
+import pathlib
+import sys
+from typing import Any
+
+import jax
+from jax.experimental import topologies
+
+from mqa_jax.errors import InputError
+from mqa_jax.timing.peaks import Peaks
+
+FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
+CUBIC = ("1x1x1", "2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8")
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """A TPU version.
+
+    Attributes:
+      flops_per_s: matmul operations in bfloat16, a multiply-add is two.
+      memory_bytes, memory_bytes_per_s: of HBM.
+      link_bytes_per_s: out of the chip to its neighbours, all links together.
+      shapes: topologies of 1 to 256 chips.
+      options: what libtpu is told so that its devices are those of the machine (v4: both cores of a chip are one).
+    """
+
+    flops_per_s: float
+    memory_bytes: int
+    memory_bytes_per_s: float
+    link_bytes_per_s: float
+    shapes: tuple[str, ...]
+    options: tuple[tuple[str, str], ...] = ()
+
+
+CHIPS = {
+    "v2": Chip(46e12, 16 << 30, 700e9, 4 * 62e9, FLAT),
+    "v3": Chip(123e12, 32 << 30, 900e9, 4 * 82e9, FLAT),
+    "v4": Chip(275e12, 32 << 30, 1228e9, 300e9, CUBIC, (("chip_config_name", "megacore"),)),
+    "v5e": Chip(197e12, 16 << 30, 819e9, 200e9, FLAT),
+    "v5p": Chip(459e12, 95 << 30, 2765e9, 600e9, CUBIC),
+    "v6e": Chip(918e12, 32 << 30, 1638e9, 400e9, FLAT),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Topology:
+    """Chips that hang together, as devices to compile for."""
+
+    name: str
+    chip: Chip
+    devices: tuple[Any, ...]
+
+    @property
+    def chips(self) -> int:
+        return len({tuple(device.coords) for device in self.devices})
+
+    @property
+    def devices_per_chip(self) -> int:
+        return len(self.devices) // self.chips
+
+    @property
+    def memory_bytes(self) -> int:
+        """HBM of a device."""
+        return self.chip.memory_bytes // self.devices_per_chip
+
+    def peaks(self, devices: int = 1) -> Peaks:
+        """The published peaks of some devices together."""
+        chips = devices / self.devices_per_chip
+        return Peaks(chips * self.chip.memory_bytes_per_s, chips * self.chip.flops_per_s, "bfloat16")
+
+
+def topology(name: str) -> Topology:
+    """The topology of a name such as `v5e:4x4`: a TPU version and its chips along each axis.
+
+    Raises:
+      InputError: there is no such topology, or no TPU compiler on this machine.
+    """
+    version, _, shape = name.partition(":")
+    if version not in CHIPS or shape not in CHIPS[version].shapes:
+        lines = [f"{each}:{'|'.join(chip.shapes)}" for each, chip in CHIPS.items()]
+        raise InputError(f"--topology={name} is unknown; choose from: {', '.join(lines)}")
+    chip = CHIPS[version]
+    _find_compiler()
+    jax.config.update("jax_platforms", "cpu")  # else JAX, with libtpu there, would look for a TPU on this machine
+    devices = topologies.get_topology_desc(name, platform="tpu", **dict(chip.options)).devices
+    return Topology(name, chip, tuple(devices))
+
+
+def _find_compiler() -> None:
+    """Points JAX to libtpu: an installed one, or the one that `make tpu` put beside the environment's packages, where
+    JAX does not look for TPUs at every start because of it."""
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # this machine is no TPU host, and need not ask whether it is
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # several may compile; there is no TPU to fight over
+    os.environ.setdefault("TPU_MIN_LOG_LEVEL", "3")
+    if os.environ.get("TPU_LIBRARY_PATH") or importlib.util.find_spec("libtpu"):
+        return
+    library = pathlib.Path(sys.prefix) / "tpu" / "libtpu" / "libtpu.so"
+    if not library.exists():
+        raise InputError("planning needs the TPU compiler, libtpu; run `make tpu` or pip install 'mqa_jax[tpu]'")
+    os.environ["TPU_LIBRARY_PATH"] = str(library)

@@ -1,0 +1,125 @@
+"""A plan: a config's train step and decode step on a topology, whether they fit, and what would make them fit."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mqa_jax import progress, records
+from mqa_jax.errors import InputError
+from mqa_jax.experiment import Experiment, MeshConfig
+from mqa_jax.plan.chips import Topology
+from mqa_jax.plan.program import Program
+from mqa_jax.plan.steps import Step, decode_step, train_step
+from mqa_jax.timing import cost
+from mqa_jax.timing.decode import Shape
+
+
+def plan(experiment: Experiment, topology: Topology, shape: Shape) -> dict[str, Any]:
+    """The `plan` record of both steps. A step that does not fit has the smallest change that does, found by trying.
+
+    Args:
+      shape: what is decoded, on all devices together.
+    Raises:
+      InputError: the mesh does not fit the devices, or its data axes do not divide the rows or the batch.
+    """
+    progress.say(f"{experiment.name} {experiment.variant} on {topology.name}: compiling the train step")
+    train = train_step(experiment, topology)
+    progress.say("compiling the decode step")
+    decode = decode_step(experiment, topology, shape)
+    encoder = cost.encode_cost(experiment.model, shape.batch, shape.source_length)
+    encoder_s = cost.floor(encoder, topology.peaks(len(topology.devices)))
+    figures = {
+        "topology": topology.name,
+        "chips": topology.chips,
+        "devices": len(topology.devices),
+        "memory_bytes_per_device": topology.memory_bytes,
+        "fits": train.fits and decode.fits,
+        "train": _figures(train, experiment.data.rows * experiment.data.target_length)
+        | {"rows": experiment.data.rows, "target_length": experiment.data.target_length},
+        "decode": _figures(decode, shape.batch)
+        | dataclasses.asdict(shape)
+        | {"encoder_floor_us_per_token": encoder_s * 1e6 / (shape.batch * shape.source_length)},
+    }
+    if not train.fits:
+        figures["train"]["change"] = _first_that_fits(_train_changes(experiment, topology))
+    if not decode.fits:
+        figures["decode"]["change"] = _first_that_fits(_decode_changes(experiment, topology, shape))
+    return records.make("plan", experiment, figures)
+
+
+def _figures(step: Step, tokens: int) -> dict[str, Any]:
+    program = step.program
+    figures: dict[str, Any] = {
+        "fits": step.fits,
+        "spread_over_devices": step.devices,
+        "flops": step.flops,
+        "floor_s": step.floor_s,
+        "floor_parts_s": step.floor_parts_s,
+        "floor_us_per_token": step.floor_s * 1e6 / tokens,
+    }
+    if not isinstance(program, Program):
+        return figures | {"held_bytes": program.kinds, "reason": program.reason}
+    held = program.held
+    exchanges: dict[str, dict[str, int]] = {}
+    for each in program.exchanges:
+        of = exchanges.setdefault(f"{each.kind} of {each.devices}", {"count": 0, "bytes": 0})
+        of["count"], of["bytes"] = of["count"] + 1, of["bytes"] + each.bytes
+    rest = {"layout padding": held.padding, "temporaries": held.temporaries, "program": held.code}
+    return figures | {
+        "held_bytes": held.kinds | rest,
+        "held_bytes_total": held.total,
+        "collectives": exchanges,
+        "compiler_flops_per_device": program.flops,
+        "compiler_bytes_per_device": program.bytes_accessed,
+        "compile_s": program.compile_s,
+    }
+
+
+Change = tuple[str, Callable[[], Step]]
+
+
+def _train_changes(experiment: Experiment, topology: Topology) -> Iterator[Change]:
+    """Parameters and statistics over ever more devices; then also fewer rows, which makes another run."""
+    config, devices = experiment.mesh, len(topology.devices)
+    tensor = config.tensor if config.tensor > 0 else 1
+    meshes = [MeshConfig(-1, fsdp, tensor) for fsdp in _doublings(2, devices // tensor) if fsdp != config.fsdp]
+    rows = [n for n in _halvings(experiment.data.rows) if n % (devices // tensor) == 0]
+    options = [(mesh, experiment.data.rows) for mesh in meshes]
+    options += [(mesh, n) for n in rows for mesh in (config, *meshes[-1:])]
+    for mesh, n in options:
+        changed = dataclasses.replace(experiment, mesh=mesh, data=dataclasses.replace(experiment.data, rows=n))
+        flags = f"--config.mesh.data=-1 --config.mesh.fsdp={mesh.fsdp}" if mesh != config else ""
+        flags += f" --config.data.rows={n}" if n != experiment.data.rows else ""
+        yield flags.strip(), lambda changed=changed: train_step(changed, topology)
+
+
+def _decode_changes(experiment: Experiment, topology: Topology, shape: Shape) -> Iterator[Change]:
+    """Fewer sentences at once, which changes no output; then weights and heads over several devices."""
+    devices = len(topology.devices)
+    tensor = experiment.mesh.tensor if experiment.mesh.tensor > 0 else 1
+    for n in (n for n in _halvings(shape.batch) if n % (devices // tensor) == 0):
+        smaller = dataclasses.replace(shape, batch=n)
+        yield f"--batch={n}", lambda smaller=smaller: decode_step(experiment, topology, smaller)
+    for wide in _doublings(2 * tensor, min(devices, experiment.model.decoder.attention.heads)):
+        changed = dataclasses.replace(experiment, mesh=MeshConfig(-1, 1, wide))
+        flags = f"--config.mesh.data=-1 --config.mesh.fsdp=1 --config.mesh.tensor={wide}"
+        yield flags, lambda changed=changed: decode_step(changed, topology, shape)
+
+
+def _first_that_fits(changes: Iterator[Change]) -> str | None:
+    for flags, attempt in changes:
+        progress.say(f"does not fit; trying {flags}")
+        try:
+            if attempt().fits:
+                return flags
+        except InputError:
+            continue  # this mesh does not divide the rows
+    return None
+
+
+def _doublings(first: int, last: int) -> list[int]:
+    return [first << n for n in range(max(last, 1).bit_length()) if first << n <= last and last % (first << n) == 0]
+
+
+def _halvings(number: int) -> list[int]:
+    return [number >> n for n in range(1, number.bit_length()) if number % (1 << n) == 0]
