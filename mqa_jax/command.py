@@ -43,6 +43,23 @@ def config_flag() -> flags.FlagHolder:
     return holder
 
 
+def process_flags() -> Callable[[], None]:
+    """Defines the flags of a run of several processes; gives the function that joins them, if there are any."""
+    found = flags.DEFINE_bool("distributed", False, "One of several processes, which the cluster's environment names.")
+    coordinator = flags.DEFINE_string("coordinator", None, "One of several processes: HOST:PORT of the first.")
+    count = flags.DEFINE_integer("processes", None, "With --coordinator: how many processes.", lower_bound=1)
+    index = flags.DEFINE_integer("process", None, "With --coordinator: which of them this is, from 0.", lower_bound=0)
+
+    def join() -> None:
+        given = coordinator.value, count.value, index.value
+        if found.value or given != (None, None, None):
+            from mqa_jax import processes  # JAX is not needed for --help or to turn down a flag
+
+            processes.join(*given)
+
+    return join
+
+
 def run(main: Callable[[], None]) -> NoReturn:
     """Parses the flags, runs `main` and exits; what the user can mend is one line on stderr and exit code 2."""
     flags.DEFINE_bool("verbose", False, "Shows what the libraries log.")

@@ -31,10 +31,12 @@ RULES: Mapping[str, tuple[str, ...]] = {
 
 
 def training_devices() -> list[Any]:
-    """All devices; but the cores of a CPU count as one, which shares each product, unless XLA_FLAGS make them more."""
+    """All devices of all processes; but the cores of a process's CPU count as one, which shares each product, unless
+    XLA_FLAGS make them more."""
     devices = jax.devices()
-    forced = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    return devices if devices[0].platform != "cpu" or forced else devices[:1]
+    if devices[0].platform != "cpu" or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return devices
+    return list({device.process_index: device for device in reversed(devices)}.values())[::-1]
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
@@ -57,12 +59,16 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
 
 def check_rows(rows: int, mesh: Mesh) -> None:
     """Raises InputError unless the mesh's data-parallel devices divide `rows`, the rows of a batch."""
-    parts = math.prod(mesh.shape[axis] for axis in RULES["batch"])
+    parts = _data_parallel(mesh)
     if rows % parts:
         raise InputError(
             f"a batch of {rows} rows cannot be shared by {parts} devices (config.mesh: data x fsdp); set a multiple of "
             f"{parts} (training: config.data.rows), or a larger config.mesh.tensor"
         )
+
+
+def _data_parallel(mesh: Mesh) -> int:
+    return math.prod(mesh.shape[axis] for axis in RULES["batch"])
 
 
 def partition(axes: Sequence[str], shape: Sequence[int], mesh: Mesh) -> PartitionSpec:
@@ -87,6 +93,17 @@ def parameter_shardings(axes: Any, shapes: Any, mesh: Mesh) -> Any:
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Rows of a batch over all data-parallel devices."""
     return NamedSharding(mesh, PartitionSpec(RULES["batch"]))
+
+
+def place(batch: Any, mesh: Mesh) -> Any:
+    """A batch of host arrays, whole and the same in every process, with each row on its devices alone.
+
+    Every process makes all batches and keeps its own rows of each: so the run is the same on any number of processes,
+    and goes on on another number. Rows that the mesh does not divide lie on every device.
+    """
+    rows = len(jax.tree.leaves(batch)[0])
+    where = batch_sharding(mesh) if rows % _data_parallel(mesh) == 0 else replicated(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, where, lambda part: x[part]), batch)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -7,6 +7,7 @@ import dataclasses
 import pathlib
 
 from mqa_jax import experiment as experiments
+from mqa_jax import processes
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
 
@@ -30,6 +31,8 @@ def claim(workdir: pathlib.Path, experiment: Experiment) -> None:
         difference = _difference(dataclasses.asdict(owner(workdir)), dataclasses.asdict(experiment))
         if difference:
             raise InputError(f"{workdir} holds another run ({difference}); choose another --workdir or delete it")
+    if not processes.is_first():
+        return
     workdir.mkdir(parents=True, exist_ok=True)
     half = path.with_suffix(".part")
     half.write_text(experiments.to_json(experiment), encoding="utf-8")

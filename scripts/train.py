@@ -11,7 +11,7 @@ import pathlib
 
 from absl import flags
 
-from mqa_jax import command, config
+from mqa_jax import command, config, processes
 from mqa_jax.data import sources
 from mqa_jax.data import vocabulary as vocabularies
 from mqa_jax.errors import InputError
@@ -19,12 +19,14 @@ from mqa_jax.timing import describe
 from mqa_jax.train import loop
 
 CONFIG = command.config_flag()
+join_processes = command.process_flags()
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, vocabulary, records.")
 DESCRIBE = flags.DEFINE_bool("describe", False, "Print the model's parts, sizes and decode costs, and exit.")
 
 
 def main() -> None:
     command.keep_freed_memory()
+    join_processes()
     experiment = config.read(CONFIG.value)
     if DESCRIBE.value:
         description = describe.describe(experiment)
@@ -35,9 +37,11 @@ def main() -> None:
         raise InputError("--workdir is missing; name a folder for the run, for instance --workdir=runs/first")
     folder = pathlib.Path(WORKDIR.value)
     corpus = sources.load(experiment.data, experiment.task)
-    vocabulary = vocabularies.obtain(experiment.data, corpus, folder / "vocabulary.model")
+    path = folder / "vocabulary.model"
+    vocabulary = processes.first_then_others(lambda: vocabularies.obtain(experiment.data, corpus, path))
     record = loop.train(experiment, corpus, vocabulary, folder)
-    print(json.dumps({key: value for key, value in record.items() if key not in ("config", "curve")}))
+    if processes.is_first():
+        print(json.dumps({key: value for key, value in record.items() if key not in ("config", "curve")}))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from grain import checkpoint as grain_checkpoint
 
 from mqa_jax.errors import InputError
 from mqa_jax.train.step import TrainState
@@ -30,18 +29,17 @@ class Checkpoints:
             return
         self._manager.save(
             step,
-            args=ocp.args.Composite(state=ocp.args.StandardSave(state), data=grain_checkpoint.CheckpointSave(iterator)),
+            args=ocp.args.Composite(state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(iterator.get_state())),
         )
 
     def restore(self, abstract: TrainState, iterator: Any) -> tuple[TrainState, Any]:
         """The newest state, in the shapes and shardings of `abstract`, and the iterator set to its position."""
         restored = self._manager.restore(
             self._required(),
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(abstract), data=grain_checkpoint.CheckpointRestore(iterator)
-            ),
+            args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore()),
         )
-        return restored["state"], restored["data"]
+        iterator.set_state(restored["data"])  # one for all processes, however many there are now
+        return restored["state"], iterator
 
     def restore_parameters(self, abstract: Any) -> Any:
         """The newest parameters alone, in the shapes of `abstract`.

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from mqa_jax import progress, records, sharding, workdir
+from mqa_jax import processes, progress, records, sharding, workdir
 from mqa_jax.batch import Batch
 from mqa_jax.data import pipeline
 from mqa_jax.data.sources import Corpus
@@ -40,14 +40,8 @@ def train(experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary, folder
     config, model = experiment.train, build(experiment.model)
     mesh = sharding.make_mesh(experiment.mesh)
     optimizer = make_optimizer(config)
-    iterator = pipeline.training_iterator(
-        corpus.splits["train"],
-        vocabulary,
-        experiment.data,
-        experiment.seed,
-        jax.process_index(),
-        jax.process_count(),
-    )
+    sharding.check_rows(experiment.data.rows, mesh)
+    iterator = pipeline.training_iterator(corpus.splits["train"], vocabulary, experiment.data, experiment.seed)
     checkpoints = Checkpoints(folder, config.keep)
     state, iterator = _begin(experiment, model, optimizer, mesh, checkpoints, iterator)
     first = int(state.step)
@@ -57,25 +51,29 @@ def train(experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary, folder
         f"d_ff {figures['feed_forward']}" + (f", going on from step {first}" if first else "")
     )
     step = make_train_step(model, optimizer, config, mesh)
-    log = Metrics(folder, first)
+    log = Metrics(folder, first) if processes.is_first() else None
     window, compile_s = _Window(experiment), 0.0
     try:
         with progress.bar(f"train {experiment.variant}", config.steps, first) as bar:
             for done in range(first + 1, config.steps + 1):
-                batch = _place(next(iterator), mesh)
+                rows = next(iterator)
+                batch = sharding.place(rows, mesh)
                 if done == first + 1:
                     start = time.perf_counter()
                     step = step.lower(state, batch).compile()
                     compile_s = time.perf_counter() - start
                     window.restart()
                 state, sums = step(state, batch)
-                window.add(sums, batch)
+                window.add(sums, rows)
                 last = done == config.steps
                 if last or done % config.log_every == 0:
                     values = window.close(done)
                     if last or done % config.evaluate_every == 0:
-                        values["dev_nll_per_token"] = dev_loss(model, state.parameters, corpus, vocabulary, experiment)
-                    log.write(done, values)
+                        values["dev_nll_per_token"] = dev_loss(
+                            model, state.parameters, corpus, vocabulary, experiment, mesh
+                        )
+                    if log:
+                        log.write(done, values)
                     bar.update(done, _line(values))
                     window.restart()
                 if last or done % config.checkpoint_every == 0:
@@ -83,22 +81,24 @@ def train(experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary, folder
                     with window.paused():
                         checkpoints.save(done, state, iterator)
     finally:
-        log.close()
+        if log:
+            log.close()
         checkpoints.close()
     figures |= _figures(folder, compile_s) | {"steps": config.steps, "corpus": corpus.description}
     record = records.make("train", experiment, figures)
-    records.write(folder / "records", record)
+    if processes.is_first():
+        records.write(folder / "records", record)
     return record
 
 
 def dev_loss(
-    model: Model, parameters: Parameters, corpus: Corpus, vocabulary: Vocabulary, experiment: Experiment
+    model: Model, parameters: Parameters, corpus: Corpus, vocabulary: Vocabulary, experiment: Experiment, mesh: Mesh
 ) -> float:
-    """Negative log-likelihood per token of the dev set, without smoothing or dropout."""
+    """Negative log-likelihood per token of the dev set, without smoothing or dropout; each line once, on one device."""
     totals = np.zeros(2)
     batches = pipeline.scoring_batches(corpus.splits["dev"], vocabulary, experiment.data, experiment.decode.batch)
     for batch in batches:
-        sums = score(model, parameters, batch)
+        sums = score(model, parameters, sharding.place(batch, mesh))
         totals += [float(sums.nll), float(sums.tokens)]
     return float(totals[0] / totals[1])
 
@@ -117,12 +117,6 @@ def _begin(
         shardings,
     )
     return checkpoints.restore(abstract, iterator)
-
-
-def _place(batch: Batch, mesh: Mesh) -> Batch:
-    """This process's rows as its part of the global batch."""
-    where = sharding.batch_sharding(mesh)
-    return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(where, rows), batch)
 
 
 class _Window:
