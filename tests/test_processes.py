@@ -22,7 +22,7 @@ from mqa_jax.errors import InputError
 from mqa_jax.experiment import MeshConfig
 from mqa_jax.train import loop, metrics, trained
 
-STEPS = 20
+STEPS = 12
 SETTINGS = {
     "model.encoder_layers": 1,
     "model.decoder_layers": 1,
@@ -39,7 +39,7 @@ SETTINGS = {
     "train.evaluate_every": STEPS,
     "train.warmup": 2,
 }
-FREE = {"train.checkpoint_every": STEPS, "decode.batch": 16, "mesh.data": 1, "mesh.fsdp": -1}
+FREE = {"train.checkpoint_every": STEPS, "decode.batch": 16, "mesh.data": -1, "mesh.fsdp": 1}
 
 
 def flags(settings):
@@ -85,8 +85,8 @@ def train_here(folder):
 
 def test_killed_runs_of_two_processes_go_on_as_two_and_as_one(tmp_path):
     whole, killed, two, one = (tmp_path / name for name in ("whole", "killed", "two", "one"))
-    both = start(killed, **{"train.checkpoint_every": 2})  # parameters and statistics are split: each writes its part
-    while not (killed / "checkpoints" / "4").exists():
+    both = start(killed, **{"train.checkpoint_every": 1, "mesh.data": 1, "mesh.fsdp": 2})  # each writes its part
+    while not (killed / "checkpoints" / "2").exists():
         assert [each.poll() for each in both] == [None, None], [each.communicate()[1] for each in both]
         time.sleep(0.002)
     for each in both:
