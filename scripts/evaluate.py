@@ -21,6 +21,7 @@ from mqa_jax.train import trained
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained run.", required=True)
 SPLIT = flags.DEFINE_enum("split", "test", ["dev", "test"], "Which split of the run's own corpus.")
 BEAM = flags.DEFINE_integer("beam", None, "Beams; 1 is greedy. Default: the config's.", lower_bound=1)
+AVERAGE = flags.DEFINE_integer("average", 1, "Takes the mean of the last so many checkpoints.", lower_bound=1)
 SOURCE = flags.DEFINE_string("source", None, "Score this file of source lines instead of a split.")
 REFERENCE = flags.DEFINE_string("reference", None, "The file of references (or of plain text for a language model).")
 TEST_SET = flags.DEFINE_string(
@@ -31,7 +32,7 @@ TEST_SET = flags.DEFINE_string(
 
 
 def main() -> None:
-    run = trained.load(pathlib.Path(WORKDIR.value))
+    run = trained.load(pathlib.Path(WORKDIR.value), AVERAGE.value)
     experiment, name, origin = run.experiment, SPLIT.value, "the run's corpus"
     files = [path for path in (SOURCE.value, REFERENCE.value) if path]
     if TEST_SET.value:

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from test_config import get
 
-from mqa_jax import config, workdir
+from mqa_jax import config, records, workdir
 from mqa_jax.data import sources, vocabulary
 from mqa_jax.errors import InputError
+from mqa_jax.evaluate import quality
 from mqa_jax.model.build import count
-from mqa_jax.train import loop, metrics, trained
+from mqa_jax.report import selection
+from mqa_jax.train import checkpoint, loop, metrics, trained
 
 
 def tiny(variant="multi_query", name="toy", **train):
@@ -113,6 +115,38 @@ def test_a_checkpoint_of_another_architecture_is_named(whole, tmp_path):
     (tmp_path / "other" / "experiment.json").write_text(text)
     with pytest.raises(InputError, match=r"is of another architecture: .* is \(.*\) there and \(.*\) in the config"):
         trained.load(tmp_path / "other")
+
+
+def test_the_last_checkpoints_are_averaged(whole):
+    folder, _ = whole  # checkpoints at steps 3 and 6
+    plain, one, both = trained.load(folder), trained.load(folder, 1), trained.load(folder, 2)
+    assert plain.steps == one.steps == (6,) and both.steps == (3, 6)
+    earlier = checkpoint.Checkpoints(folder)
+    first = earlier._parameters_of(3, plain.model.shapes())
+    earlier.close()
+    leaves = (jax.tree.leaves(tree) for tree in (first, plain.parameters, one.parameters, both.parameters))
+    for three, six, again, mean in zip(*leaves, strict=True):
+        np.testing.assert_array_equal(six, again)
+        np.testing.assert_allclose(mean, (np.asarray(three, np.float64) + six) / 2, rtol=1e-6, atol=1e-8)
+        assert not np.array_equal(three, six)
+    with pytest.raises(InputError, match=r"--average=3 needs as many checkpoints, and .* has 2"):
+        trained.load(folder, 3)
+
+
+def test_an_averaged_evaluation_has_records_of_its_own(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run")
+    split = sources.Split(("a dog", "the cat sleeps"), ("ein Hund", "die Katze schläft"))
+    for average in (1, 2):
+        run = trained.load(tmp_path / "run", average)
+        quality.perplexity_of(run, split, "mine")
+        quality.translation_quality(run, split, "mine", 1)
+    found = records.read(tmp_path)
+    steps = {path.stem: json.loads(path.read_text()).get("checkpoints") for path in tmp_path.rglob("records/*.json")}
+    assert steps["perplexity-mine"] == steps["quality-mine-beam1"] == [6]
+    assert steps["perplexity-mine-average2"] == steps["quality-mine-average2-beam1"] == [3, 6]
+    assert (tmp_path / "run" / "hypotheses" / "mine-average2-beam1.txt").read_text().count("\n") == 2
+    (compared,) = selection.Selection(found).of("quality", "multi_query")
+    assert compared["checkpoints"] == [6], "a report compares the newest checkpoints alone"
 
 
 def test_folders_without_a_run_are_named(tmp_path, whole):

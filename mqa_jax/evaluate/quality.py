@@ -29,7 +29,7 @@ def translation_quality(
             split.source, run.model, run.decoding_parameters(), run.vocabulary, config, bar.update
         )
     seconds = time.perf_counter() - start
-    path = hypotheses_path(run.folder, name, beam)
+    path = hypotheses_path(run.folder, f"{name}{_averaged(run)}", beam)
     path.parent.mkdir(exist_ok=True)
     path.write_text("".join(text.replace("\n", " ") + "\n" for text in output.texts), encoding="utf-8")
     figures = {
@@ -38,10 +38,11 @@ def translation_quality(
         "beam": beam,
         "alpha": config.alpha,
         **output.speed(seconds),
+        "checkpoints": list(run.steps),
         "hypotheses": str(path.relative_to(run.folder)),
     } | bleu.score(output.texts, split.target)
     record = records.make("quality", run.experiment, figures)
-    records.write(run.folder / "records", record, f"{name}-beam{beam}")
+    records.write(run.folder / "records", record, f"{name}{_averaged(run)}-beam{beam}")
     return record
 
 
@@ -53,10 +54,17 @@ def perplexity_of(run: Trained, split: Split, name: str, origin: str = "the run'
         result = score(run.model, run.parameters, batch)
         return result.nll, result.tokens
 
-    figures = {"split": name, "split_from": origin} | perplexity(sums, batches, split.target)
+    figures = {"split": name, "split_from": origin, "checkpoints": list(run.steps)} | perplexity(
+        sums, batches, split.target
+    )
     record = records.make("perplexity", run.experiment, figures)
-    records.write(run.folder / "records", record, name)
+    records.write(run.folder / "records", record, f"{name}{_averaged(run)}")
     return record
+
+
+def _averaged(run: Trained) -> str:
+    """What tells the files of averaged checkpoints from those of the newest."""
+    return f"-average{len(run.steps)}" if len(run.steps) > 1 else ""
 
 
 def hypotheses_path(folder: pathlib.Path, split: str, beam: int) -> pathlib.Path:

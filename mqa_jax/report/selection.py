@@ -44,10 +44,14 @@ class Selection:
         return sorted({1, *(record["config"]["decode"]["beam"] for record in self.records)})
 
     def of(self, kind: str, variant: str | None = None, **wanted: Any) -> list[Record]:
-        """The records of a kind (and variant) whose fields are as wanted, in order of their seeds."""
+        """The records of a kind (and variant) whose fields are as wanted, in order of their seeds.
+
+        Those of averaged checkpoints are left out: a comparison is of the newest.
+        """
         newest: dict[Any, Record] = {}
         for record in sorted(self.records, key=lambda record: record["when"]):
             mine = record["kind"] == kind and variant in (None, record["variant"])
+            mine &= len(record.get("checkpoints", ())) < 2
             if mine and all(record.get(field) == value for field, value in wanted.items()):
                 newest[_identity(record)] = record
         return sorted(newest.values(), key=lambda record: record["seed"])

@@ -41,13 +41,25 @@ class Checkpoints:
         iterator.set_state(restored["data"])  # one for all processes, however many there are now
         return restored["state"], iterator
 
-    def restore_parameters(self, abstract: Any) -> Any:
-        """The newest parameters alone, in the shapes of `abstract`.
+    def restore_parameters(self, abstract: Any, average: int = 1) -> tuple[Any, list[int]]:
+        """The mean of the parameters of the newest `average` checkpoints, in the shapes of `abstract`, and their steps.
 
         Raises:
-          InputError: there is no checkpoint, or it is of another architecture.
+          InputError: there are not so many checkpoints, or they are of another architecture.
         """
-        step = self._required()
+        self._required()
+        steps = sorted(self._manager.all_steps())[-average:]
+        if len(steps) < average:
+            raise InputError(
+                f"--average={average} needs as many checkpoints, and {self._folder} has {len(steps)}; "
+                "train on with --config.train.keep set to that number, or average fewer"
+            )
+        mean = self._parameters_of(steps[0], abstract)
+        for count, step in enumerate(steps[1:], 2):  # two of them in memory at a time
+            mean = jax.tree.map(lambda m, x, n=count: m + (x - m) / n, mean, self._parameters_of(step, abstract))
+        return mean, steps
+
+    def _parameters_of(self, step: int, abstract: Any) -> Any:
         path = self._folder / str(step) / "state"
         with ocp.PyTreeCheckpointer() as reader:
             saved = reader.metadata(path).item_metadata.tree["parameters"]

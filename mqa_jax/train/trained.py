@@ -13,24 +13,29 @@ from mqa_jax.train.checkpoint import Checkpoints
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A run's newest parameters with all that is needed to use them."""
+    """A run's newest parameters, or a mean of its last ones, with all that is needed to use them.
+
+    Attributes:
+      steps: of the checkpoints that the parameters are the mean of.
+    """
 
     folder: pathlib.Path
     experiment: Experiment
     model: Model
     parameters: Parameters
     vocabulary: Vocabulary
+    steps: tuple[int, ...]
 
     def decoding_parameters(self) -> Parameters:
         """The parameters in the type that the model computes in."""
         return cast(self.parameters, self.experiment.model.dtype)
 
 
-def load(folder: pathlib.Path) -> Trained:
-    """The run in `folder`.
+def load(folder: pathlib.Path, average: int = 1) -> Trained:
+    """The run in `folder`, with the mean of its last `average` checkpoints (Vaswani et al. 2017, section 6.1).
 
     Raises:
-      InputError: no run, no checkpoint, no vocabulary, or a checkpoint of another architecture.
+      InputError: no run, too few checkpoints, no vocabulary, or a checkpoint of another architecture.
     """
     experiment = workdir.owner(folder)
     model = build(experiment.model)
@@ -39,7 +44,7 @@ def load(folder: pathlib.Path) -> Trained:
         raise InputError(f"{path} is missing; copy it from where the run was trained or train again")
     checkpoints = Checkpoints(folder, experiment.train.keep)
     try:
-        parameters = checkpoints.restore_parameters(model.shapes())
+        parameters, steps = checkpoints.restore_parameters(model.shapes(), average)
     finally:
         checkpoints.close()
-    return Trained(folder, experiment, model, parameters, Vocabulary(path))
+    return Trained(folder, experiment, model, parameters, Vocabulary(path), tuple(steps))
