@@ -16,7 +16,14 @@ from mqa_jax.train.loss import loss_sums
 from mqa_jax.train.optimizer import optimizer
 from mqa_jax.train.step import init_state, make_train_step, state_shardings
 
-MESHES = [(8, 1, 1), (1, 8, 1), (2, 1, 4), (2, 2, 2), (1, 2, 4)]
+MESHES = [(d, f, 8 // (d * f)) for d in (1, 2, 4, 8) for f in (1, 2, 4, 8) if d * f <= 8]
+TYPES = {
+    "multi_head": ("translation", HEADS, None),
+    "multi_query": ("translation", 1, None),
+    "grouped": ("translation", 2, None),
+    "multi_query_local": ("translation", 1, 4),
+    "language": ("language", 1, None),
+}
 
 
 def train_config(**changes):
@@ -57,7 +64,40 @@ def on_one_device(G, config):
     return state, sums
 
 
-@pytest.mark.parametrize(("shape", "G"), [(shape, 1) for shape in MESHES] + [((2, 2, 2), 2), ((2, 2, 2), HEADS)])
+def losses_and_gradients(mesh):
+    """Of every attention type: the mean loss of rows of very different lengths and its gradient, in one program."""
+    pairs = batch(sentences(0, [2, 12, 3, 12, 2, 7, 12, 4]), 12, sentences(1, [5] * 8))
+    kinds = {name: model(task, G, window) for name, (task, G, window) in TYPES.items()}
+
+    def means(parameters, pairs):
+        def mean(p, name):
+            sums = loss_sums(kinds[name].bind(p)(pairs), pairs.target, 0.1, 1e-4)
+            return sums.objective / sums.tokens
+
+        return {name: jax.value_and_grad(mean)(p, name) for name, p in parameters.items()}
+
+    where = {name: sharding.parameter_shardings(of.axes(), of.shapes(), mesh) for name, of in kinds.items()}
+    gradients = {name: (sharding.replicated(mesh), each) for name, each in where.items()}
+    jitted = jax.jit(means, in_shardings=(where, sharding.batch_sharding(mesh)), out_shardings=gradients)
+    return jitted({name: of.init(jax.random.key(0)) for name, of in kinds.items()}, pairs)
+
+
+@functools.cache
+def alone():
+    return losses_and_gradients(sharding.make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1]))
+
+
+@pytest.mark.parametrize("shape", MESHES)
+def test_every_mesh_gives_the_single_devices_loss_and_gradients(shape):
+    found = losses_and_gradients(sharding.make_mesh(MeshConfig(*shape)))
+    for name, (loss, gradients) in alone().items():
+        np.testing.assert_allclose(loss, found[name][0], rtol=1e-6, err_msg=name)
+        pairs = zip(jax.tree.flatten_with_path(gradients)[0], jax.tree.leaves(found[name][1]), strict=True)
+        for (path, a), b in pairs:
+            np.testing.assert_allclose(a, b, atol=2e-6, err_msg=f"{name} {jax.tree_util.keystr(path)}")
+
+
+@pytest.mark.parametrize(("shape", "G"), [((2, 2, 2), 1), ((1, 2, 4), 2)])
 def test_every_mesh_gives_the_single_device_update(shape, G):
     of = model("translation", G)
     # Adam would blow rounding up where a gradient is near zero.
@@ -82,14 +122,25 @@ def test_the_single_write_head_is_replicated_and_its_queries_are_split():
     assert sharding.partition(("width", "heads", "head_size"), (16, 4, 4), mesh) == PartitionSpec(None, "tensor", None)
 
 
-def test_optimizer_statistics_lie_as_their_parameters_do():
+@pytest.mark.parametrize(
+    ("shape", "split"),
+    [((1, 8, 1), {"width": 8}), ((2, 1, 4), {"heads": 4, "hidden": 4, "vocabulary": 4})],
+    ids=["fsdp", "tensor"],
+)
+def test_bytes_of_each_device(shape, split):
+    """Parameters and both moments of Adam, after a step: a share of what is split, all of what is not (norms, positions
+    and the single write head under tensor)."""
     of, config = model("language", 1), train_config()
-    state, _, mesh = after_one_step(of, (1, 8, 1), jax.devices(), config)
-    moments = [leaf for leaf in jax.tree.leaves(state.optimizer) if leaf.ndim > 1]
-    assert len(moments) == 2 * len([leaf for leaf in jax.tree.leaves(state.parameters) if leaf.ndim > 1])
-    for leaf in moments:
-        assert leaf.addressable_shards[0].data.size * 8 == leaf.size
-    assert mesh.shape["fsdp"] == 8 and jnp.isfinite(moments[0]).all()
+    state, _, _ = after_one_step(of, shape, jax.devices(), config)
+    parts = lambda names: max(split.get(name, 1) for name in names)  # noqa: E731
+    shares = jax.tree.map(lambda x, names: x.nbytes // parts(names), state.parameters, of.axes())
+    wanted, whole = sum(jax.tree.leaves(shares)), sum(x.nbytes for x in jax.tree.leaves(state.parameters))
+    assert wanted < whole / 2
+    for device in jax.devices():
+        for tree, copies in ((state.parameters, 1), (state.optimizer, 2)):
+            on = [s.data for x in jax.tree.leaves(tree) if x.ndim for s in x.addressable_shards if s.device == device]
+            assert sum(data.nbytes for data in on) == copies * wanted
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.optimizer))
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 1), (-1, -1, 1), (-1, 3, 1), (0, 1, 1)])
