@@ -103,7 +103,7 @@ def _find_compiler() -> None:
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # this machine is no TPU host, and need not ask whether it is
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # several may compile; there is no TPU to fight over
-    os.environ.setdefault("TPU_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v2-8")  # of this machine: else libtpu complains that it has none
     if os.environ.get("TPU_LIBRARY_PATH") or importlib.util.find_spec("libtpu"):
         return
     library = pathlib.Path(sys.prefix) / "tpu" / "libtpu" / "libtpu.so"
