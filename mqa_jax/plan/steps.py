@@ -63,7 +63,9 @@ def train_step(experiment: Experiment, topology: Topology) -> Step:
     step = make_train_step(model, optimizer, experiment.train, mesh)
     devices = len(topology.devices)
     program = compile_for(step, (state, batch), kinds, devices, loops_only=False)
-    flops, peaks = train_flops(experiment), topology.peaks()
+    data, peaks = experiment.data, topology.peaks()
+    source_length = data.source_length if experiment.model.encoder else 0
+    flops = cost.train_flops(experiment.model, data.rows, source_length, data.target_length)
     parts = {"operations": flops / devices / peaks.flops_per_s}
     if isinstance(program, Program):
         # Each parameter and statistic is read once and written once.
@@ -113,17 +115,6 @@ def decode_step(experiment: Experiment, topology: Topology, shape: Shape) -> Ste
     if isinstance(program, Program):
         parts["interconnect"] = _exchange_s(program, topology)
     return Step(experiment, shape.batch, group.size, program, needed.flops * groups, parts)
-
-
-def train_flops(experiment: Experiment) -> float:
-    """Operations of a training step: a forward pass and twice as much backward. Masked scores are not counted."""
-    model, data = experiment.model, experiment.data
-    source = data.source_length if model.encoder else 0
-    per_token = cost.decode_cost(model, data.rows, 1, source, data.target_length, padded_cache=False)
-    forward = data.target_length * per_token.flops
-    if model.encoder:
-        forward += cost.encode_cost(model, data.rows, source).flops
-    return 3 * forward
 
 
 def _exchange_s(program: Program, topology: Topology) -> float:
