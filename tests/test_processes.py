@@ -97,9 +97,9 @@ def test_killed_runs_of_two_processes_go_on_as_two_and_as_one(tmp_path):
     shutil.copytree(killed, two)
     shutil.copytree(killed, one)
     both = start(two)
-    record = train_here(whole)  # meanwhile
-    train_here(one)
     outputs = [each.communicate() for each in both]
+    record = train_here(whole)
+    train_here(one)
     assert [each.returncode for each in both] == [0, 0], outputs
     assert json.loads(outputs[0][0].splitlines()[-1])["steps"] == STEPS
     assert "{" not in outputs[1][0], "the first speaks for both"
