@@ -57,7 +57,8 @@ def main() -> None:
     speed = output.speed(time.perf_counter() - start)
     progress.say("{sentences:,} lines, {sentences_per_s:,.0f} a second; programs: {programs}".format(**speed))
     if RECORD.value:
-        record = records.make("translate", run.experiment, {"beam": config.beam, "batch": config.batch} | speed)
+        figures = {"beam": config.beam, "batch": config.batch, "checkpoints": list(run.steps)} | speed
+        record = records.make("translate", run.experiment, figures)
         records.write(RECORD.value, record, f"beam{config.beam}")
 
 
