@@ -66,7 +66,7 @@ def make_train_step(
     Gradients are those of the mean over all target tokens of the batch, wherever its rows lie.
     """
     shardings = state_shardings(model, optimizer, mesh)
-
+    optimizer = optax.with_extra_args_support(optimizer)
     around = jax.checkpoint if config.rematerialise else as_it_is
 
     def objective(parameters: Parameters, batch: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
@@ -80,7 +80,8 @@ def make_train_step(
         )
         tokens = jnp.maximum(sums.tokens, 1)
         gradients = jax.tree.map(lambda gradient: gradient / tokens, gradients)
-        updates, statistics = optimizer.update(gradients, state.optimizer, state.parameters)
+        value = sums.objective / tokens  # for an optimiser that looks at it: train/guard.py
+        updates, statistics = optimizer.update(gradients, state.optimizer, state.parameters, value=value)
         parameters = optax.apply_updates(state.parameters, updates)
         return TrainState(state.step + 1, parameters, statistics, state.key), sums
 
