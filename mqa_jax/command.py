@@ -1,7 +1,7 @@
 """What all scripts share: flags, errors in one line, exit codes, quiet libraries, the compilation cache.
 
-Exit codes: 0 done, 1 the work failed (a diverged run, a plan that does not fit), 2 bad input, 130 interrupted,
-141 the reader has gone.
+Exit codes: 0 done or stopped in good order, 1 the work failed (a diverged run, a full disk, a plan that does not fit),
+2 bad input, 130 interrupted, 141 the reader has gone.
 """
 
 import ast
@@ -24,7 +24,7 @@ from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import tuple_parser
 
-from mqa_jax.errors import Diverged, DoesNotFit, InputError
+from mqa_jax.errors import Differs, DiskFull, Diverged, DoesNotFit, InputError, Stopped
 
 flags.disclaim_key_flags()  # what is defined here counts as the calling script's, and so is in its --help
 
@@ -76,8 +76,10 @@ def run(main: Callable[[], None]) -> NoReturn:
         sys.stdout.flush()
     except InputError as error:
         code = _fail(2, f"error: {error}")
-    except (Diverged, DoesNotFit) as error:
+    except (DiskFull, Diverged, Differs, DoesNotFit) as error:
         code = _fail(1, f"error: {error}")
+    except Stopped as stopped:
+        code = _fail(0, str(stopped))
     except KeyboardInterrupt:
         code = _fail(130, "interrupted; given again, train and compare go on where they were")
     except BrokenPipeError:  # stdout goes nowhere from here on, or the interpreter's last flush would complain

@@ -97,7 +97,10 @@ def defaults() -> Any:
                 "log_every": 50,
                 "evaluate_every": 500,
                 "checkpoint_every": 500,
-                "keep": 2,
+                "keep": 2,  # newest checkpoints, besides the best
+                "spike": 2.0,  # nats per token above the running average that end the run; 0: only what is no number
+                "skips": 0,  # steps that may be left out for that before the run ends
+                "samples": 4,  # sentences of dev to translate at each evaluation
             },
             "mesh": {"data": -1, "fsdp": 1, "tensor": 1},
             "decode": {"beam": 4, "alpha": 0.6, "length_factor": 1.5, "length_extra": 10, "batch": 64},
@@ -257,6 +260,9 @@ def _read_train(config: Any) -> TrainConfig:
     rows, parts = config.data.rows, section.value("accumulate")
     if rows % parts:
         raise InputError(f"config.train.accumulate={parts} does not divide config.data.rows={rows}; choose a divisor")
+    for key in ("spike", "skips", "samples"):
+        if section.value(key) < 0:
+            raise InputError(f"config.train.{key}={section.value(key)} must not be negative; 0 turns it off")
     section.choice("optimizer", ("adafactor", "adamw"))
     section.choice("schedule", ("paper", "warmup_cosine", "warmup_rsqrt", "constant"))
     if not 0 <= section.value("label_smoothing") < 1:

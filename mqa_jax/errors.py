@@ -6,8 +6,20 @@ class InputError(Exception):
 
 
 class Diverged(Exception):
-    """The loss is no longer a number, exit code 1. The last good checkpoint is kept."""
+    """The loss is no longer a number, or jumped, exit code 1. The last good checkpoint is kept."""
+
+
+class DiskFull(Exception):
+    """There is no room for what is to be written, exit code 1. What was written before is kept."""
+
+
+class Differs(Exception):
+    """Two runs that had to be the same are not, exit code 1."""
 
 
 class DoesNotFit(Exception):
     """A planned step needs more memory than its devices have, exit code 1."""
+
+
+class Stopped(Exception):
+    """The user asked the work to stop and it did in good order, exit code 0. The message says how to go on."""

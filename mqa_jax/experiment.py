@@ -90,9 +90,13 @@ class TrainConfig:
     """Optimisation. `schedule` names a function of train/optimizer.py, `optimizer` likewise.
 
     Attributes:
+      keep: how many of the newest checkpoints stay, besides the best.
       clip_norm: the largest global norm that gradients keep; 0 leaves them as they are.
       accumulate: in how many parts, one after the other, a batch goes through the model.
       rematerialise: each block's activations are computed a second time instead of kept.
+      spike: nats per token above its running average from which a loss is refused; 0 for no limit.
+      skips: refused steps with which a run may go on.
+      samples: sentences of dev that are translated at each evaluation.
     """
 
     steps: int
@@ -104,13 +108,16 @@ class TrainConfig:
     weight_decay: float
     label_smoothing: float
     z_loss: float
-    clip_norm: float
-    accumulate: int
-    rematerialise: bool
     log_every: int
     evaluate_every: int
     checkpoint_every: int
     keep: int
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    rematerialise: bool = False
+    spike: float = 0.0
+    skips: int = 0
+    samples: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +191,11 @@ def _thaw(kind: Any, value: Any) -> Any:
     if isinstance(kind, types.UnionType):
         return None if value is None else _thaw(kind.__args__[0], value)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        return kind(**{field.name: _thaw(hints[field.name], value[field.name]) for field in dataclasses.fields(kind)})
+        hints = typing.get_type_hints(kind)  # a field with a default is younger than the oldest such JSON
+        names = [field.name for field in dataclasses.fields(kind) if field.name in value or _required(field)]
+        return kind(**{name: _thaw(hints[name], value[name]) for name in names})
     return tuple(value) if typing.get_origin(kind) is tuple else value
+
+
+def _required(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

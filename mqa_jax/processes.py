@@ -4,11 +4,15 @@ Each process runs the same program. The first writes all files but the arrays of
 writes its own part; so the run's folder must be one that all of them see.
 """
 
+import collections
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mqa_jax.errors import InputError
 
@@ -48,8 +52,73 @@ def is_first() -> bool:
 
 def first_then_others(run: Callable[[], T]) -> T:
     """What `run` gives; the others call it when the first is through, and find what it has written."""
-    if jax.process_count() == 1:
-        return run()
-    result = run() if is_first() else None
-    multihost_utils.sync_global_devices("the first process is through")
-    return run() if result is None else result
+    result = first_alone(run)
+    return result if result is not None else run()
+
+
+def first_alone(run: Callable[[], T]) -> T | None:
+    """What `run` gives in the first process, while the others wait; None in those.
+
+    Raises:
+      InputError: `run` raised it; so every process ends, and none waits for another that has.
+    """
+    return together(run) if is_first() else together(lambda: None)
+
+
+def together(run: Callable[[], T]) -> T:
+    """What `run` gives, in every process; an InputError in one of them is raised in all."""
+    result, refusal = None, None
+    try:
+        result = run()
+    except InputError as error:
+        refusal = error
+    if any_of(refusal is not None):
+        raise refusal or InputError("another process of this run was refused; its message says why")
+    return result  # pyright: ignore[reportReturnType]  it is there: nothing was raised
+
+
+def any_of(flag: bool) -> bool:
+    """Whether the flag is set in any process; waits until all have called this."""
+    return flag if jax.process_count() == 1 else bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+
+
+def barrier(name: str) -> None:
+    """Waits until all processes are here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def whole(tree: Any) -> Any:
+    """Arrays that lie on the devices of several processes, as whole ones on this process's first device."""
+    if jax.process_count() > 1:
+        tree = multihost_utils.process_allgather(tree, tiled=True)
+    return jax.device_put(tree, jax.local_devices()[0])
+
+
+class Agreement:
+    """Whether a flag is set in any process: the same answer, at the same call, in all of them.
+
+    With several processes an answer is that of the call `DELAY` before: it was exchanged on the devices between steps,
+    so that no step waits for it. Once it is yes, it stays so.
+    """
+
+    DELAY = 2
+
+    def __init__(self) -> None:
+        self._agreed = False
+        self._on_the_way: collections.deque[jax.Array] = collections.deque()
+        if jax.process_count() > 1:
+            firsts = {device.process_index: device for device in reversed(jax.devices())}
+            mesh = Mesh(np.asarray([firsts[index] for index in sorted(firsts)]), "process")
+            self._where = NamedSharding(mesh, PartitionSpec("process"))
+            self._any = jax.jit(jnp.any, out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+    def ask(self, flag: bool) -> bool:
+        """Every process calls this equally often."""
+        if jax.process_count() == 1:
+            return flag
+        if not self._agreed:
+            flags = jax.make_array_from_process_local_data(self._where, np.asarray([flag]))
+            self._on_the_way.append(self._any(flags))
+            self._agreed = len(self._on_the_way) > self.DELAY and bool(self._on_the_way.popleft())
+        return self._agreed

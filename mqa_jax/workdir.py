@@ -1,38 +1,75 @@
-"""The folder of one run: which experiment it belongs to and where its parts lie.
+"""The folder of one run: which experiment it belongs to, who trains in it and where its parts lie.
 
-WORKDIR/experiment.json   vocabulary.model   checkpoints/   metrics.jsonl   tensorboard/   records/
+WORKDIR/README.md   experiment.json   vocabulary.model   checkpoints/   metrics.jsonl   samples.jsonl   tensorboard/
+        records/   lock   refused.jsonl (batches that were refused)
 """
 
+import contextlib
 import dataclasses
+import fcntl
+import os
 import pathlib
+import socket
+from collections.abc import Iterator
 
 from mqa_jax import experiment as experiments
-from mqa_jax import processes
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
 
 # What may differ when a run goes on; everything else makes another run.
 FREE = {
-    "train": ("log_every", "evaluate_every", "checkpoint_every", "keep"),
+    # accumulate and rematerialise trade memory for time; the sums they make are the same but for rounding (under
+    # dropout, accumulate draws other masks). clip_norm makes another optimiser.
+    "train": (
+        *("steps", "accumulate", "rematerialise", "spike", "skips", "samples"),
+        *("log_every", "evaluate_every", "checkpoint_every", "keep"),
+    ),
     "mesh": ("data", "fsdp", "tensor"),
     "decode": tuple(field.name for field in dataclasses.fields(experiments.DecodeConfig)),
     "timing": tuple(field.name for field in dataclasses.fields(experiments.TimingConfig)),
 }
 
 
+@contextlib.contextmanager
+def locked(workdir: pathlib.Path) -> Iterator[None]:
+    """Makes this process the only one that trains in the folder; the lock dies with the process, however it ends.
+
+    Raises:
+      InputError: another process trains there; the message names it.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / "lock").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            who = file.read().strip() or "another process"
+            raise InputError(
+                f"{workdir} is being trained in by {who}; wait for it, stop it or choose another --workdir"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def check(workdir: pathlib.Path, experiment: Experiment) -> None:
+    """Says no before any work is done: what `locked` and `claim` would raise, without making anything."""
+    if (workdir / "lock").exists():
+        with locked(workdir):
+            pass
+    refuse_another(workdir, experiment)
+
+
 def claim(workdir: pathlib.Path, experiment: Experiment) -> None:
     """Makes the folder this experiment's, or checks that it is.
 
     Raises:
-      InputError: another experiment lives there; the message names the first difference.
+      InputError: another experiment lives there; the message names the differences.
     """
+    refuse_another(workdir, experiment)
     path = workdir / "experiment.json"
-    if path.exists():
-        difference = _difference(dataclasses.asdict(owner(workdir)), dataclasses.asdict(experiment))
-        if difference:
-            raise InputError(f"{workdir} holds another run ({difference}); choose another --workdir or delete it")
-    if not processes.is_first():
-        return
     workdir.mkdir(parents=True, exist_ok=True)
     half = path.with_suffix(".part")
     half.write_text(experiments.to_json(experiment), encoding="utf-8")
@@ -54,15 +91,24 @@ def owner(workdir: pathlib.Path) -> Experiment:
         raise InputError(f"{path} is damaged ({error!r}); train again in a new --workdir") from error
 
 
-def _difference(old: dict, new: dict, path: str = "config", free: tuple[str, ...] = ()) -> str:
-    for key in old.keys() | new.keys():
+def refuse_another(workdir: pathlib.Path, experiment: Experiment) -> None:
+    """Raises InputError if the folder is another experiment's; the message names the differences."""
+    if not (workdir / "experiment.json").exists():
+        return
+    there = _differences(dataclasses.asdict(owner(workdir)), dataclasses.asdict(experiment))
+    if there:
+        raise InputError(f"{workdir} holds another run ({'; '.join(there)}); choose another --workdir or delete it")
+
+
+def _differences(old: dict, new: dict, path: str = "config", free: tuple[str, ...] = ()) -> list[str]:
+    """What differs and may not, one text for each key."""
+    found = []
+    for key in [*old, *(key for key in new if key not in old)]:
         if key in free:
             continue
         was, now = old.get(key), new.get(key)
         if isinstance(was, dict) and isinstance(now, dict):
-            inner = _difference(was, now, f"{path}.{key}", FREE.get(key, ()) if path == "config" else ())
-            if inner:
-                return inner
+            found += _differences(was, now, f"{path}.{key}", FREE.get(key, ()) if path == "config" else ())
         elif (tuple(was) if isinstance(was, list) else was) != (tuple(now) if isinstance(now, list) else now):
-            return f"{path}.{key} is {was!r} there, {now!r} here"
-    return ""
+            found.append(f"{path}.{key} is {was!r} there, {now!r} here")
+    return found

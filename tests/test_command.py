@@ -23,7 +23,7 @@ import sys
 from absl import flags
 
 from mqa_jax import command
-from mqa_jax.errors import Diverged, InputError
+from mqa_jax.errors import Differs, DiskFull, Diverged, InputError, Stopped
 
 CONFIG = command.config_flag()
 BATCH = flags.DEFINE_integer("batch", 3, "Sentences at once.", lower_bound=1)
@@ -42,7 +42,8 @@ def main():
         for line in range(100_000):
             print(line)
     else:
-        raise {"bad": InputError, "diverged": Diverged, "bug": ValueError}[ACTION.value]("what went wrong")
+        kinds = dict(bad=InputError, diverged=Diverged, full=DiskFull, differs=Differs, stopped=Stopped, bug=ValueError)
+        raise kinds[ACTION.value]("what went wrong")
 
 
 if __name__ == "__main__":
@@ -150,10 +151,15 @@ def test_a_broken_config_file_is_one_line_that_names_the_place(run, tmp_path, so
     assert message in result.stderr
 
 
-@pytest.mark.parametrize(("action", "code"), [("bad", 2), ("diverged", 1)])
+@pytest.mark.parametrize(("action", "code"), [("bad", 2), ("diverged", 1), ("full", 1), ("differs", 1)])
 def test_what_ends_a_run_is_one_line(run, action, code):
     result = run(TOY, "--workdir=x", action=action)
     assert (result.returncode, result.stderr) == (code, "error: what went wrong\n")
+
+
+def test_work_that_was_stopped_in_good_order_is_no_error(run):
+    result = run(TOY, "--workdir=x", action="stopped")
+    assert (result.returncode, result.stderr) == (0, "what went wrong\n")
 
 
 def test_a_bug_keeps_its_traceback(run):

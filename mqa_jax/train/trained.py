@@ -44,7 +44,7 @@ def load(folder: pathlib.Path, average: int = 1) -> Trained:
         raise InputError(f"{path} is missing; copy it from where the run was trained or train again")
     checkpoints = Checkpoints(folder, experiment.train.keep)
     try:
-        parameters, steps = checkpoints.restore_parameters(model.shapes(), average)
+        parameters, steps = checkpoints.mean_parameters(model.shapes(), average)
     finally:
         checkpoints.close()
     return Trained(folder, experiment, model, parameters, Vocabulary(path), tuple(steps))
