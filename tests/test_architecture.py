@@ -15,7 +15,7 @@ FLOORS = (
     ("sharding", "model", "data", "report"),
     ("train", "decode"),
     ("timing", "evaluate"),
-    ("compare", "plan"),
+    ("compare", "plan", "soak"),
     ("command",),
     ("scripts",),
 )

@@ -170,7 +170,7 @@ class Checkpoints:
                     yield result  # pyright: ignore[reportReturnType]  `read` has come to its end
                     continue
             reason = (
-                f"{type(damage).__name__}: {_first_line(damage)}" if damage else "another process could not read it"
+                f"{type(damage).__name__}: {_first_line(damage)}" if damage else "another process cannot read it"
             )
             progress.say(f"{path} is damaged and is passed over ({reason})")
         if not found:

@@ -1,0 +1,171 @@
+"""Kills a training run at random moments, over and over, and compares what it ends as with a run left alone.
+
+The moments are real: the process gets SIGKILL, and just before it SIGUSR1, at which it writes where it is
+(train/interrupt.py), so that the kills can be counted by what they hit.
+"""
+
+import collections
+import json
+import os
+import pathlib
+import random
+import signal
+import struct
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from tensorboardX.proto import event_pb2
+
+from mqa_jax import progress
+from mqa_jax.errors import Differs
+from mqa_jax.train import metrics
+
+TIMES = ("time", "seconds", "tokens_per_s", "peak_share")  # what differs between equal runs
+# Innermost first: what a stack with this in it was doing.
+PLACES = (
+    ("checkpoint.py", "a checkpoint was read or written"),
+    ("development.py", "an evaluation ran"),
+    ("samples.py", "an evaluation ran"),
+    ("metrics.py", "metrics were written"),
+    ("compiler.py", "a program was compiled"),
+    ("loop.py", "a step ran"),
+)
+
+
+def soak(train: Sequence[str], folder: pathlib.Path, kills: int, seed: int) -> dict[str, int]:
+    """Kills runs of `train`, a command that takes --workdir, until there were `kills`; then the last runs to its end.
+
+    Every run that comes to its end is compared with `folder`/alone.
+
+    Returns:
+      The number of kills for each place where they hit.
+    Raises:
+      Differs: the first difference that was found.
+    """
+    alone, choose = folder / "alone", random.Random(seed)
+    process, began = _start(train, alone)
+    _finish(process, alone)
+    seconds = time.monotonic() - began
+    hit: collections.Counter[str] = collections.Counter()
+    run = 0
+    while True:
+        killed = folder / f"killed-{run}"
+        process, _ = _start(train, killed)
+        if hit.total() < kills and not _ends_within(process, choose.uniform(0, seconds / 4)):
+            hit[_kill(process, killed)] += 1
+            progress.say(f"kill {hit.total()} of {kills}: {dict(hit)}")
+            continue
+        _finish(process, killed)
+        compare(alone, killed)
+        progress.say(f"run {run} ended as the one left alone, after {hit.total()} kills so far")
+        if hit.total() >= kills:
+            return dict(hit)
+        run += 1
+
+
+def compare(one: pathlib.Path, two: pathlib.Path) -> None:
+    """Raises Differs unless two runs agree in metrics, samples, TensorBoard and all that their checkpoints hold."""
+    _same("metrics", _untimed(metrics.read(one)), _untimed(metrics.read(two)))
+    _same("samples", _untimed(metrics.read_samples(one)), _untimed(metrics.read_samples(two)))
+    _same("TensorBoard", sorted(_scalars(one)), sorted(_scalars(two)))
+    steps = [sorted(int(path.name) for path in (each / "checkpoints").iterdir()) for each in (one, two)]
+    _same("steps of checkpoints", *steps)
+    for step in steps[0]:
+        states = [_arrays(each / "checkpoints" / str(step) / "state") for each in (one, two)]
+        _same(f"arrays of checkpoint {step}", *([name for name, _ in state] for state in states))
+        for (name, a), (_, b) in zip(*states, strict=True):
+            _same(f"{name} of checkpoint {step}", a.tobytes(), b.tobytes())
+        _same(f"position in the data at step {step}", *(_position(each, step) for each in (one, two)))
+
+
+def _start(train: Sequence[str], folder: pathlib.Path) -> tuple[subprocess.Popen, float]:
+    """The process once it has begun to train, and that moment."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "stderr.txt"
+    before = log.stat().st_size if log.exists() else 0
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            [*train, f"--workdir={folder}"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
+        )
+    while b" parameters, d_ff " not in log.read_bytes()[before:]:
+        if process.poll() is not None:
+            _finish(process, folder)
+            break
+        time.sleep(0.01)
+    return process, time.monotonic()
+
+
+def _ends_within(process: subprocess.Popen, seconds: float) -> bool:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _finish(process: subprocess.Popen, folder: pathlib.Path) -> None:
+    if process.wait():
+        lines = (folder / "stderr.txt").read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
+        raise Differs(f"{folder}: training ended with code {process.returncode}: {' | '.join(lines)}")
+
+
+def _kill(process: subprocess.Popen, folder: pathlib.Path) -> str:
+    """Kills the process; says what it was doing."""
+    log = folder / "stderr.txt"
+    before = log.stat().st_size
+    process.send_signal(signal.SIGUSR1)
+    deadline = time.monotonic() + 2
+    while b"loop.py" not in log.read_bytes()[before:] and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    stack = log.read_bytes()[before:].decode(errors="replace")
+    return next((what for name, what in PLACES if f'{os.sep}{name}"' in stack), "it started or ended")
+
+
+def _same(what: str, one: Any, two: Any) -> None:
+    if one != two:
+        found = next((f": {a!r} and {b!r}" for a, b in zip(one, two, strict=False) if a != b), "")
+        raise Differs(f"{what} differ{found if not isinstance(one, bytes) else ''}")
+
+
+def _untimed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
+
+
+def _scalars(folder: pathlib.Path) -> Iterator[tuple[int, str, str]]:
+    """Every (step, name, value) of a run's TensorBoard files, however often it is there."""
+    for path in sorted((folder / "tensorboard").iterdir()):
+        data, at = path.read_bytes(), 0
+        while at < len(data):  # TFRecord: length, its checksum, the event, its checksum
+            (size,) = struct.unpack_from("<Q", data, at)
+            event = event_pb2.Event.FromString(data[at + 12 : at + 12 + size])  # pyright: ignore[reportAttributeAccessIssue]
+            at += 12 + size + 4
+            for value in event.summary.value:
+                if value.tag not in TIMES:
+                    text = value.tensor.string_val
+                    yield event.step, value.tag, repr(list(text) or value.simple_value)
+
+
+def _arrays(path: pathlib.Path) -> list[tuple[str, np.ndarray]]:
+    """Every array of a checkpoint's state: parameters, optimiser, step, key."""
+    with ocp.PyTreeCheckpointer() as reader:
+        restore = ocp.args.PyTreeRestore(
+            restore_args=jax.tree.map(
+                lambda _: ocp.RestoreArgs(restore_type=np.ndarray), dict(reader.metadata(path).item_metadata.tree)
+            )
+        )
+        tree = reader.restore(path, args=restore)
+    return [
+        (jax.tree_util.keystr(key), np.asarray(leaf)) for key, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    ]
+
+
+def _position(folder: pathlib.Path, step: int) -> list[Any]:
+    paths = sorted(path for path in (folder / "checkpoints" / str(step) / "data").iterdir() if path.is_file())
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
