@@ -26,7 +26,24 @@ class Peaks:
 @functools.cache
 def measure(dtype: str) -> Peaks:
     """The peaks of the default device; measured once a process, in a few seconds."""
-    return Peaks(_bandwidth(), _matmul(dtype), dtype)
+    return Peaks(_bandwidth(), matmul(dtype), dtype)
+
+
+@functools.cache
+def matmul(dtype: str) -> float:
+    """Operations a second, accumulated in float32, at the best of a few shapes."""
+    shapes = [(128, 1024, 4096), (512, 1024, 4096), (2048, 1024, 1024)]
+    if jax.default_backend() != "cpu":
+        shapes = [(8192, 8192, 8192)]
+
+    def product(a_MK, b_KN):
+        return jnp.dot(a_MK, b_KN, preferred_element_type=jnp.float32)
+
+    rates = []
+    for M, K, N in shapes:
+        a_MK, b_KN = jnp.ones((M, K), dtype), jnp.ones((K, N), dtype)
+        rates.append(2 * M * K * N / _fastest(product, a_MK, b_KN))
+    return max(rates)
 
 
 @functools.cache
@@ -41,22 +58,6 @@ def _bandwidth() -> float:
         lambda x_MN: x_MN.sum(),
     )
     return max(size / _fastest(form, table_MN) for form in forms)
-
-
-def _matmul(dtype: str) -> float:
-    """Operations a second, accumulated in float32, at the best of a few shapes."""
-    shapes = [(128, 1024, 4096), (512, 1024, 4096), (2048, 1024, 1024)]
-    if jax.default_backend() != "cpu":
-        shapes = [(8192, 8192, 8192)]
-
-    def product(a_MK, b_KN):
-        return jnp.dot(a_MK, b_KN, preferred_element_type=jnp.float32)
-
-    rates = []
-    for M, K, N in shapes:
-        a_MK, b_KN = jnp.ones((M, K), dtype), jnp.ones((K, N), dtype)
-        rates.append(2 * M * K * N / _fastest(product, a_MK, b_KN))
-    return max(rates)
 
 
 def _fastest(run, *arguments: jax.Array) -> float:

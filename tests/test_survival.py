@@ -1,0 +1,202 @@
+"""What a run lives through: signals, kills, a full disk, a second run in its folder, batches that break the model."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from test_compare import SMALL, script
+from test_run import corpus, run, tiny, whole, words  # noqa: F401  the fixtures
+
+from mqa_jax import soak, workdir
+from mqa_jax.errors import Differs, Diverged, InputError, Stopped
+from mqa_jax.train import loop, metrics, trained
+from mqa_jax.train.refused import FILE
+from mqa_jax.train.wandb_sink import WandbSink
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+class At:
+    """A sink that does something when a step's line is written."""
+
+    def __init__(self, step, act):
+        self.step, self.act = step, act
+
+    def write(self, step, values):
+        if step == self.step:
+            self.act()
+
+    def write_samples(self, step, samples):
+        pass
+
+    def close(self):
+        pass
+
+
+def train(experiment, corpus, words, folder, *sinks, sample=None):  # noqa: F811
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(words._path, folder / "vocabulary.model")
+    return loop.train(experiment, corpus, words, folder, sample=sample, sinks=sinks)
+
+
+def same_end(one, two):
+    a, b = (jax.tree.leaves(trained.load(folder).parameters) for folder in (one, two))
+    for left, right in zip(a, b, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def losses(folder):
+    timed = {"time", "seconds", "tokens_per_s"}
+    return [{name: value for name, value in line.items() if name not in timed} for line in metrics.read(folder)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_signal_saves_the_step_and_the_run_goes_on_to_the_same_end(corpus, words, whole, tmp_path, number):  # noqa: F811
+    """The signal comes at step 4, whose line is written; the checkpoint of that step is not in the plan."""
+    handler = signal.getsignal(number)
+    with pytest.raises(Stopped, match=r"stopped after step [45] of 6, which is saved; the same command goes on"):
+        train(tiny(), corpus, words, tmp_path, At(4, lambda: (os.kill(os.getpid(), number), time.sleep(0.2))))
+    assert signal.getsignal(number) is handler
+    assert {"3", "4"} <= {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    train(tiny(), corpus, words, tmp_path)
+    same_end(whole[0], tmp_path)
+    assert losses(tmp_path) == losses(whole[0])
+
+
+def test_a_stop_inside_an_evaluation_leaves_its_line_to_the_next_start(corpus, words, whole, tmp_path, monkeypatch):  # noqa: F811
+    """The stop is asked for when the evaluation of step 6 begins; the line of step 6 comes after the restart, whole."""
+    score = loop.dev_loss
+
+    def stopped(*arguments):
+        arguments[-1].request()
+        return score(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "dev_loss", stopped)
+        with pytest.raises(Stopped, match="stopped after step 6 of 6"):
+            train(tiny(), corpus, words, tmp_path)
+    assert [line["step"] for line in metrics.read(tmp_path)] == [2, 4]
+    train(tiny(), corpus, words, tmp_path)
+    assert losses(tmp_path) == losses(whole[0])
+
+
+def test_a_line_counts_the_steps_before_a_checkpoint_inside_its_window(corpus, words, whole, tmp_path):  # noqa: F811
+    """Killed after the checkpoint of step 3: the line of step 4 is still the mean of steps 3 and 4."""
+    folder = tmp_path / "cut"
+    shutil.copytree(whole[0], folder)
+    shutil.rmtree(folder / "checkpoints" / "6")
+    train(tiny(), corpus, words, folder)
+    soak.compare(whole[0], folder)
+    (folder / "metrics.jsonl").write_text(json.dumps(metrics.read(folder)[0]) + "\n")
+    with pytest.raises(Differs, match="metrics differ"):
+        soak.compare(whole[0], folder)
+
+
+def test_a_second_interrupt_ends_the_process_at_once():
+    code = "import time\nfrom mqa_jax.train import interrupt\nwith interrupt.watched() as stop:\n"
+    code += " print('on', flush=True)\n while True: time.sleep(0.1)\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout and process.stderr and process.stdout.readline() == "on\n"
+        process.send_signal(signal.SIGTERM)
+        assert "SIGTERM: finishing the step and saving" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert "stopped at once" in process.stderr.readline()
+    assert process.returncode == 130
+
+
+def test_a_second_run_in_a_folder_is_refused_and_the_first_is_named(tmp_path):
+    code = f"import pathlib, time\nfrom mqa_jax import workdir\nwith workdir.locked(pathlib.Path({str(tmp_path)!r})):\n"
+    code += " print('on', flush=True)\n time.sleep(600)\n"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT) as first:
+        assert first.stdout and first.stdout.readline() == "on\n"
+        who = f"process {first.pid} on {socket.gethostname()}"
+        with pytest.raises(InputError, match=f"is being trained in by {who}"), workdir.locked(tmp_path):
+            pass
+        with pytest.raises(InputError, match=who):
+            workdir.check(tmp_path, tiny())
+        first.kill()
+    with workdir.locked(tmp_path):
+        pass
+    workdir.check(tmp_path, tiny())
+
+
+def test_a_run_that_breaks_names_the_step_and_keeps_its_batch(corpus, words, tmp_path):  # noqa: F811
+    """At this rate the first update leaves parameters from which no loss can be made: step 2 is refused."""
+    wild = dict(learning_rate=1e30, schedule="constant", warmup=0, checkpoint_every=1)
+    with pytest.raises(Diverged, match="at step 2 is not a number or jumped"):
+        train(tiny(**wild), corpus, words, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
+    assert lines[0]["step"] == 2
+    sentence = lines[0]["sentences"][0]
+    assert words.encode(sentence["target_text"]) == sentence["target"][:-1]
+    assert sentence["source_text"] in corpus.splits["train"].source
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
+
+
+def test_refused_steps_can_be_skipped_and_are_counted(corpus, words, tmp_path, capsys):  # noqa: F811
+    wild = dict(learning_rate=1e30, schedule="constant", warmup=0, skips=5)
+    record = train(tiny(**wild), corpus, words, tmp_path)
+    assert record["refused_steps"] == 5 and "skipped the batch of step" in capsys.readouterr().err
+    steps = [json.loads(line)["step"] for line in (tmp_path / FILE).read_text().splitlines()]
+    assert steps == [2, 3, 4, 5, 6]
+    assert metrics.read(tmp_path)[-1]["refused"] == 5
+
+
+SETTINGS = [
+    *(f"--config.train.{each}" for each in ("log_every=2", "evaluate_every=4", "checkpoint_every=3", "samples=1")),
+]
+
+
+@pytest.fixture(scope="module")
+def soaked(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("soak")
+    arguments = ("--config.train.steps=18", "--kills=2", f"--workdir={folder}")
+    output, _ = script("soak", *SMALL, *SETTINGS, *arguments)
+    return folder, json.loads(output)
+
+
+def test_kills_at_random_moments_change_nothing(soaked):
+    """The short form of the soak: scripts/soak.py with 30 kills takes minutes."""
+    folder, result = soaked
+    assert result["kills"] == 2 == sum(result["hit"].values())
+    page = (folder / "alone" / "README.md").read_text()
+    assert "| steps | 18 |" in page and "share of the matmul peak" in page and "## Samples of dev" in page
+    assert (folder / "alone" / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert all(line["peak_share"] > 0 for line in metrics.read(folder / "alone"))
+    assert [line["step"] for line in metrics.read_samples(folder / "alone")] == [4, 8, 12, 16, 18]
+
+
+def test_a_full_disk_is_one_line_and_the_old_checkpoints_are_whole(soaked):
+    """A limit on the size of files, which the system enforces as it does a full disk."""
+    folder = soaked[0] / "alone"
+    before = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    train = [sys.executable, "scripts/train.py", *SMALL, *SETTINGS, "--config.train.steps=24", f"--workdir={folder}"]
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 20; exec "$@"', "bash", *train],  # in KiB
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ") and "file too large; the checkpoints written before are whole" in last
+    assert set(before) <= {path.name for path in (folder / "checkpoints").iterdir()}
+    assert trained.load(folder)
+
+
+def test_wandb_is_asked_for_by_name_where_it_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(InputError, match=r"pip install 'mqa_jax\[wandb\]'"):
+        WandbSink("mine", tmp_path, tiny())
