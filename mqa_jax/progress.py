@@ -36,14 +36,18 @@ class _PlainBar(Bar):
     def __init__(self, label: str, total: int, first: int):
         super().__init__(label, total, first)
         self._start = self._last = time.monotonic()
+        self._timed_from = first
 
     def update(self, done: int, text: str = "") -> None:
         super().update(done, text)
         now = time.monotonic()
+        if self._timed_from == self._first:  # the first step compiles: the rate is that of those behind it
+            self._start, self._timed_from = now, done
         if now - self._last >= LINE_EVERY_S or done == self._total:
             self._last = now
-            left = (now - self._start) / max(done - self._first, 1) * (self._total - done)
-            print(f"{self._label}  {done}/{self._total}  {self._text}  {clock(left)} left", file=sys.stderr, flush=True)
+            timed = done - self._timed_from
+            left = f"  {clock((now - self._start) / timed * (self._total - done))} left" if timed else ""
+            print(f"{self._label}  {done}/{self._total}  {self._text}{left}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
