@@ -61,12 +61,12 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(copy, capsys, 
 
 
 def test_training_goes_on_from_before_the_damage_to_the_same_end(corpus, words, whole, copy, capsys):  # noqa: F811
-    flip(copy / "checkpoints" / "6" / "data" / "process_0-of-1.json")
+    flip(copy / "checkpoints" / "6" / "data" / "metadata")
     (copy / "checkpoints" / "9.orbax-checkpoint-tmp-1").mkdir()
     run(tiny(), corpus, words, copy)
     said = capsys.readouterr().err
     assert "9.orbax-checkpoint-tmp-1 was only half written and is removed" in said
-    assert "data/process_0-of-1.json is not what was written" in said and "going on from step 3" in said
+    assert "data/metadata is not what was written" in said and "going on from step 3" in said
     assert (copy / "checkpoint-6.damaged").is_dir() and not (copy / "checkpoints" / "9.orbax-checkpoint-tmp-1").exists()
     for a, b in zip(parameters(whole[0]), parameters(copy), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -1,7 +1,8 @@
-"""Two real processes train one model on this machine, are killed, and go on as two and as one."""
+"""Two real processes train one model on this machine, are killed, are asked to stop, and go on as two and as one."""
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -38,6 +39,7 @@ SETTINGS = {
     "train.log_every": 1,
     "train.evaluate_every": STEPS,
     "train.warmup": 2,
+    "train.samples": 1,
 }
 FREE = {"train.checkpoint_every": STEPS, "decode.batch": 16, "mesh.data": -1, "mesh.fsdp": 1}
 
@@ -96,6 +98,14 @@ def test_killed_runs_of_two_processes_go_on_as_two_and_as_one(tmp_path):
     assert [each.returncode for each in both] == [-signal.SIGKILL] * 2, "they were still at work"
     shutil.copytree(killed, two)
     shutil.copytree(killed, one)
+    both = start(two)  # and they are asked to stop, the second of them alone, then go on
+    while "going on from step" not in (line := both[0].stderr.readline()):
+        assert line, both[0].communicate()
+    both[1].send_signal(signal.SIGTERM)
+    stopped = [each.communicate()[1] for each in both]
+    assert [each.returncode for each in both] == [0, 0], stopped
+    steps = [re.search(r"stopped after step (\d+) of 12, which is saved", text)[1] for text in stopped]
+    assert steps[0] == steps[1] and (two / "checkpoints" / steps[0]).is_dir()
     both = start(two)
     outputs = [each.communicate() for each in both]
     record = train_here(whole)

@@ -1,8 +1,9 @@
 """TPUs that are not here: their published peaks, and the topologies that libtpu compiles for.
 
-Peaks are a chip's, in bfloat16. A device of JAX is a chip, but a core, half a chip, on v2 and v3. Memory and rates of
-v4 to v6e are those of Google's pages of each version (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e); of v2 and v3
-those of Jouppi et al. 2020 (A Domain-Specific Supercomputer for Training Deep Neural Networks, CACM 63:7), table 3.
+Peaks are a chip's, in bfloat16. A device of JAX is a chip, but a core, half a chip, on v2 and v3. Operations and memory
+of v3 and v4 are those of Google's pages (docs.cloud.google.com/tpu/docs/v3 and /v4), read; of v5e, v5p and v6e those of
+the pages of these versions. All of v2, and the interconnect of v2, v3 and v4, are from memory, unverified (v2 and v3 as
+in Jouppi et al. 2020, A Domain-Specific Supercomputer for Training Deep Neural Networks, CACM 63:7).
 The interconnect counts what leaves a chip over all its links; where a page gives both directions, half of it.
 """
 
@@ -46,7 +47,7 @@ class Chip:
 CHIPS = {
     "v2": Chip(46e12, 16 << 30, 700e9, 4 * 62e9, FLAT),
     "v3": Chip(123e12, 32 << 30, 900e9, 4 * 82e9, FLAT),
-    "v4": Chip(275e12, 32 << 30, 1228e9, 300e9, CUBIC, (("chip_config_name", "megacore"),)),
+    "v4": Chip(275e12, 32 << 30, 1200e9, 300e9, CUBIC, (("chip_config_name", "megacore"),)),
     "v5e": Chip(197e12, 16 << 30, 819e9, 200e9, FLAT),
     "v5p": Chip(459e12, 95 << 30, 2765e9, 600e9, CUBIC),
     "v6e": Chip(918e12, 32 << 30, 1638e9, 400e9, FLAT),

@@ -15,6 +15,7 @@ from mqa_jax.plan.chips import Topology
 from mqa_jax.plan.program import Program, TooLarge, compile_for
 from mqa_jax.timing import cost, decode
 from mqa_jax.timing.decode import Shape
+from mqa_jax.train.guard import guarded
 from mqa_jax.train.optimizer import optimizer as make_optimizer
 from mqa_jax.train.step import init_state, make_train_step, state_shardings
 
@@ -53,7 +54,8 @@ def train_step(experiment: Experiment, topology: Topology) -> Step:
     Raises:
       InputError: the mesh does not fit the devices, or its data axes do not divide the rows.
     """
-    model, optimizer = build(experiment.model), make_optimizer(experiment.train)
+    model = build(experiment.model)
+    optimizer = guarded(make_optimizer(experiment.train), experiment.train.spike)
     mesh = sharding.make_mesh(experiment.mesh, topology.devices)
     sharding.check_rows(experiment.data.rows, mesh)
     where = state_shardings(model, optimizer, mesh)

@@ -8,7 +8,7 @@ from mqa_jax.train.window import Rate
 
 
 def rate(model: ModelConfig) -> Rate:
-    """Operations a token in products with weights, three times forwards, and the matmul peak of all devices, as measured here.
+    """Operations a token in products with weights, three times forwards, and the measured matmul peak times devices.
 
     Attention over the sequence is left out: its length differs from one packed sentence to the next. So the share is
     a little too low. Takes a few seconds.

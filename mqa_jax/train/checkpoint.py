@@ -169,9 +169,7 @@ class Checkpoints:
                     found = True
                     yield result  # pyright: ignore[reportReturnType]  `read` has come to its end
                     continue
-            reason = (
-                f"{type(damage).__name__}: {_first_line(damage)}" if damage else "another process cannot read it"
-            )
+            reason = f"{type(damage).__name__}: {_first_line(damage)}" if damage else "another process cannot read it"
             progress.say(f"{path} is damaged and is passed over ({reason})")
         if not found:
             raise InputError(
