@@ -166,6 +166,6 @@ def _arrays(path: pathlib.Path) -> list[tuple[str, np.ndarray]]:
     ]
 
 
-def _position(folder: pathlib.Path, step: int) -> list[Any]:
-    paths = sorted(path for path in (folder / "checkpoints" / str(step) / "data").iterdir() if path.is_file())
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+def _position(folder: pathlib.Path, step: int) -> Any:
+    path = folder / "checkpoints" / str(step) / "data" / "metadata"  # where orbax keeps JSON
+    return json.loads(path.read_text(encoding="utf-8"))
