@@ -71,7 +71,8 @@ def losses_and_gradients(mesh):
 
     def means(parameters, pairs):
         def mean(p, name):
-            sums = loss_sums(kinds[name].bind(p)(pairs), pairs.target, 0.1, 1e-4)
+            module = kinds[name].bind(p)
+            sums = loss_sums(module.hidden(pairs), module.embedding.softmax(), pairs.target, 0.1, 1e-4)
             return sums.objective / sums.tokens
 
         return {name: jax.value_and_grad(mean)(p, name) for name, p in parameters.items()}
