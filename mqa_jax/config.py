@@ -117,11 +117,14 @@ def defaults() -> Any:
 
 
 def select_variant(config: Any, variant: str) -> Any:
-    """A copy of `config` whose attention is that of the named row of `config.variants`."""
+    """A copy of `config` whose attention is that of the named row of `config.variants`, whichever it had before."""
     if variant not in config.variants:
         known = ", ".join(config.variants)
         raise InputError(f"variant {variant!r} is not in the config; choose from: {known}")
     chosen = copy.deepcopy(config)  # keeps the placeholders, which know the type that a flag may give them
+    for key, value in config.variants.get(config.variant, {}).items():
+        if chosen.attention.get(key) == value:  # else a flag has changed it since
+            chosen.attention[key] = defaults().attention[key]
     chosen.variant = variant
     for key, value in config.variants[variant].items():
         if key not in chosen.attention:
@@ -162,6 +165,9 @@ def read(config: Any) -> Experiment:
         return AttentionConfig(heads, write_heads if site in sites else heads, key_size, value_size, window)
 
     section = _Section(config, "model")
+    for name, seed in (("seed", config.seed), ("data.seed", config.data.seed)):
+        if seed < 0:
+            raise InputError(f"config.{name}={seed} must not be negative")
     if section.value("encoder_layers") < 0:
         raise InputError("config.model.encoder_layers must not be negative; 0 makes a language model")
     encoder = (
@@ -260,9 +266,10 @@ def _read_train(config: Any) -> TrainConfig:
     rows, parts = config.data.rows, section.value("accumulate")
     if rows % parts:
         raise InputError(f"config.train.accumulate={parts} does not divide config.data.rows={rows}; choose a divisor")
-    for key in ("spike", "skips", "samples"):
-        if section.value(key) < 0:
-            raise InputError(f"config.train.{key}={section.value(key)} must not be negative; 0 turns it off")
+    for key in ("spike", "skips", "samples", "warmup", "cooldown", "weight_decay", "z_loss"):
+        section.not_negative(key)
+    if not section.value("learning_rate") > 0:
+        raise InputError(f"config.train.learning_rate={section.value('learning_rate')} must be above 0")
     section.choice("optimizer", ("adafactor", "adamw"))
     section.choice("schedule", ("paper", "warmup_cosine", "warmup_rsqrt", "constant"))
     if not 0 <= section.value("label_smoothing") < 1:
@@ -276,6 +283,8 @@ def _read_decode(config: Any) -> DecodeConfig:
     section = _Section(config, "decode")
     section.positive("beam")
     section.positive("batch")
+    for key in ("alpha", "length_factor", "length_extra"):
+        section.not_negative(key)
     return _section(DecodeConfig, config, "decode")
 
 
@@ -283,6 +292,9 @@ def _read_timing(config: Any) -> TimingConfig:
     section = _Section(config, "timing")
     for key in ("batch", "source_length", "target_length", "repeats"):
         section.positive(key)
+    for key in ("beams", "lengths"):
+        if not all(isinstance(each, int) and each > 0 for each in section.value(key)):
+            raise InputError(f"config.timing.{key}={tuple(section.value(key))} must be whole numbers above 0")
     return _section(TimingConfig, config, "timing")
 
 
@@ -301,6 +313,10 @@ class _Section:
         if not isinstance(value, int) or value < 1:
             raise InputError(f"config.{self._name}.{key}={value} must be a whole number of at least 1")
         return value
+
+    def not_negative(self, key: str) -> None:
+        if not self._values[key] >= 0:
+            raise InputError(f"config.{self._name}.{key}={self._values[key]} must not be negative; 0 turns it off")
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
         value = self._values[key]

@@ -105,6 +105,11 @@ BAD = {
     "smoothing of one": (lambda c: c.train.update(label_smoothing=1.0), "config.train.label_smoothing=1.0"),
     "negative clipping": (lambda c: c.train.update(clip_norm=-1.0), "config.train.clip_norm=-1.0"),
     "parts that do not divide": (lambda c: c.train.update(accumulate=3), "config.train.accumulate=3 does not divide"),
+    "negative warm-up": (lambda c: c.train.update(warmup=-1), "config.train.warmup=-1"),
+    "no learning rate": (lambda c: c.train.update(learning_rate=0.0), "config.train.learning_rate=0.0"),
+    "negative seed": (lambda c: c.update(seed=-1), "config.seed=-1"),
+    "negative penalty": (lambda c: c.decode.update(alpha=-0.1), "config.decode.alpha=-0.1"),
+    "no beams": (lambda c: c.timing.update(beams=(1, 0)), "config.timing.beams=(1, 0)"),
     "unknown positions": (lambda c: c.data.update(positions="sine"), "config.data.positions='sine'"),
 }
 
@@ -125,6 +130,19 @@ def test_bad_values_are_named_in_one_line(name):
 def test_unknown_variant_lists_those_there_are():
     with pytest.raises(InputError, match=r"multi_quary.*multi_head, .*multi_query"):
         config.select_variant(get("toy"), "multi_quary")
+
+
+@pytest.mark.parametrize("before", get("toy").variants)
+def test_a_variant_is_the_same_whichever_was_selected_before(before):
+    again = {name: config.read(config.select_variant(get("toy", before), name)) for name in get("toy").variants}
+    assert again == every_variant("toy")
+
+
+def test_what_a_flag_changed_stays_when_another_variant_is_selected():
+    base = get("toy", "multi_query_local")
+    base.attention.update(window=4, value_size=32)
+    attention = config.read(config.select_variant(base, "multi_head")).model.decoder.attention
+    assert (attention.write_heads, attention.window, attention.value_size) == (8, 4, 32)
 
 
 def test_missing_key():
