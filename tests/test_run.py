@@ -177,3 +177,12 @@ def test_a_language_model_trains_on_the_same_loop(tmp_path):
 def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
     assert metrics.read(tmp_path) == [{"step": 1, "loss": 2.0}]
+
+
+def test_a_sample_with_a_line_separator_in_it_is_one_line(tmp_path):
+    samples = [{"source": "one\u2028two\x85three", "reference": "eins", "output": "ein\u2029s"}]
+    for step in (1, 2):  # what goes on from step 1 keeps its samples
+        files = metrics.Metrics(tmp_path, step - 1)
+        files.write_samples(step, samples)
+        files.close()
+    assert [line["samples"] for line in metrics.read_samples(tmp_path)] == [samples, samples]

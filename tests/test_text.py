@@ -24,7 +24,9 @@ def test_lines_are_split_on_newlines_only(tmp_path):
     (tmp_path / "a").write_bytes("\n".join(ODD).encode() + b"\n")
     (tmp_path / "b").write_bytes("\r\n".join(ODD).encode())
     (tmp_path / "c.gz").write_bytes(gzip.compress("\n".join(ODD).encode()))
-    assert read_lines(tmp_path / "a") == read_lines(tmp_path / "b") == read_lines(tmp_path / "c.gz") == ODD
+    (tmp_path / "d").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(ODD).encode())
+    for name in ("a", "b", "c.gz", "d"):
+        assert read_lines(tmp_path / name) == ODD
 
 
 def test_only_the_newline_at_the_end_of_the_file_makes_no_line(tmp_path):

@@ -1,5 +1,6 @@
 """Text files of one sentence a line. Lines are split on "\\n" only: other separators belong to the text."""
 
+import codecs
 import gzip
 import pathlib
 import sys
@@ -12,6 +13,8 @@ from mqa_jax.errors import InputError
 def read_lines(path: str | pathlib.Path) -> list[str]:
     """The lines of a file, plain or .gz, or of standard input for "-". A last newline ends the last line.
 
+    The carriage returns and the byte order mark of a file from Windows are left out.
+
     Raises:
       InputError: the file is missing, is not readable or is not UTF-8 (file, line and byte are named).
     """
@@ -20,7 +23,7 @@ def read_lines(path: str | pathlib.Path) -> list[str]:
         data = sys.stdin.buffer.read() if str(path) == "-" else _read(pathlib.Path(path))
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}; check the file") from error
-    lines = data.split(b"\n")
+    lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
     if lines[-1] == b"":
         lines.pop()
     texts = []
@@ -34,7 +37,7 @@ def read_lines(path: str | pathlib.Path) -> list[str]:
     return texts
 
 
-def write_lines(path: str, lines: Sequence[str]) -> None:
+def write_lines(path: str | pathlib.Path, lines: Sequence[str]) -> None:
     """Writes one line for each string, as UTF-8, to a file or to standard output for "-".
 
     A newline inside a string becomes a space, so that line i stays that of string i.
@@ -43,7 +46,7 @@ def write_lines(path: str, lines: Sequence[str]) -> None:
       InputError: the file cannot be written.
     """
     data = "".join(line.replace("\n", " ") + "\n" for line in lines).encode()
-    if path == "-":
+    if str(path) == "-":
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from mqa_jax import progress, records
-from mqa_jax.data import pipeline
+from mqa_jax.data import pipeline, text
 from mqa_jax.data.sources import Split
 from mqa_jax.decode import generate
 from mqa_jax.evaluate import bleu
@@ -31,7 +31,7 @@ def translation_quality(
     seconds = time.perf_counter() - start
     path = hypotheses_path(run.folder, f"{name}{_averaged(run)}", beam)
     path.parent.mkdir(exist_ok=True)
-    path.write_text("".join(text.replace("\n", " ") + "\n" for text in output.texts), encoding="utf-8")
+    text.write_lines(path, output.texts)
     figures = {
         "split": name,
         "split_from": origin,
@@ -74,4 +74,4 @@ def hypotheses_path(folder: pathlib.Path, split: str, beam: int) -> pathlib.Path
 
 def read_hypotheses(folder: pathlib.Path, split: str, beam: int) -> list[str]:
     """The translations that `translation_quality` kept."""
-    return hypotheses_path(folder, split, beam).read_text(encoding="utf-8").split("\n")[:-1]
+    return text.read_lines(hypotheses_path(folder, split, beam))

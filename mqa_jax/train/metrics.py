@@ -114,7 +114,9 @@ def read_samples(workdir: pathlib.Path) -> list[dict[str, Any]]:
 def _lines(path: pathlib.Path) -> list[dict[str, Any]]:
     lines = []
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8").split("\n"):  # splitlines also splits where a text has U+2028
+            if not line:
+                continue
             try:
                 lines.append(json.loads(line))
             except json.JSONDecodeError:
