@@ -35,17 +35,16 @@ def main() -> None:
     run = trained.load(pathlib.Path(WORKDIR.value), AVERAGE.value)
     experiment, name, origin = run.experiment, SPLIT.value, "the run's corpus"
     files = [path for path in (SOURCE.value, REFERENCE.value) if path]
+    if experiment.task == "language" and (SOURCE.value or TEST_SET.value):
+        raise InputError("--source and --test_set are for translation; a language model's text is its --reference")
+    if experiment.task == "translation" and len(files) == 1:
+        raise InputError("one of --source and --reference is missing; give both, or neither")
     if TEST_SET.value:
-        if experiment.task == "language" or len(files) == 1:
-            raise InputError("--test_set is for translation, with both of --source and --reference or neither")
         split, origin = test_sets.load(TEST_SET.value, files=files)
         name = TEST_SET.value.replace("/", "-")
-    elif REFERENCE.value:
-        paths = [REFERENCE.value] if experiment.task == "language" else [SOURCE.value, REFERENCE.value]
-        if None in paths:
-            raise InputError("--source is missing; a translation model needs --source and --reference")
-        split, name = parallel.read_split(paths, experiment.task), pathlib.Path(REFERENCE.value).stem
-        origin = f"files {', '.join(files)}"
+    elif files:
+        split, origin = parallel.read_split(files, experiment.task), f"files {', '.join(files)}"
+        name = f"file-{pathlib.Path(files[-1]).stem}"  # not `test`, which is the run's own
     else:
         split = sources.load(experiment.data, experiment.task).splits[name]
     results = [quality.perplexity_of(run, split, name, origin)]

@@ -9,6 +9,7 @@ from small import BOS, model, parameters, rows
 
 from mqa_jax.decode import devices, generate
 from mqa_jax.decode.search import Greedy, find
+from mqa_jax.errors import InputError
 from mqa_jax.experiment import DecodeConfig
 from mqa_jax.tokens import EOS
 
@@ -69,7 +70,7 @@ def test_prompts_too_long_keep_their_end():
     values = parameters(of)
     run = lambda line: generate.continue_text([line], of, values, Letters(), CONFIG, 8)  # noqa: E731
     assert run("a" * 30 + "bcd" * 8).texts == run("q" * 30 + "bcd" * 8).texts
-    with pytest.raises(ValueError, match="tokens=31"):
+    with pytest.raises(InputError, match="tokens=31"):
         generate.continue_text(["a"], of, values, Letters(), CONFIG, 31)
 
 

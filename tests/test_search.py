@@ -157,6 +157,7 @@ def test_sampling_follows_the_distribution_and_its_limits():
         return np.bincount(np.asarray(tokens), minlength=4) / 4000
 
     np.testing.assert_allclose(shares(1.0, 0, 1.0), [0.5, 0.3, 0.15, 0.05], atol=0.03)
+    np.testing.assert_array_equal(shares(1.0, 9, 1.0), shares(1.0, 0, 1.0))  # more than there are
     np.testing.assert_allclose(shares(1.0, 2, 1.0), [0.625, 0.375, 0, 0], atol=0.03)
     np.testing.assert_allclose(shares(1.0, 0, 0.7), [0.625, 0.375, 0, 0], atol=0.03)
     squared = np.square([0.5, 0.3, 0.15, 0.05])

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from mqa_jax.data.text import read_lines, write_lines
+from mqa_jax.data.text import check_output, read_lines, write_lines
 from mqa_jax.errors import InputError
 
 ODD = [
@@ -66,6 +66,13 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path, name):
     assert "\n" not in str(error.value)
 
 
-def test_what_cannot_be_written_is_named(tmp_path):
+@pytest.mark.parametrize("write", [lambda path: write_lines(path, ODD), check_output])
+def test_what_cannot_be_written_is_named(tmp_path, write):
     with pytest.raises(InputError, match=r"cannot write .*out: No such file"):
-        write_lines(str(tmp_path / "missing" / "out"), ODD)
+        write(str(tmp_path / "missing" / "out"))
+
+
+def test_a_check_leaves_what_is_there(tmp_path):
+    write_lines(tmp_path / "out", ODD)
+    check_output(tmp_path / "out")
+    assert read_lines(tmp_path / "out") == ODD

@@ -1,11 +1,12 @@
 """Text files of one sentence a line. Lines are split on "\\n" only: other separators belong to the text."""
 
 import codecs
+import contextlib
 import gzip
 import pathlib
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from mqa_jax.errors import InputError
 
@@ -51,8 +52,21 @@ def write_lines(path: str | pathlib.Path, lines: Sequence[str]) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    try:
+    with _named(path):
         pathlib.Path(path).write_bytes(data)
+
+
+def check_output(path: str | pathlib.Path) -> None:
+    """Raises InputError if `write_lines` could not write there. What long work is to write is checked before it."""
+    if str(path) != "-":
+        with _named(path):
+            pathlib.Path(path).open("ab").close()
+
+
+@contextlib.contextmanager
+def _named(path: str | pathlib.Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; check the folder") from error
 

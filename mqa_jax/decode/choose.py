@@ -63,7 +63,7 @@ def sample(logits: jax.Array, key: jax.Array, temperature: float, top: int, mass
       top: only among the `top` largest; 0 for all (top-k sampling).
       mass: only among the fewest that hold this share of the probability; 1 for all (nucleus, top-p sampling).
     """
-    scores, index = jax.lax.top_k(logits / temperature, top or logits.shape[-1])
+    scores, index = jax.lax.top_k(logits / temperature, min(top or logits.shape[-1], logits.shape[-1]))
     probabilities = jax.nn.softmax(scores, axis=-1)
     before = jnp.cumsum(probabilities, axis=-1) - probabilities
     scores = jnp.where(before < mass, scores, -jnp.inf)

@@ -15,6 +15,7 @@ import numpy as np
 from mqa_jax.batch import Prompt, Rows
 from mqa_jax.decode import pool
 from mqa_jax.decode.search import Beam, Greedy, Sample, Search
+from mqa_jax.errors import InputError
 from mqa_jax.experiment import DecodeConfig
 from mqa_jax.model.build import Model, Parameters
 from mqa_jax.model.cache import reorder
@@ -115,10 +116,15 @@ def continue_text(
     """Continues each line by up to `tokens` tokens: sampled, or by beam search, or greedily (beam 1).
 
     A prompt that leaves no room for `tokens` keeps its end. Arguments as in `translate`.
+
+    Raises:
+      InputError: the model has not positions enough for `tokens`.
     """
     longest = model.config.positions - tokens
     if longest < 2:
-        raise ValueError(f"tokens={tokens} leaves no room for a prompt in {model.config.positions} positions")
+        raise InputError(
+            f"--tokens={tokens} leaves no room for a prompt in the model's {model.config.positions} positions; lower it"
+        )
     requests, truncated = [], []
     for index, row in _encoded(lines, vocabulary):
         truncated += [index] if len(row) > longest - 1 else []
