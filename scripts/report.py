@@ -6,7 +6,6 @@
 --sitting prints the timings in a folder, of any configs, as tables in Markdown, beside those of other libraries.
 """
 
-import json
 import pathlib
 
 from absl import flags
@@ -28,13 +27,15 @@ def main() -> None:
     if not found:
         raise InputError(f"--workdir={folder} holds no records; run scripts/compare.py first")
     if SITTING.value:
-        lines = pathlib.Path(PEERS.value).read_text(encoding="utf-8").splitlines() if PEERS.value else []
-        peers = [json.loads(line) for line in lines]
+        peers = sitting.read_peers(PEERS.value) if PEERS.value else []
         full = [table for table in (sitting.table(found, peers), sitting.training(found, peers)) if table.rows]
         print("\n".join(table.to_markdown() for table in full))
         return
     names = sorted({record["variant"] for record in found}, key=lambda name: (name != "multi_head", name))
     order = VARIANTS.value or names
+    for name in order:
+        if name not in names:
+            raise InputError(f"--variants: {folder} has no record of {name}; choose from: {', '.join(names)}")
     path = page.write(found, folder, f"{found[0]['name']}: attention types compared", order)
     Console(width=160).print(tables.summary(found, order).to_rich())
     print(f"report: {path}")

@@ -199,6 +199,21 @@ def test_only_the_configs_own_shape_makes_the_headline(toy):
     assert tables.summary([*toy, *others], PAIR) == tables.summary(toy, PAIR)
 
 
+@pytest.mark.parametrize("other", [{"batch": 8}, {"dtype": "float32"}])
+def test_times_of_an_earlier_config_in_the_folder_do_not_count(toy, other):
+    """compare.py given again with another --config.timing.batch leaves the records of the first."""
+    old = [record | other | {"when": "1999-01-01T00:00:00+00:00"} for record in of_kind(toy, "timing")]
+    old = [
+        record
+        | {"decoder_us_per_token": 1.0, "config": record["config"] | {"timing": record["config"]["timing"] | other}}
+        for record in old
+    ]
+    assert tables.summary([*old, *toy], PAIR) == tables.summary(toy, PAIR)
+    both, alone = (there(plots.time_against_length(records, PAIR)) for records in ([*old, *toy], toy))
+    for one, two in zip(both.axes[0].lines, alone.axes[0].lines, strict=True):
+        np.testing.assert_array_equal(one.get_xydata(), two.get_xydata())
+
+
 def test_the_newest_of_two_equal_measurements_counts(toy):
     of = experiment("toy", "multi_query")
     again = quality(of, 30.0) | {"when": "2999-01-01T00:00:00+00:00"}
@@ -524,6 +539,12 @@ def test_unequal_budgets_broken_runs_and_changed_commits_are_said(toy, tmp_path)
         assert part in text
 
 
+def test_a_page_of_timings_alone_speaks_of_no_training(toy, tmp_path):
+    page.write(of_kind(toy, "timing"), tmp_path, "toy", PAIR)
+    text = (tmp_path / "report.md").read_text()
+    assert not any(part in text for part in ("Corpus", "- Training:", "generated"))
+
+
 @pytest.mark.parametrize("kind", ["train", "quality", "perplexity", "timing", "significance"])
 def test_a_page_can_be_made_from_any_one_kind(toy, tmp_path, kind):
     page.write(of_kind(toy, kind), tmp_path, "toy", PAIR)
@@ -653,15 +674,17 @@ def test_a_sitting_puts_all_works_and_the_peers_in_one_table(toy):
             "dtype": "int8",
             "work": "W2",
             "attention": "mha",
+            "batch": 64,
             "beam": 1,
             "enc_us_per_token": 7.0,
             "dec_us_per_token": 81.5,
         },
     ]
-    table = sitting.table(named, peers)
+    slower, other_batch = peers[0] | {"dec_us_per_token": 99.0}, peers[0] | {"batch": 8, "dec_us_per_token": 1.0}
+    table = sitting.table(named, [slower, *peers, other_batch])
     assert table.columns[-1] == "other int8" and len(table.rows) == len(timings)
     for row in table.rows:
-        expected = "7.00 + 81.5" if "beam 1" in row[0] and row[1] == "multi_head" else "–"
+        expected = "7.00 + 81.5" if "64 to 64, beam 1" in row[0] and row[1] == "multi_head" else "–"
         assert row[-1] == expected and len(row) == len(table.columns)
     assert "81.5" in table.to_markdown() and sitting.table([], []).rows == ()
 
@@ -683,7 +706,7 @@ def test_a_sitting_puts_training_steps_beside_the_peers(toy):
         for variant in ("multi_head", "multi_query")
         for dropout in ([0.0, 0.0, 0.0], [0.1, 0.1, 0.1])
     ]
-    peer = {"peer": "other", "dtype": "bfloat16", "work": "W4", "attention": "mha", "beam": None, "dropout": 0.0}
+    peer = {"peer": "other", "dtype": "bfloat16", "work": "W4", "attention": "mha", "batch": 64, "dropout": 0.0}
     peers = [
         peer | {"tokens_per_s": 10000.0},
         peer | {"tokens_per_s": 9000.0},
@@ -694,3 +717,21 @@ def test_a_sitting_puts_training_steps_beside_the_peers(toy):
     assert [row[3] for row in table.rows] == ["no", "yes"] * 2 and all(row[4] == "23,457" for row in table.rows)
     assert [row[-1] for row in table.rows] == ["10,000", "1", "–", "–"]
     assert sitting.table([header | {"parts": 1}], peers).columns[-1] == "MiB" and sitting.training([], []).rows == ()
+    changed = sitting.training([*ours, ours[0] | {"commit": "fedcba987654+"}], peers)
+    assert ours[0]["commit"] in changed.note and "fedcba987654+" in changed.note
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"peer": "other"}', "line 1 lacks attention, batch"),
+        ("[1]", "line 1 is not a JSON object"),
+        ("not JSON", "line 1 is not a JSON object"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_of_peers_that_is_none_is_named(tmp_path, text, words):
+    if text is not None:
+        (tmp_path / "peers.jsonl").write_text(text)
+    with pytest.raises(InputError, match=f"--peers=.*{words}"):
+        sitting.read_peers(tmp_path / "peers.jsonl")

@@ -20,16 +20,20 @@ def head(runs: Selection) -> list[Fact]:
     packing = "packed" if data["packing"] else "one sentence a row"
     seeds = sorted({record["seed"] for record in runs.records})
     when = sorted(record["when"][:16].replace("T", " ") for record in runs.records)
-    return [
+    trained = any(runs.of(kind) for kind in ("train", "quality", "perplexity"))
+    facts = [
         ("Task", f"{runs.task}, config {runs.name}"),
-        ("Corpus", corpus(runs)),
+        ("Corpus", corpus(runs) if trained else ""),
         ("Variants", f"{', '.join(runs.variants)} (the first is the baseline)"),
         (
             "Model",
             f"{encoder}{model['decoder']['layers']} layers, width {model['width']}, "
             f"vocabulary {model['vocabulary']:,}, {model['dtype']}",
         ),
-        ("Training", f"{train['steps']:,} steps of {data['rows']} rows x {columns} tokens, {packing}"),
+        (
+            "Training",
+            f"{train['steps']:,} steps of {data['rows']} rows x {columns} tokens, {packing}" if trained else "",
+        ),
         ("Seeds", ", ".join(map(str, seeds))),
         ("Device", _all(record["device"] for record in runs.records)),
         ("Measured", " to ".join(dict.fromkeys((when[0], when[-1]))) + " UTC"),
@@ -37,6 +41,7 @@ def head(runs: Selection) -> list[Fact]:
         ("Versions", _all(", ".join(f"{p} {v}" for p, v in record["versions"].items()) for record in runs.records)),
         ("Command", _all(record["command"] for record in runs.records)),
     ]
+    return [(name, text) for name, text in facts if text]
 
 
 def corpus(runs: Selection) -> str:
@@ -49,7 +54,7 @@ def corpus(runs: Selection) -> str:
 
 def warnings(runs: Selection) -> Iterator[str]:
     """What must be known before any number is read."""
-    if _generated(runs):
+    if _generated(runs) and (runs.of("quality") or runs.of("perplexity")):
         yield (
             "The corpus is generated, not collected: the scores compare attention types in this code "
             "and say nothing about real text."
@@ -101,8 +106,9 @@ def limits(runs: Selection) -> Iterator[str]:
     if cut:
         worst = max(cut, key=lambda record: record["truncated"])
         yield (
-            f"Some translations were cut at the length limit, at most {worst['truncated']:,} of {worst['sentences']:,} "
-            f"({worst['variant']}, {worst['split']}, beam {worst['beam']})."
+            f"Some sources were longer than the model's positions and were translated without their end, at most "
+            f"{worst['truncated']:,} of {worst['sentences']:,} ({worst['variant']}, {worst['split']}, beam "
+            f"{worst['beam']})."
         )
 
 
@@ -120,7 +126,8 @@ def reading(runs: Selection) -> Iterator[str]:
                 else "Prompt time is divided by prompt tokens, decoder time by output tokens."
             )
         )
-        peaks = cells.rate(timing[-1]["peak_bytes_per_s"], "B"), cells.rate(timing[-1]["peak_flops_per_s"], "FLOP")
+        last = max(timing, key=lambda record: record["when"])
+        peaks = cells.rate(last["peak_bytes_per_s"], "B"), cells.rate(last["peak_flops_per_s"], "FLOP")
         yield (
             "Floor: the least time a decoder step can take on this machine: its products with weights, then its "
             "attention over the caches, each at the peak of memory or of arithmetic, whichever is slower, all read "

@@ -52,7 +52,7 @@ def quality(records: Sequence[Record], order: Sequence[str] = ()) -> Table | Non
             scores = [cells.mean(sample(found, field), 2) for field in ("bleu_intl", "bleu_13a", "chrf")]
             counts = [cells.count(sample(found, field).mean) for field in ("sentences", "truncated")]
             rows.append((variant, split, str(beam), *scores, *counts))
-    columns = "variant", "split", "beam", "BLEU intl", "BLEU 13a", "chrF", "sentences", "cut at the limit"
+    columns = "variant", "split", "beam", "BLEU intl", "BLEU 13a", "chrF", "sentences", "sources cut"
     return Table("Translation quality in full", columns, tuple(rows), seed_note(runs)) if rows else None
 
 

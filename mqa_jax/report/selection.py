@@ -1,14 +1,16 @@
 """Which records belong to which cell: by variant and measurement, the newest of each seed."""
 
 import dataclasses
+import functools
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mqa_jax.errors import InputError
 
 Record = dict[str, Any]
+_SHAPE = "batch", "source_length", "target_length"
 
 
 class Selection:
@@ -62,32 +64,32 @@ class Selection:
 
     def headline(self, variant: str, beam: int) -> list[Record]:
         """The timing records of the shape that `config.timing` names: full length, padded caches."""
-        return [
-            record
-            for record in self.of("timing", variant, beam=beam, padded_cache=True)
-            if all(
-                record[field] == record["config"]["timing"][field]
-                for field in ("batch", "source_length", "target_length")
-            )
-        ]
+        return self.of("timing", variant, beam=beam, padded_cache=True, **self.shape)
 
     def lengths(self, variant: str, beam: int = 1) -> list[Record]:
         """Timing records of the config's batch by target length, one for each."""
-        return self._along("target_length", variant, beam, lambda r, timing: r["batch"] == timing["batch"])
+        return self._along("target_length", ("batch", "dtype"), variant, beam)
 
     def batches(self, variant: str, beam: int = 1) -> list[Record]:
         """Timing records of the config's lengths by batch, one for each."""
+        return self._along("batch", ("source_length", "target_length", "dtype"), variant, beam)
 
-        def same(record: Record, timing: Record) -> bool:
-            return all(record[field] == timing[field] for field in ("source_length", "target_length"))
+    @functools.cached_property
+    def shape(self) -> dict[str, Any]:
+        """The batch and lengths that `config.timing` names, and the type: of the newest record that has them, since
+        a folder may also hold records of an earlier config."""
+        records = self.of("timing", padded_cache=True)
+        own = [r for r in records if all(r[field] == r["config"]["timing"][field] for field in _SHAPE)]
+        newest = max(own or records, key=lambda record: record["when"], default=None)
+        if newest is None:
+            return {}
+        return {field: newest["config"]["timing"][field] for field in _SHAPE} | {"dtype": newest["dtype"]}
 
-        return self._along("batch", variant, beam, same)
-
-    def _along(self, field: str, variant: str, beam: int, same: Callable[[Record, Record], bool]) -> list[Record]:
+    def _along(self, field: str, same: Sequence[str], variant: str, beam: int) -> list[Record]:
+        wanted = {name: self.shape[name] for name in same if name in self.shape}
         found: dict[int, Record] = {}
-        for record in self.of("timing", variant, beam=beam, padded_cache=True):
-            if same(record, record["config"]["timing"]):
-                found.setdefault(record[field], record)
+        for record in self.of("timing", variant, beam=beam, padded_cache=True, **wanted):
+            found.setdefault(record[field], record)
         return [found[value] for value in sorted(found)]
 
 

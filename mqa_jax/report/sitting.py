@@ -3,40 +3,66 @@
 Peers come as JSON lines, one a measurement: `peer`, `work` (W1, W2, W3), `attention` (mha, mqa), `dtype`, `batch`,
 `beam`, `enc_us_per_token`, `dec_us_per_token`, the last two of the fastest run, a microsecond an output token. For
 training `work` is W4 (W2's model) or W4big (W1's), with `dropout` and `tokens_per_s`, source and target, of the
-fastest step.
+fastest step. A peer's figure stands beside ours only where batch and lengths are the same.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mqa_jax.errors import InputError
 from mqa_jax.report import cells
 from mqa_jax.report.document import Table
 from mqa_jax.report.selection import Record
 
-# The works of the peers' scripts, by the config that has their shape.
-WORKS = {"wmt14": "W1", "text_translation": "W2", "lm1b": "W3"}
-TRAINED = {"wmt14": "W4big", "text_translation": "W4"}
+Peer = Mapping[str, Any]
+
+# The works of the peers' scripts, by the config and the source and target lengths that they have.
+WORKS = {("wmt14", 128, 128): "W1", ("text_translation", 64, 64): "W2", ("lm1b", 8, 248): "W3"}
+TRAINED = {("wmt14", 128, 128): "W4big", ("text_translation", 64, 64): "W4"}
 ATTENTIONS = {"multi_head": "mha", "multi_query": "mqa"}
+FIELDS = {"peer", "work", "attention", "dtype", "batch", "beam", "enc_us_per_token", "dec_us_per_token"}
 
 
-def table(records: Sequence[Record], peers: Sequence[Mapping[str, Any]] = ()) -> Table:
+def read_peers(path: str | pathlib.Path) -> list[Peer]:
+    """The lines of a file of peers.
+
+    Raises:
+      InputError: it is missing, or a line of it is no such measurement.
+    """
+    try:
+        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"--peers={path} cannot be read: {error.strerror}") from error
+    peers = []
+    for number, line in enumerate(lines, 1):
+        try:
+            peers.append(json.loads(line))
+            missing = FIELDS - peers[-1].keys()
+        except (ValueError, AttributeError) as error:
+            raise InputError(f"--peers={path}, line {number} is not a JSON object ({error})") from error
+        if missing:
+            raise InputError(f"--peers={path}, line {number} lacks {', '.join(sorted(missing))}")
+    return peers
+
+
+def table(records: Sequence[Record], peers: Sequence[Peer] = ()) -> Table:
     """One row for each work, beam, attention type and number type; a column for each peer and its type."""
     peers = [peer for peer in peers if peer["work"] in WORKS.values()]
     columns = list(dict.fromkeys((peer["peer"], peer["dtype"]) for peer in sorted(peers, key=_peer_order)))
     timings = sorted((record for record in records if record["kind"] == "timing"), key=_order)
     rows = [(*_ours(record), *(_theirs(record, peers, *column) for column in columns)) for record in timings]
-    first = timings[0] if timings else None
     note = (
-        "Decoder, µs an output token: ours the median of the rounds with minimum and maximum; the peers' fastest run."
+        "Decoder, µs an output token: ours the median of the rounds with minimum and maximum; the peers' fastest run. "
+        "The encoder's is added in front where the work has one, per source token. MiB: the most that the process "
+        f"held, the array that memory's peak is measured with (256 MiB on a CPU) included.{_where(timings)}"
     )
-    note += " The encoder's is added in front where the work has one, per source token."
-    if first:
-        note += f" {first['device']}, jax {first['versions']['jax']}, commit {first['commit']}."
     ours = "work", "attention", "type", "µs/token", "min to max", "floor", "share of floor", "parts", "MiB"
     return Table("Decoding in one sitting", (*ours, *(f"{name} {dtype}" for name, dtype in columns)), tuple(rows), note)
 
 
-def training(records: Sequence[Record], peers: Sequence[Mapping[str, Any]] = ()) -> Table:
+def training(records: Sequence[Record], peers: Sequence[Peer] = ()) -> Table:
     """One row for each timed training step; a column for each peer and its type, with dropout where we have it."""
     peers = [peer for peer in peers if peer["work"] in TRAINED.values()]
     columns = list(dict.fromkeys((peer["peer"], peer["dtype"]) for peer in sorted(peers, key=_peer_order)))
@@ -44,9 +70,7 @@ def training(records: Sequence[Record], peers: Sequence[Mapping[str, Any]] = ())
     rows = []
     for record in sorted(timings, key=lambda record: (record["name"], record["variant"], record["dropout"])):
         low, high = record["ms_spread"]
-        same = [peer for peer in peers if peer["work"] == TRAINED.get(record["name"])]
-        same = [peer for peer in same if peer["attention"] == ATTENTIONS.get(record["variant"])]
-        same = [peer for peer in same if bool(peer["dropout"]) == any(record["dropout"])]
+        same = [peer for peer in _same_work(record, peers, TRAINED) if bool(peer["dropout"]) == any(record["dropout"])]
         fastest = {
             column: max((p["tokens_per_s"] for p in same if (p["peer"], p["dtype"]) == column), default=None)
             for column in columns
@@ -65,9 +89,7 @@ def training(records: Sequence[Record], peers: Sequence[Mapping[str, Any]] = ())
                 *(cells.whole(fastest[column]) for column in columns),
             )
         )
-    note = "Tokens/s: source and target, of the median step; the peers' of the fastest."
-    if timings:
-        note += f" {timings[0]['device']}, jax {timings[0]['versions']['jax']}, commit {timings[0]['commit']}."
+    note = f"Tokens/s: source and target, of the median step; the peers' of the fastest.{_where(timings)}"
     ours = (
         "work",
         "attention",
@@ -101,19 +123,35 @@ def _ours(record: Record) -> tuple[str, ...]:
     )
 
 
-def _theirs(record: Record, peers: Sequence[Mapping[str, Any]], name: str, dtype: str) -> str:
-    for peer in peers:
-        same = peer["work"] == WORKS.get(record["name"]) and peer["attention"] == ATTENTIONS.get(record["variant"])
-        if same and (peer["beam"], peer["peer"], peer["dtype"]) == (record["beam"], name, dtype):
-            encoder = peer["enc_us_per_token"]
-            time = cells.significant(peer["dec_us_per_token"])
-            return f"{cells.significant(encoder)} + {time}" if encoder else time
-    return cells.MISSING
+def _theirs(record: Record, peers: Sequence[Peer], name: str, dtype: str) -> str:
+    wanted = record["beam"], name, dtype
+    same = [p for p in _same_work(record, peers, WORKS) if (p["beam"], p["peer"], p["dtype"]) == wanted]
+    if not same:
+        return cells.MISSING
+    fastest = min(same, key=lambda peer: peer["dec_us_per_token"])
+    encoder, time = fastest["enc_us_per_token"], cells.significant(fastest["dec_us_per_token"])
+    return f"{cells.significant(encoder)} + {time}" if encoder else time
+
+
+def _same_work(record: Record, peers: Iterable[Peer], works: Mapping[tuple[str, int, int], str]) -> list[Peer]:
+    """The peers' measurements of what the record measured."""
+    work = works.get((record["name"], record["source_length"], record["target_length"]))
+    attention = ATTENTIONS.get(record["variant"])
+    same = [peer for peer in peers if (peer["work"], peer["attention"]) == (work, attention)]
+    return [peer for peer in same if peer["batch"] == record["batch"]]
+
+
+def _where(records: Sequence[Record]) -> str:
+    """Device, version and commit, all that there are."""
+    places = dict.fromkeys(f" {r['device']}, jax {r['versions']['jax']}, commit {r['commit']}." for r in records)
+    return "".join(places)
 
 
 def _order(record: Record) -> tuple[Any, ...]:
-    return WORKS.get(record["name"], record["name"]), record["beam"], record["variant"], record["dtype"]
+    names = [name for name, *_ in WORKS]
+    place = names.index(record["name"]) if record["name"] in names else len(names)
+    return place, record["name"], record["beam"], record["variant"], record["dtype"]
 
 
-def _peer_order(peer: Mapping[str, Any]) -> tuple[str, str]:
+def _peer_order(peer: Peer) -> tuple[str, str]:
     return peer["peer"], peer["dtype"]

@@ -113,7 +113,8 @@ def table_2(records: Sequence[Record], order: Sequence[str] = ()) -> Table | Non
     counted = "source and target tokens" if runs.task == "translation" else "tokens"
     note = f"{_shape_note(runs)} Training is per {counted}, padding not counted."
     if any(beside):
-        note += f" The paper's: {paper.CONDITIONS}; another machine, so compare ratios, not times."
+        per = " Its training time is per target token." if runs.task == "translation" else ""
+        note += f" The paper's: {paper.CONDITIONS}; another machine, so compare ratios, not times.{per}"
     return _beside("Table 2: µs per token", ours, rows, theirs, beside, note)
 
 
