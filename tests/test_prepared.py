@@ -117,6 +117,24 @@ def test_ids_of_something_else_are_not_used_and_made_anew(data, name, capsys):
     assert isinstance(sources.load(other, "translation").splits["train"], prepared.PreparedSplit)
 
 
+def test_a_text_that_changed_is_noticed_from_any_folder(data, monkeypatch, capsys):
+    """The folder may be named in another way, or moved, after the ids were made."""
+    folder = pathlib.Path(data.folder)
+    monkeypatch.chdir(folder.parent)
+    preparation.prepare(dataclasses.replace(data, folder=folder.name), "translation")
+    monkeypatch.chdir("/")
+    (folder / "train.en").write_text((folder / "train.en").read_text() + "one more\n")
+    (folder / "train.de").write_text((folder / "train.de").read_text() + "noch einer\n")
+    assert isinstance(sources.load(data, "translation").splits["train"], Split)
+    assert "train.en has changed since" in capsys.readouterr().err
+
+
+def test_a_vocabulary_that_is_missing_is_named(data):
+    preparation.prepare(data, "translation")
+    with pytest.raises(InputError, match=r"config\.data\.vocabulary_file=none\.model is missing"):
+        sources.load(dataclasses.replace(data, vocabulary_file="none.model"), "translation")
+
+
 def test_damage_is_named(data, tmp_path):
     manifest = preparation.prepare(data, "translation")
     place = tmp_path / "prepared"

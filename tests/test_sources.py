@@ -65,6 +65,12 @@ def test_a_language_model_takes_one_file(tmp_path):
     assert two.splits["test"].pairs() == [("y",), ("Y",)]
 
 
+def test_a_language_model_takes_no_table(tmp_path):
+    data = dataclasses.replace(fill(tmp_path, more_tsv="k l\tK L\n"), train=("more.tsv",), dev=("val.en",))
+    with pytest.raises(InputError, match=r"config\.data\.train names .*more\.tsv; a language model takes text"):
+        sources.load(dataclasses.replace(data, test=("test.en",)), "language")
+
+
 def test_compressed_files_are_read(tmp_path):
     data = fill(tmp_path)
     (tmp_path / "train.en.gz").write_bytes(gzip.compress(FILES["train.en"].encode()))

@@ -37,6 +37,8 @@ def grouped(paths: Sequence[str | pathlib.Path], task: str, label: str) -> list[
         wanted = "a source and a target file, or a .tsv" if task == "translation" else "a file"
         raise InputError(f"{label} is empty; {task} takes {wanted}")
     corpora, left = [], [pathlib.Path(path) for path in paths]
+    if task == "language" and (tables := [path for path in left if path.name.endswith(TSV)]):
+        raise InputError(f"{label} names {tables[0]}; a language model takes text, give it one column (cut -f2)")
     while left:
         size = 1 if task == "language" or left[0].name.endswith(TSV) else 2
         corpora.append(left[:size])

@@ -58,15 +58,18 @@ def asked(data: DataConfig, task: str) -> dict[str, Any]:
 
 def files(data: DataConfig) -> list[dict[str, Any]]:
     """Name, bytes and SHA-256 of each file that the corpus is read from."""
-    if data.kind == "tfds":
-        paths = [tfds.description_file(data)]
-    else:
-        paths = [pathlib.Path(data.folder) / name for split in (data.train, data.dev, data.test) for name in split]
-    found = [path for path in paths if path.is_file()]
+    there = {name: path for name, path in _paths(data).items() if path.is_file()}
     return [
-        {"name": str(path), "bytes": path.stat().st_size, "sha256": prepared.checksum(path)}
-        for path in dict.fromkeys(found)
+        {"name": name, "bytes": path.stat().st_size, "sha256": prepared.checksum(path)} for name, path in there.items()
     ]
+
+
+def _paths(data: DataConfig) -> dict[str, pathlib.Path]:
+    """Where each file is that the corpus is read from, by its name in the config."""
+    if data.kind == "tfds":
+        path = tfds.description_file(data)
+        return {str(path): path}
+    return {name: pathlib.Path(data.folder) / name for name in (*data.train, *data.dev, *data.test)}
 
 
 def difference(data: DataConfig, task: str, manifest: Mapping[str, Any]) -> str:
@@ -76,12 +79,15 @@ def difference(data: DataConfig, task: str, manifest: Mapping[str, Any]) -> str:
         if there.get(key) != value:
             return f"{key} is {there.get(key)!r} there, {value!r} here"
     named = data.vocabulary_file
+    if named and not pathlib.Path(named).is_file():
+        raise InputError(f"config.data.vocabulary_file={named} is missing; check the path")
     if named and prepared.checksum(pathlib.Path(named)) != manifest["vocabulary"]["sha256"]:
         return f"config.data.vocabulary_file={named} is not its vocabulary"
     written = (prepared_folder(data) / "manifest.json").stat().st_mtime
+    paths = _paths(data) if data.kind != "tfds" else {}
     for source in manifest["sources"]:
-        path = pathlib.Path(source["name"])  # prepared ids may have been moved without their text
-        if not path.is_file():
+        path = paths.get(source["name"], pathlib.Path(source["name"]))
+        if not path.is_file():  # prepared ids may have been moved without their text
             continue
         size, changed = path.stat().st_size, path.stat().st_mtime > written
         if size != source["bytes"] or (changed and prepared.checksum(path) != source["sha256"]):
