@@ -7,6 +7,7 @@ Exit codes: 0 done or stopped in good order, 1 the work failed (a diverged run, 
 import ast
 import ctypes
 import difflib
+import errno
 import importlib.util
 import logging
 import os
@@ -85,13 +86,22 @@ def run(main: Callable[[], None]) -> NoReturn:
     except BrokenPipeError:  # stdout goes nowhere from here on, or the interpreter's last flush would complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
+    except OSError as error:
+        if error.filename is None or error.errno not in (*_NO_PLACE, *_NO_ROOM):
+            raise
+        code = _fail(1 if error.errno in _NO_ROOM else 2, f"error: cannot use {error.filename}: {error.strerror}")
     sys.exit(code)
+
+
+# What a user can mend: a path that is no place for files, or one without room.
+_NO_PLACE = errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST
+_NO_ROOM = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
 
 
 def whole_numbers(holder: flags.FlagHolder) -> list[int]:
     """The values of a list flag, as numbers above 0; none if the flag is not given."""
     values = holder.value or []
-    if not all(value.strip().isdigit() and int(value) for value in values):
+    if not all(value.strip().isdecimal() and int(value) for value in values):
         raise InputError(f"--{holder.name}={','.join(values)} must be whole numbers above 0 with commas between")
     return [int(value) for value in values]
 

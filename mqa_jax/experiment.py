@@ -12,7 +12,7 @@ class AttentionConfig:
     """The shape of one attention: H query heads over G write heads (K/V heads).
 
     G = H is multi-head, G = 1 multi-query, anything between grouped. `window` counts the current position
-    and those before it; None sees everything. `baseline` is the budget this shape is widened to match.
+    and those before it; None sees everything.
     """
 
     heads: int

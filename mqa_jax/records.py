@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 
 import jax
 
+from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
 
 SCHEMA = 1
@@ -34,7 +36,7 @@ def make(kind: str, experiment: Experiment, figures: Mapping[str, Any]) -> dict[
         "schema": SCHEMA,
         "kind": kind,
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": " ".join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
         "commit": _commit(),
         "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in PACKAGES},
         "device": device(),
@@ -62,9 +64,17 @@ def write(folder: str | os.PathLike[str], record: Mapping[str, Any], label: str 
 
 
 def read(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """All records below `folder`, in the order of their paths."""
-    paths = sorted(pathlib.Path(folder).rglob("records/*.json"))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    """All records of the runs in `folder`, its own among them, in the order of their paths.
+
+    Raises:
+      InputError: one is damaged.
+    """
+    return [_load(path) for path in sorted(pathlib.Path(folder).rglob("records/*.json"))]
+
+
+def read_run(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """As `read`, but of the run in `folder` alone, not of others below it."""
+    return [_load(path) for path in sorted(pathlib.Path(folder).glob("records/*.json"))]
 
 
 def is_there(folder: str | os.PathLike[str], name: str, experiment: Experiment, parts: Sequence[str]) -> bool:
@@ -73,8 +83,17 @@ def is_there(folder: str | os.PathLike[str], name: str, experiment: Experiment, 
     if not path.exists():
         return False
     config = json.loads(json.dumps(dataclasses.asdict(experiment)))
-    there = json.loads(path.read_text(encoding="utf-8"))["config"]
+    there = _load(path)["config"]
     return all(there.get(part) == config[part] for part in parts)
+
+
+def _load(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["kind"], record["when"], record["variant"], record["config"]["model"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a record ({error!r}); delete it or put a copy there") from error
+    return record
 
 
 def device() -> str:

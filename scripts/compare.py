@@ -27,11 +27,12 @@ def main() -> None:
     names = VARIANTS.value or sorted(CONFIG.value.variants, key=lambda name: (name != "multi_head", name))
     if len(set(names)) < len(names):
         raise InputError(f"--variants={','.join(names)} names one twice; name each once")
-    if not all(seed.isdigit() for seed in SEEDS.value) or not SEEDS.value:
-        raise InputError(f"--seeds={','.join(SEEDS.value)} must be whole numbers with commas between")
+    seeds = SEEDS.value
+    if not all(seed.isdecimal() for seed in seeds) or not seeds or len(set(map(int, seeds))) < len(seeds):
+        raise InputError(f"--seeds={','.join(seeds)} must be whole numbers with commas between, each once")
     experiments = [config.read(config.select_variant(CONFIG.value, name)) for name in names]
     folder = pathlib.Path(WORKDIR.value)
-    records = compare.compare(experiments, [int(seed) for seed in SEEDS.value], folder)
+    records = compare.compare(experiments, [int(seed) for seed in seeds], folder)
     console = Console(width=None if Console().is_terminal else 160)
     console.print(tables.summary(records, names).to_rich())
     console.print(f"report: {folder / 'report.html'}, {folder / 'report.md'}")

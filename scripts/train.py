@@ -52,7 +52,7 @@ def main() -> None:
     rate = live.rate(experiment.model)
     record = loop.train(experiment, corpus, vocabulary, folder, rate, sample, sinks)
     last = metrics.read_samples(folder)[-1:]
-    page = run.write(folder, records.read(folder), last[0]["samples"] if last else [])
+    page = run.write(folder, records.read_run(folder), last[0]["samples"] if last else [])
     progress.say(f"{page} sums the run up")
     print(json.dumps({key: value for key, value in record.items() if key not in ("config", "curve")}))
 

@@ -42,6 +42,8 @@ def main():
     elif ACTION.value == "pour":
         for line in range(100_000):
             print(line)
+    elif ACTION.value == "write":
+        open(WORKDIR.value, "w")
     else:
         kinds = dict(bad=InputError, diverged=Diverged, full=DiskFull, differs=Differs, stopped=Stopped, bug=ValueError)
         raise kinds[ACTION.value]("what went wrong")
@@ -156,6 +158,18 @@ def test_a_broken_config_file_is_one_line_that_names_the_place(run, tmp_path, so
 def test_what_ends_a_run_is_one_line(run, action, code):
     result = run(TOY, "--workdir=x", action=action)
     assert (result.returncode, result.stderr) == (code, "error: what went wrong\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "reason"),
+    [("file/run", 2, "Not a directory"), (".", 2, "Is a directory"), ("missing/run", 1, "Traceback")],
+)
+def test_a_path_that_is_no_place_for_files_is_one_line(run, tmp_path, path, code, reason):
+    (tmp_path / "file").touch()
+    result = run(TOY, f"--workdir={path}", action="write")
+    assert result.returncode == code and reason in result.stderr
+    if code == 2:
+        assert result.stderr == f"error: cannot use {path}: {reason}\n"
 
 
 def test_work_that_was_stopped_in_good_order_is_no_error(run):

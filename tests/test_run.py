@@ -165,6 +165,15 @@ def test_folders_without_a_run_are_named(tmp_path, whole):
         trained.load(tmp_path)
 
 
+def test_records_of_a_run_are_not_those_of_runs_below_it_and_damage_is_named(whole, tmp_path):
+    shutil.copytree(whole[0] / "records", tmp_path / "records")
+    shutil.copytree(whole[0] / "records", tmp_path / "other" / "records")
+    assert len(records.read(tmp_path)) == 2 * len(records.read_run(tmp_path)) > 0
+    (tmp_path / "other" / "records" / "train.json").write_text('{"kind": "train"')
+    with pytest.raises(InputError, match=r"other/records/train\.json is not a record"):
+        records.read(tmp_path)
+
+
 def test_a_language_model_trains_on_the_same_loop(tmp_path):
     experiment = tiny(name="text_lm", steps=2, evaluate_every=2)
     corpus = sources.load(experiment.data, "language")
