@@ -90,9 +90,11 @@ def is_there(folder: str | os.PathLike[str], name: str, experiment: Experiment, 
 def _load(path: pathlib.Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        record["kind"], record["when"], record["variant"], record["config"]["model"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a record ({error!r}); delete it or put a copy there") from error
+        missing = {"kind", "when", "name", "variant", "config"} - record.keys()
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{path} is not a record ({error}); delete it or put a copy there") from error
+    if missing:
+        raise InputError(f"{path} is not a record: it lacks {', '.join(sorted(missing))}; delete it")
     return record
 
 
