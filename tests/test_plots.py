@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from reported import PAIR, comparison, experiment, of_kind, there, timing, train
 
-from mqa_jax.report import labels, page, plots
+from mqa_jax.report import canvas, labels, page, quality_plots, time_plots
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def lines_of(figure, panel=0):
 
 
 def test_time_against_length_has_a_line_and_a_floor_for_each_variant(toy):
-    figure = there(plots.time_against_length(toy, PAIR))
+    figure = there(time_plots.time_against_length(toy, PAIR))
     solid = {line.get_label(): line for line in lines_of(figure) if line.get_linestyle() == "-"}
     dashed = [line for line in lines_of(figure) if line.get_linestyle() != "-"]
     assert solid.keys() == set(PAIR) and len(dashed) == 2
@@ -35,7 +35,7 @@ def test_time_against_length_has_a_line_and_a_floor_for_each_variant(toy):
 
 
 def test_quality_against_time_joins_the_beams_of_a_variant(toy):
-    figure = there(plots.quality_against_time(toy, PAIR))
+    figure = there(quality_plots.quality_against_time(toy, PAIR))
     joined = lines_of(figure)
     assert len(joined) == 2
     np.testing.assert_array_equal(joined[1].get_xydata(), [[30, 27.25], [90, 28.25]])
@@ -46,13 +46,13 @@ def test_learning_curves_have_a_line_for_each_run_and_panel(toy):
     more = train(experiment("toy", "multi_query", seed=1))
     broken = train(experiment("toy", "multi_query", seed=2))
     broken["curve"] = [{"step": 100, "loss": 3.0}, {"step": 200, "loss": math.nan, "dev_nll_per_token": math.nan}]
-    figure = there(plots.learning_curves([*toy, more, broken], PAIR))
+    figure = there(quality_plots.learning_curves([*toy, more, broken], PAIR))
     assert len(figure.axes[0].lines) == 4 and len(figure.axes[1].lines) == 3
     assert "label smoothing" in " ".join(text.get_text() for text in figure.texts)
 
 
 def test_cache_size_has_a_bar_for_each_variant(toy):
-    axes = there(plots.cache_size(toy, PAIR)).axes[0]
+    axes = there(time_plots.cache_size(toy, PAIR)).axes[0]
     assert [bar.get_extents().width / axes.patches[1].get_extents().width for bar in axes.patches] == pytest.approx(
         [8, 1]
     )
@@ -68,8 +68,8 @@ def test_a_variant_has_one_colour_in_every_plot(toy):
         for line in lines_of(there(draw(more, order)))
         if "query" in str(line.get_label())
     }
-    bar = there(plots.cache_size(more, order)).axes[0].patches[2]
-    assert seen == {plots.COLORS[2]} and bar.get_facecolor()[:3] == pytest.approx(
+    bar = there(time_plots.cache_size(more, order)).axes[0].patches[2]
+    assert seen == {canvas.COLORS[2]} and bar.get_facecolor()[:3] == pytest.approx(
         np.array([0, 158, 115]) / 255, abs=0.01
     )
 

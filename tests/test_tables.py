@@ -20,7 +20,7 @@ from reported import (
 )
 
 from mqa_jax.errors import InputError
-from mqa_jax.report import cells, full, plots, tables
+from mqa_jax.report import cells, full, tables, time_plots
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_times_of_an_earlier_config_in_the_folder_do_not_count(toy, other):
         for record in old
     ]
     assert tables.summary([*old, *toy], PAIR) == tables.summary(toy, PAIR)
-    both, alone = (there(plots.time_against_length(records, PAIR)) for records in ([*old, *toy], toy))
+    both, alone = (there(time_plots.time_against_length(records, PAIR)) for records in ([*old, *toy], toy))
     for one, two in zip(both.axes[0].lines, alone.axes[0].lines, strict=True):
         np.testing.assert_array_equal(one.get_xydata(), two.get_xydata())
 

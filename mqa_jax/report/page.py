@@ -3,16 +3,20 @@
 import pathlib
 from collections.abc import Sequence
 
-from mqa_jax.report import context, document, full, plots, tables
+from mqa_jax.report import context, document, full, quality_plots, tables, time_plots
 from mqa_jax.report.document import Block, Facts, Heading, Items, Notice, Picture
 from mqa_jax.report.selection import Record, Selection
 
 PLOTS = (
-    ("quality_time", plots.quality_against_time, "Quality against decoder time"),
-    ("time_length", plots.time_against_length, "Decoder time against output length, with the floor of each variant"),
-    ("speed_up", plots.speed_up, "Decoder speed-up against output length and batch, measured and predicted"),
-    ("learning_curves", plots.learning_curves, "Training loss and dev loss against steps"),
-    ("cache_size", plots.cache_size, "Bytes of keys and values for one sentence"),
+    ("quality_time", quality_plots.quality_against_time, "Quality against decoder time"),
+    (
+        "time_length",
+        time_plots.time_against_length,
+        "Decoder time against output length, with the floor of each variant",
+    ),
+    ("speed_up", time_plots.speed_up, "Decoder speed-up against output length and batch, measured and predicted"),
+    ("learning_curves", quality_plots.learning_curves, "Training loss and dev loss against steps"),
+    ("cache_size", time_plots.cache_size, "Bytes of keys and values for one sentence"),
 )
 
 

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mqa_jax.report import plots
+from mqa_jax.report import quality_plots
 
 Record = Mapping[str, Any]
 
@@ -18,7 +18,7 @@ def write(folder: pathlib.Path, records: Sequence[Record], samples: Sequence[Map
       samples: the last ones: {"source", "reference", "output"}.
     """
     (train,) = [record for record in records if record["kind"] == "train"]
-    figure = plots.learning_curves([train])
+    figure = quality_plots.learning_curves([train])
     if figure:
         figure.savefig(folder / "curve.png", format="png")
     parts = [
