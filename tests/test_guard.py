@@ -1,73 +1,86 @@
-"""The guard around an optimiser: what is refused, and that a refused step changes nothing."""
+"""The guard before the optimiser: what is refused, and that a refused step changes nothing."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from small import batch, model, sentences
+from test_sharding import train_config
 
-from mqa_jax.train.guard import KEPT, SETTLED, guarded
+from mqa_jax import sharding
+from mqa_jax.experiment import MeshConfig
+from mqa_jax.train.guard import KEPT, SETTLED, fresh, judge
+from mqa_jax.train.optimizer import optimizer
+from mqa_jax.train.step import init_state, make_train_step, score
 
-PARAMETERS = {"w": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones(3)}
 GRADIENT = {"w": jnp.ones((2, 3)), "b": jnp.full((3,), 2.0)}
 
 
-def steps(tx, values, gradients=None):
-    """Parameters and state after a step for each loss of `values`."""
-    parameters, state = PARAMETERS, tx.init(PARAMETERS)
-    update = jax.jit(tx.update)
-    for index, value in enumerate(values):
-        gradient = (gradients or {}).get(index, GRADIENT)
-        updates, state = update(gradient, state, parameters, value=jnp.float32(value))
-        parameters = optax.apply_updates(parameters, updates)
-    return parameters, state
+def verdicts(losses, spike=0.0, gradients=None):
+    """What is said of each loss in turn, and the guard after them."""
+    guard, said = fresh(), []
+    step = jax.jit(functools.partial(judge, spike=spike))
+    for index, loss in enumerate(losses):
+        sound, guard = step(guard, jnp.float32(loss), (gradients or {}).get(index, GRADIENT))
+        said.append(bool(sound))
+    return said, guard
 
 
-def same(one, two):
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_without_trouble_the_optimiser_is_what_it_was():
-    plain = optax.adamw(1e-2)
-    parameters, state = PARAMETERS, plain.init(PARAMETERS)
-    for _ in range(3):
-        updates, state = plain.update(GRADIENT, state, parameters)
-        parameters = optax.apply_updates(parameters, updates)
-    guarded_parameters, guard = steps(guarded(plain, 1.0), [4.0, 3.0, 2.0])
-    for a, b in zip(jax.tree.leaves(parameters), jax.tree.leaves(guarded_parameters), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-6)
-    assert (int(guard.accepted), int(guard.refused)) == (3, 0)
+def test_without_trouble_every_batch_is_accepted():
+    said, guard = verdicts([4.0, 3.0, 2.0], 1.0)
+    assert all(said) and (int(guard.accepted), int(guard.refused)) == (3, 0)
     assert float(guard.gradient_norm) == pytest.approx(np.sqrt(6 + 3 * 4))
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
-def test_a_broken_loss_or_gradient_changes_nothing_and_is_numbered(broken):
-    tx = guarded(optax.adamw(1e-2))
+def test_a_broken_loss_or_gradient_is_refused_and_numbered(broken):
     bad = GRADIENT | {"b": jnp.array([0.0, broken, 0.0])}
-    with_trouble, guard = steps(tx, [4.0, broken, 3.0, 3.5], {2: bad})
-    without, untroubled = steps(tx, [4.0, 3.5])
-    same(with_trouble, without)
-    same(guard.inner, untroubled.inner)
+    said, guard = verdicts([4.0, broken, 3.0, 3.5], gradients={2: bad})
+    assert said == [True, False, False, True]
     assert (int(guard.accepted), int(guard.refused)) == (2, 2)
     assert sorted(int(step) for step in guard.steps_R if step) == [2, 3]
-    assert float(guard.average) == float(untroubled.average)
+    assert float(guard.average) == float(verdicts([4.0, 3.5])[1].average)
 
 
 def test_a_spike_is_refused_once_the_average_has_settled():
-    early, guard = steps(guarded(optax.sgd(1e-2), 2.0), [3.0, 9.0])
-    assert int(guard.refused) == 0
+    assert verdicts([3.0, 9.0], 2.0)[0] == [True, True]
     calm = [3.0] * SETTLED
-    early, before = steps(guarded(optax.sgd(1e-2), 2.0), calm)
-    after, guard = steps(guarded(optax.sgd(1e-2), 2.0), [*calm, 5.1])
-    same(early, after)
-    assert int(guard.refused) == 1 and int(guard.steps_R[0]) == SETTLED + 1
-    _, guard = steps(guarded(optax.sgd(1e-2), 2.0), [*calm, 4.9])
-    assert int(guard.refused) == 0
-    assert float(before.average) == pytest.approx(3.0)
+    said, guard = verdicts([*calm, 5.1], 2.0)
+    assert said == [True] * SETTLED + [False] and int(guard.steps_R[0]) == SETTLED + 1
+    assert float(guard.average) == pytest.approx(3.0)
+    assert verdicts([*calm, 4.9], 2.0)[0][-1]
 
 
 def test_the_last_refused_steps_are_remembered():
-    _, guard = steps(guarded(optax.sgd(1e-2)), [np.nan] * (KEPT + 3))
+    _, guard = verdicts([np.nan] * (KEPT + 3))
     assert int(guard.refused) == KEPT + 3
     assert sorted(guard.steps_R.tolist()) == list(range(4, KEPT + 4))
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+def test_a_refused_step_changes_nothing_and_an_accepted_one_is_the_optimisers(name):
+    config = train_config(optimizer=name, label_smoothing=0.0, z_loss=0.0)
+    of, tx, pairs = model("language", 2), optimizer(config), batch(sentences(0, [7, 12, 3]), 12)
+    mesh = sharding.make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
+    begin = jax.jit(functools.partial(init_state, of, tx, 0))
+
+    def loss(parameters):
+        sums = score(of, parameters, pairs)
+        return sums.objective / sums.tokens
+
+    before = begin()
+    updates, statistics = tx.update(jax.grad(loss)(before.parameters), before.optimizer, before.parameters)
+    by_hand = optax.apply_updates(before.parameters, updates), statistics
+    after, _ = make_train_step(of, tx, config, mesh)(begin(), pairs)
+    assert int(after.guard.accepted) == 1
+    for a, b in zip(jax.tree.leaves((after.parameters, after.optimizer)), jax.tree.leaves(by_hand), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+    endless = train_config(optimizer=name, z_loss=np.inf)
+    refused, _ = make_train_step(of, tx, endless, mesh)(begin(), pairs)
+    assert (int(refused.step), int(refused.guard.refused)) == (1, 1)
+    for part in ("parameters", "optimizer", "key"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(refused, part), getattr(before, part))

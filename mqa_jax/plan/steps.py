@@ -15,7 +15,6 @@ from mqa_jax.plan.chips import Topology
 from mqa_jax.plan.program import Program, TooLarge, compile_for
 from mqa_jax.timing import cost, decode
 from mqa_jax.timing.decode import Shape
-from mqa_jax.train.guard import guarded
 from mqa_jax.train.optimizer import optimizer as make_optimizer
 from mqa_jax.train.step import init_state, make_train_step, state_shardings
 
@@ -55,13 +54,17 @@ def train_step(experiment: Experiment, topology: Topology) -> Step:
       InputError: the mesh does not fit the devices, or its data axes do not divide the rows.
     """
     model = build(experiment.model)
-    optimizer = guarded(make_optimizer(experiment.train), experiment.train.spike)
+    optimizer = make_optimizer(experiment.train)
     mesh = sharding.make_mesh(experiment.mesh, topology.devices)
     sharding.check_rows(experiment.data.rows, mesh)
     where = state_shardings(model, optimizer, mesh)
     state = _placed(jax.eval_shape(functools.partial(init_state, model, optimizer, 0)), where)
     batch = _batch(experiment, sharding.batch_sharding(mesh))
-    kinds = {"parameters": state.parameters, "optimizer": state.optimizer, "batch": (batch, state.step, state.key)}
+    kinds = {
+        "parameters": state.parameters,
+        "optimizer": state.optimizer,
+        "batch": (batch, state.step, state.guard, state.key),
+    }
     step = make_train_step(model, optimizer, experiment.train, mesh)
     devices = len(topology.devices)
     program = compile_for(step, (state, batch), kinds, devices, loops_only=False)

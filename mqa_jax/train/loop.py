@@ -20,7 +20,6 @@ from mqa_jax.train import disk, interrupt, summary
 from mqa_jax.train import metrics as metrics_files
 from mqa_jax.train.checkpoint import Checkpoints
 from mqa_jax.train.development import dev_loss, dev_losses
-from mqa_jax.train.guard import guarded
 from mqa_jax.train.interrupt import Stop
 from mqa_jax.train.metrics import Metrics, Sample, Sink
 from mqa_jax.train.optimizer import optimizer as make_optimizer
@@ -84,7 +83,7 @@ class _Run:
         self._model = build(experiment.model)
         self._mesh = sharding.make_mesh(experiment.mesh)
         sharding.check_rows(experiment.data.rows, self._mesh)
-        self._optimizer = guarded(make_optimizer(self._config), self._config.spike)
+        self._optimizer = make_optimizer(self._config)
         self._checkpoints = Checkpoints(folder, self._config.keep)
         self._first, self._state, self._iterator, self._window = self._begin()
         # A window that is still open at the checkpoint's step was saved before that step's line was written.
@@ -92,7 +91,7 @@ class _Run:
         self._losses = {step: loss for step, loss in dev_losses(folder).items() if step <= written}
         self._log = Metrics(folder, written, sinks) if processes.is_first() else None
         label = f"{experiment.name} {experiment.variant}"
-        refused = int(self._state.optimizer.refused)
+        refused = int(self._state.guard.refused)
         self._refused = Refused(label, folder, vocabulary, self._config.skips, refused)
 
     def to_the_end(self) -> dict[str, Any]:
@@ -161,9 +160,9 @@ class _Run:
 
         A stop during the evaluation leaves the window open: the line is written when the run goes on.
         """
-        refused = self._refused.look(self._state.optimizer)
+        refused = self._refused.look(self._state.guard)
         values = self._window.close(self._rate)
-        values["gradient_norm"] = float(self._state.optimizer.gradient_norm)
+        values["gradient_norm"] = float(self._state.guard.gradient_norm)
         if refused:
             values["refused"] = refused
         samples = []
@@ -190,7 +189,7 @@ class _Run:
 
     def _save(self, step: int) -> None:
         self._window.stop_clock()
-        self._refused.look(self._state.optimizer)
+        self._refused.look(self._state.guard)
         self._checkpoints.save(step, self._state, self._iterator, self._window.state(), self._losses)
         self._window.start_clock()
 
@@ -204,7 +203,7 @@ class _Run:
             "parameters": parameters,
             "feed_forward": self._experiment.model.decoder.feed_forward,
             **summary.figures(metrics_files.read(self._folder), compile_s),
-            "refused_steps": int(self._state.optimizer.refused),
+            "refused_steps": int(self._state.guard.refused),
             "best": None if best is None else {"step": best, "dev_nll_per_token": self._losses[best]},
             "steps": self._config.steps,
             "corpus": self._corpus.description,

@@ -12,7 +12,7 @@ from mqa_jax import processes, progress
 from mqa_jax.batch import Batch, Rows
 from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.errors import Diverged
-from mqa_jax.train.guard import KEPT, GuardState
+from mqa_jax.train.guard import KEPT, Guard
 
 FILE = "refused.jsonl"
 
@@ -34,7 +34,7 @@ class Refused:
     def add(self, step: int, batch: Batch) -> None:
         self._batches[step] = batch
 
-    def look(self, guard: GuardState) -> int:
+    def look(self, guard: Guard) -> int:
         """How many steps were refused so far. Writes what is new to WORKDIR/refused.jsonl; waits for the last step.
 
         Raises:

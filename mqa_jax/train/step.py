@@ -14,6 +14,7 @@ from mqa_jax.batch import Batch
 from mqa_jax.experiment import TrainConfig
 from mqa_jax.model.build import Model, Parameters
 from mqa_jax.model.stack import as_it_is
+from mqa_jax.train import guard as guards
 from mqa_jax.train.loss import Sums, loss_sums
 
 
@@ -24,12 +25,14 @@ class TrainState(NamedTuple):
       step: int32 scalar, updates made.
       parameters: float32.
       optimizer: optax's state.
+      guard: which batches were refused.
       key: PRNG key data of the dropout; folded with the step, so it never changes.
     """
 
     step: Any
     parameters: Any
     optimizer: Any
+    guard: guards.Guard
     key: Any
 
 
@@ -38,7 +41,11 @@ def init_state(model: Model, optimizer: optax.GradientTransformation, seed: int)
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
     parameters = model.init(init_key)
     return TrainState(
-        jnp.zeros((), jnp.int32), parameters, optimizer.init(parameters), jax.random.key_data(dropout_key)
+        step=jnp.zeros((), jnp.int32),
+        parameters=parameters,
+        optimizer=optimizer.init(parameters),
+        guard=guards.fresh(),
+        key=jax.random.key_data(dropout_key),
     )
 
 
@@ -55,7 +62,8 @@ def state_shardings(model: Model, optimizer: optax.GradientTransformation, mesh:
         parameters,
         transform_non_params=lambda _: everywhere,
     )
-    return TrainState(everywhere, parameters, statistics, everywhere)
+    guard = jax.tree.map(lambda _: everywhere, shapes.guard)
+    return TrainState(everywhere, parameters, statistics, guard, everywhere)
 
 
 def make_train_step(
@@ -63,27 +71,32 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Sums]]:
     """A jitted step that gives the next state and the batch's sums. It donates the state.
 
-    Gradients are those of the mean over all target tokens of the batch, wherever its rows lie.
+    Gradients are those of the mean over all target tokens of the batch, wherever its rows lie. A batch that the guard
+    refuses (train/guard.py) counts as a step and changes nothing else.
     """
     shardings = state_shardings(model, optimizer, mesh)
-    optimizer = optax.with_extra_args_support(optimizer)
     around = jax.checkpoint if config.rematerialise else as_it_is
 
-    def objective(parameters: Parameters, batch: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
-        sums = _sums(model.bind(parameters), batch, config.label_smoothing, config.z_loss, key, around)
-        return sums.objective, sums
-
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
+        tokens = jnp.maximum((batch.target.segments_BL > 0).sum(), 1)
+
+        def objective(parameters: Parameters, rows: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
+            sums = _sums(model.bind(parameters), rows, config.label_smoothing, config.z_loss, key, around)
+            return sums.objective / tokens, sums
+
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         gradients, sums = accumulated(jax.grad(objective, has_aux=True), config.accumulate)(
             state.parameters, batch, key
         )
-        tokens = jnp.maximum(sums.tokens, 1)
-        gradients = jax.tree.map(lambda gradient: gradient / tokens, gradients)
-        value = sums.objective / tokens  # for an optimiser that looks at it: train/guard.py
-        updates, statistics = optimizer.update(gradients, state.optimizer, state.parameters, value=value)
-        parameters = optax.apply_updates(state.parameters, updates)
-        return TrainState(state.step + 1, parameters, statistics, state.key), sums
+        sound, guard = guards.judge(state.guard, sums.objective / tokens, gradients, config.spike)
+
+        def update() -> tuple[Any, Any]:
+            updates, statistics = optimizer.update(gradients, state.optimizer, state.parameters)
+            return optax.apply_updates(state.parameters, updates), statistics
+
+        # A choice between two arrays at a time would keep the old ones beside the new, and copy them.
+        parameters, statistics = jax.lax.cond(sound, update, lambda: (state.parameters, state.optimizer))
+        return TrainState(state.step + 1, parameters, statistics, guard, state.key), sums
 
     return jax.jit(
         step,
