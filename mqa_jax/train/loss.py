@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from mqa_jax.batch import Rows
-from mqa_jax.model.products import weight_gradient
+from mqa_jax.model.products import transposed, weight_gradient
 
-LOGITS_ON_CPU, LOGITS = 2**23, 2**28  # at once; a CPU's are worked on in its cache
+TOKENS_ON_CPU = 1024  # at once: fewer slow the products down, more (of a small vocabulary) leave the cache
+LOGITS = 2**28  # at once, elsewhere
 
 
 class Sums(NamedTuple):
@@ -66,7 +67,7 @@ def _sums_forward(smoothing, z_loss, x_BLD, table_VD, token_BL, weight_BL):
 
 def _sums_backward(smoothing, z_loss, gradients, bar: Sums):
     x_bar_BLD, table_bar_DV = gradients
-    return (x_bar_BLD * bar.objective).astype(x_bar_BLD.dtype), table_bar_DV.T * bar.objective, None, None
+    return (x_bar_BLD * bar.objective).astype(x_bar_BLD.dtype), transposed(table_bar_DV) * bar.objective, None, None
 
 
 _sums.defvjp(_sums_forward, _sums_backward)
@@ -76,10 +77,10 @@ def _in_parts(part, x_BLD, table_VD, token_BL, weight_BL):
     """`part` of the table and some positions of every row after the other: its totals added up, and its values by
     position. Rows stay whole, since devices share them out."""
 
-    def at_once(logits, x_BLD, table_VD, token_BL, weight_BL):
+    def at_once(tokens, x_BLD, table_VD, token_BL, weight_BL):
         table_VD = table_VD.astype(x_BLD.dtype)
-        (B, L), V = token_BL.shape, table_VD.shape[0]
-        parts = min(L, -(-B * L * V // logits))
+        B, L = token_BL.shape
+        parts = min(L, -(-B * L // tokens))
         C = -(-L // parts)
         parts = -(-L // C)
         if parts == 1:
@@ -106,8 +107,8 @@ def _in_parts(part, x_BLD, table_VD, token_BL, weight_BL):
         table_VD,
         token_BL,
         weight_BL,
-        cpu=functools.partial(at_once, LOGITS_ON_CPU),
-        default=functools.partial(at_once, LOGITS),
+        cpu=functools.partial(at_once, TOKENS_ON_CPU),
+        default=functools.partial(at_once, max(1, LOGITS // table_VD.shape[0])),
     )
 
 
