@@ -22,7 +22,7 @@ SOURCE = flags.DEFINE_integer("source_length", None, "Source tokens a row.", low
 TARGET = flags.DEFINE_integer("target_length", None, "Target tokens a row.", lower_bound=1)
 DTYPE = flags.DEFINE_enum("dtype", None, ["bfloat16", "float32"], "Overrides config.model.dtype.")
 DROPOUT = flags.DEFINE_bool("dropout", True, "The config's dropout rates; --nodropout: none.")
-STEPS = flags.DEFINE_integer("steps", 10, "Timed steps after the first.", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 10, "Timed steps, after those that warm up.", lower_bound=1)
 WORKDIR = flags.DEFINE_string("workdir", None, "Also keep the record in this folder.")
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     progress.say(f"{experiment.name} {experiment.variant}: {shape}")
     jax.config.update("jax_enable_compilation_cache", False)
     timed = train.TimedTraining(experiment, shape)
-    for _ in range(1 + STEPS.value):
+    for _ in range(train.WARM_UP + STEPS.value):
         timed.run()
     figures = timed.figures(peaks.measure(experiment.model.dtype))
     low, high = figures["ms_spread"]

@@ -1,6 +1,7 @@
 """Timed training steps: the whole step of train/step.py, on random tokens, beside the machine's matmul peak.
 
-A step is forward, backward and the optimiser's update, blocked on its results. Rows are full: every token counts.
+A step is forward, backward, the guard and the optimiser's update, blocked on its results. Rows are full: every
+token counts.
 """
 
 import dataclasses
@@ -20,6 +21,8 @@ from mqa_jax.timing.peaks import Peaks
 from mqa_jax.tokens import BOS, UNK
 from mqa_jax.train.optimizer import optimizer as make_optimizer
 from mqa_jax.train.step import init_state, make_train_step, state_shardings
+
+WARM_UP = 3  # steps; a CPU's heap takes up to three to grow to what a step needs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +73,8 @@ class TimedTraining:
         self.step_s.append(stopwatch.time_once(step))
 
     def figures(self, peaks: Peaks) -> dict[str, Any]:
-        """The figures of a `train_timing` record, of all steps but the first."""
-        shape, times = self.shape, self.step_s[1:]
+        """The figures of a `train_timing` record, of all steps but the first `WARM_UP`."""
+        shape, times = self.shape, self.step_s[WARM_UP:]
         median = statistics.median(times)
         flops = cost.train_flops(self.model_config, shape.batch, shape.source_length, shape.target_length)
         memory = self._step.memory_analysis()
