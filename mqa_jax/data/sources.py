@@ -133,7 +133,7 @@ def _filtered(data: DataConfig, splits: Mapping[str, Split]) -> tuple[Split, str
 def _grammar(data: DataConfig, task: str) -> Corpus:
     if data.sentences < 1:
         raise InputError(f"config.data.sentences={data.sentences} must be at least 1")
-    splits = grammar.splits(data.sentences, data.seed)
+    splits = grammar.splits(data.sentences, data.seed, held_out=min(1000, data.sentences))
     if task == "translation":
         return Corpus(grammar.DESCRIPTION, {name: Split.of_pairs(pairs) for name, pairs in splits.items()})
     return Corpus(
