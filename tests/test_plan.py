@@ -117,6 +117,36 @@ def test_groups_in_every_notation(line, wanted):
     assert collectives.collectives(operation, 8) == [wanted]
 
 
+def test_loops_are_multiplied_out_and_no_exchange_is_counted_twice():
+    text = """\
+%counts (p: (s32[])) -> pred[] {
+  %limit.1 = s32[]{:T(128)} constant(3)
+  ROOT %c = pred[]{:T(512)} compare(%i, %limit.1), direction=LT
+}
+
+%body (p: (s32[])) -> (s32[]) {
+  %r = f32[4]{0} all-reduce(%x), channel_id=1, replica_groups={}, to_apply=%add
+}
+
+%start (p: f32[8]) -> f32[8] {
+  %g = f32[8]{0} all-gather(%p), channel_id=2, replica_groups={}
+}
+
+%end (p: f32[8]) -> f32[8] {
+  %h = f32[8]{0} all-gather(%p), channel_id=2, replica_groups={}
+}
+
+ENTRY %main (p: f32[8]) -> f32[8] {
+  %w = (s32[]) while(%t), condition=%counts, body=%body, metadata={}
+  %s = f32[8]{0} fusion(%p), kind=kCustom, calls=%start
+  %e = f32[8]{0} fusion(%s), kind=kCustom, calls=%end
+}
+"""
+    reduced, gathered = Collective("all-reduce", 16, 8), Collective("all-gather", 32, 8)
+    assert collectives.collectives(text, 8) == 3 * [reduced] + [gathered]
+    assert collectives.collectives_of_a_pass(text, 8) == [reduced]
+
+
 def test_what_must_leave_a_chip():
     assert Collective("all-reduce", 100, 4).sent(1) == 150
     assert Collective("all-gather", 100, 4).sent(2) == 50

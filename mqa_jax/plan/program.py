@@ -59,7 +59,7 @@ def compile_for(
     Args:
       kinds: trees of those shapes by what they are, for the account of memory.
       devices: how many the program runs on.
-      loops_only: whether only exchanges inside its loops count (a decode's are made once a step).
+      loops_only: whether the exchanges of one pass of its loop count (a decode's step), or those of all the program.
     """
     start = time.perf_counter()
     sizes = {kind: device_bytes(tree) for kind, tree in kinds.items()}
@@ -79,12 +79,12 @@ def compile_for(
         temporaries=memory.temp_size_in_bytes,
         code=memory.generated_code_size_in_bytes,
     )
-    body = collectives.inside_loops(text) if loops_only else text
+    read = collectives.collectives_of_a_pass if loops_only else collectives.collectives
     return Program(
         held,
         cost["flops"],
         cost["bytes accessed"],
-        tuple(collectives.collectives(body, devices)),
+        tuple(read(text, devices)),
         time.perf_counter() - start,
     )
 
