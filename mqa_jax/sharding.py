@@ -95,6 +95,25 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(RULES["batch"]))
 
 
+def keep_rows(x: jax.Array, mesh: Mesh) -> jax.Array:
+    """`x` [B, ...] inside a jitted function, its rows lying where the batch's do, each whole.
+
+    XLA would otherwise let activations follow the embedding, whose width `fsdp` splits: every device would work on a
+    part of the width of all rows, and exchange activations at every product in place of weights.
+    """
+    if mesh.size == 1 or len(x) % _data_parallel(mesh):
+        return x
+    return jax.lax.with_sharding_constraint(x, batch_sharding(mesh))
+
+
+def keep_width(table_VD: jax.Array, mesh: Mesh) -> jax.Array:
+    """A table and, backwards, its gradient with their whole width on every device that has a part of the vocabulary."""
+    if mesh.size == 1:
+        return table_VD
+    spec = PartitionSpec(partition(("vocabulary", "width"), table_VD.shape, mesh)[0])
+    return jax.lax.with_sharding_constraint(table_VD, NamedSharding(mesh, spec))
+
+
 def place(batch: Any, mesh: Mesh) -> Any:
     """A batch of host arrays, whole and the same in every process, with each row on its devices alone.
 

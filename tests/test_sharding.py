@@ -12,6 +12,7 @@ from small import HEADS, batch, model, sentences
 from mqa_jax import sharding
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import MeshConfig, TrainConfig
+from mqa_jax.plan import collectives
 from mqa_jax.train.loss import loss_sums
 from mqa_jax.train.optimizer import optimizer
 from mqa_jax.train.step import init_state, make_train_step, state_shardings
@@ -96,6 +97,18 @@ def test_every_mesh_gives_the_single_devices_loss_and_gradients(shape):
         pairs = zip(jax.tree.flatten_with_path(gradients)[0], jax.tree.leaves(found[name][1]), strict=True)
         for (path, a), b in pairs:
             np.testing.assert_allclose(a, b, atol=2e-6, err_msg=f"{name} {jax.tree_util.keystr(path)}")
+
+
+def test_fsdp_exchanges_weights_not_activations():
+    """Split by width, as the embedding that they come from, activations would be gathered at every product."""
+    of, config = model("language", 1, vocabulary=512), train_config()
+    mesh = sharding.make_mesh(MeshConfig(1, 8, 1))
+    state = jax.eval_shape(functools.partial(init_state, of, optimizer(config), 0))
+    texts = batch(sentences(0, [32] * 256), 32)
+    text = make_train_step(of, optimizer(config), config, mesh).lower(state, texts).compile().as_text()
+    weights = sum(x.size * 4 for x in jax.tree.leaves(state.parameters))
+    exchanged = sum(each.bytes for each in collectives.collectives(text, 8))
+    assert 2 * weights < exchanged < 4 * weights, "gathered forwards and backwards; their gradients summed"
 
 
 @pytest.mark.parametrize(("shape", "G"), [((2, 2, 2), 1), ((1, 2, 4), 2)])

@@ -34,7 +34,7 @@ def dev_loss(
     for batch in batches:
         if stop and stop.agreed():
             return None
-        sums = score(model, parameters, sharding.place(batch, mesh))
+        sums = score(model, parameters, sharding.place(batch, mesh), mesh)
         totals += [float(sums.nll), float(sums.tokens)]
     return float(totals[0] / totals[1])
 

@@ -10,7 +10,7 @@ from mqa_jax.batch import Rows
 from mqa_jax.model.products import transposed, weight_gradient
 
 TOKENS_ON_CPU = 1024  # at once: fewer slow the products down, more (of a small vocabulary) leave the cache
-LOGITS = 2**28  # at once, elsewhere
+LOGITS = 2**27  # at once on each device, elsewhere
 
 
 class Sums(NamedTuple):
@@ -36,7 +36,12 @@ class _Tokens(NamedTuple):
 
 
 def loss_sums(
-    x_BLD: jax.Array, table_VD: jax.Array, target: Rows, label_smoothing: float = 0.0, z_loss: float = 0.0
+    x_BLD: jax.Array,
+    table_VD: jax.Array,
+    target: Rows,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    devices: int = 1,
 ) -> Sums:
     """Cross-entropy of softmax(x table^T) against the target's tokens; padding (segment 0) counts nothing.
 
@@ -49,23 +54,24 @@ def loss_sums(
       target: [B, L].
       label_smoothing: this share of the target distribution is spread evenly over the vocabulary.
       z_loss: weight of logsumexp(logits)^2, which keeps the normaliser near 1 (mesh-tensorflow).
+      devices: how many share the rows and the vocabulary, and so the logits.
     """
     weight_BL = (target.segments_BL > 0).astype(jnp.float32)
-    return _sums(label_smoothing, z_loss, x_BLD, table_VD, target.tokens_BL, weight_BL)
+    return _sums(label_smoothing, z_loss, devices, x_BLD, table_VD, target.tokens_BL, weight_BL)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _sums(smoothing, z_loss, x_BLD, table_VD, token_BL, weight_BL):
-    return _in_parts(functools.partial(_values, smoothing, z_loss), x_BLD, table_VD, token_BL, weight_BL)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _sums(smoothing, z_loss, devices, x_BLD, table_VD, token_BL, weight_BL):
+    return _in_parts(functools.partial(_values, smoothing, z_loss), devices, x_BLD, table_VD, token_BL, weight_BL)[0]
 
 
-def _sums_forward(smoothing, z_loss, x_BLD, table_VD, token_BL, weight_BL):
+def _sums_forward(smoothing, z_loss, devices, x_BLD, table_VD, token_BL, weight_BL):
     part = functools.partial(_values_and_gradients, smoothing, z_loss)
-    (sums, table_bar_DV), x_bar_BLD = _in_parts(part, x_BLD, table_VD, token_BL, weight_BL)
+    (sums, table_bar_DV), x_bar_BLD = _in_parts(part, devices, x_BLD, table_VD, token_BL, weight_BL)
     return sums, (x_bar_BLD, table_bar_DV)
 
 
-def _sums_backward(smoothing, z_loss, gradients, bar: Sums):
+def _sums_backward(smoothing, z_loss, devices, gradients, bar: Sums):
     x_bar_BLD, table_bar_DV = gradients
     return (x_bar_BLD * bar.objective).astype(x_bar_BLD.dtype), transposed(table_bar_DV) * bar.objective, None, None
 
@@ -73,7 +79,7 @@ def _sums_backward(smoothing, z_loss, gradients, bar: Sums):
 _sums.defvjp(_sums_forward, _sums_backward)
 
 
-def _in_parts(part, x_BLD, table_VD, token_BL, weight_BL):
+def _in_parts(part, devices, x_BLD, table_VD, token_BL, weight_BL):
     """`part` of the table and some positions of every row after the other: its totals added up, and its values by
     position. Rows stay whole, since devices share them out."""
 
@@ -107,8 +113,8 @@ def _in_parts(part, x_BLD, table_VD, token_BL, weight_BL):
         table_VD,
         token_BL,
         weight_BL,
-        cpu=functools.partial(at_once, TOKENS_ON_CPU),
-        default=functools.partial(at_once, max(1, LOGITS // table_VD.shape[0])),
+        cpu=functools.partial(at_once, devices * TOKENS_ON_CPU),
+        default=functools.partial(at_once, max(1, devices * LOGITS // table_VD.shape[0])),
     )
 
 

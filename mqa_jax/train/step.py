@@ -81,7 +81,7 @@ def make_train_step(
         tokens = jnp.maximum((batch.target.segments_BL > 0).sum(), 1)
 
         def objective(parameters: Parameters, rows: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
-            sums = _sums(model.bind(parameters), rows, config.label_smoothing, config.z_loss, key, around)
+            sums = _sums(model.bind(parameters), rows, mesh, config.label_smoothing, config.z_loss, key, around)
             return sums.objective / tokens, sums
 
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
@@ -106,15 +106,24 @@ def make_train_step(
     )
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def score(model: Model, parameters: Parameters, batch: Batch) -> Sums:
-    """The sums of one batch without dropout, smoothing or z-loss."""
-    return _sums(model.bind(parameters), batch)
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def score(model: Model, parameters: Parameters, batch: Batch, mesh: Mesh | None = None) -> Sums:
+    """The sums of one batch without dropout, smoothing or z-loss. `mesh`: what parameters and rows are sharded over."""
+    return _sums(model.bind(parameters), batch, mesh)
 
 
-def _sums(module: Any, batch: Batch, label_smoothing=0.0, z_loss=0.0, key=None, around=as_it_is) -> Sums:
-    hidden_BLD = module.hidden(batch, key, around)
-    return loss_sums(hidden_BLD, module.embedding.softmax(), batch.target, label_smoothing, z_loss)
+def _sums(module: Any, batch: Batch, mesh: Mesh | None, smoothing=0.0, z_loss=0.0, key=None, around=as_it_is) -> Sums:
+    if mesh is None:
+        return loss_sums(module.hidden(batch, key, around), module.embedding.softmax(), batch.target, smoothing, z_loss)
+
+    def in_place(block: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+        block = around(block)
+        return lambda x_BLD, *others: sharding.keep_rows(block(sharding.keep_rows(x_BLD, mesh), *others), mesh)
+
+    hidden_BLD = sharding.keep_rows(module.hidden(batch, key, in_place), mesh)
+    # The loss works in parts: a table in pieces would be gathered, and its gradient summed, in each of them.
+    table_VD = sharding.keep_width(module.embedding.softmax(), mesh)
+    return loss_sums(hidden_BLD, table_VD, batch.target, smoothing, z_loss, devices=mesh.size)
 
 
 def accumulated(function: Callable[..., Any], parts: int) -> Callable[..., Any]:
