@@ -2,11 +2,13 @@
 
     python scripts/time_decode.py --config=configs/wmt14.py:multi_query --batch=128 --padded_cache
     python scripts/time_decode.py --config=configs/text_translation.py:multi_head --beam=4 --dtype=float32
+    python scripts/time_decode.py --config=configs/text_lm.py:multi_query --batch=1 --source_length=4096
     python scripts/time_decode.py --config=configs/wmt14.py --sweep --workdir=runs/sweep
 
-The cache grows with the outputs, or with --padded_cache has their length from the start, as in the paper. The
-last line is the JSON record. --sweep times every variant over lengths, batches and beams, and one sentence by
-itself, then writes the report; given again, it goes on where it was.
+A language model's source is its prompt, read in chunks. The cache grows with the outputs, or with --padded_cache has
+their length from the start, as in the paper. The last line is the JSON record. --sweep times every variant over
+lengths, batches and beams, and one sentence by itself, then writes the report; it says beforehand how long that takes
+and what it leaves out for want of memory. Given again, it goes on where it was.
 """
 
 import json
@@ -52,10 +54,14 @@ def main() -> None:
     progress.say(f"{experiment.name} {experiment.variant}: {shape}")
     limits = peaks.measure(experiment.model.dtype)
     (record,) = decode.time_in_turn([experiment], shape, REPEATS.value or timing.repeats, limits)
-    for side, share in (("encoder", None), ("decoder", record["floor_share"])):
+    source = "encoder" if experiment.model.encoder else "prompt"
+    for side, name in (("encoder", source), ("decoder", "decoder")):
+        us = record[f"{side}_us_per_token"]
         low, high = record[f"{side}_us_spread"]
-        of_floor = f", {share:.0%} of the floor's speed" if share else ""
-        progress.say(f"{side}: {record[f'{side}_us_per_token']:.1f} us a token ({low:.1f} to {high:.1f}){of_floor}")
+        share = record["floor_share" if side == "decoder" else "encoder_floor_share"]
+        speed = f"{us:.1f} us a token ({low:.1f} to {high:.1f}), {1e6 / us:,.0f} tokens/s"
+        progress.say(f"{name}: {speed}, {share:.0%} of the floor's speed")
+    progress.say(f"most memory held: {record['peak_memory_mb']:,.0f} MiB")
     if WORKDIR.value:
         records.write(f"{WORKDIR.value}/{experiment.variant}/records", record, f"{shape.label}-{record['dtype']}")
     print(json.dumps({key: value for key, value in record.items() if key != "config"}))

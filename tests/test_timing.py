@@ -71,6 +71,24 @@ def test_a_part_of_the_steps_can_be_timed():
     assert figures["decoder_us_per_token"] == pytest.approx(timed.decoder_s[0] * 1e6 / (2 * 5))
 
 
+def test_a_prompt_of_several_chunks_is_timed_by_the_token():
+    timed = decode.TimedDecode(every_variant("text_lm")["multi_query"], decode.Shape(1, 1, 1100, 2, False))
+    timed.run()
+    figures = timed.figures(BFLOAT16)
+    assert figures["encoder_us_per_token"] == pytest.approx(timed.encoder_s[0] * 1e6 / 1100)
+    share = figures["encoder_floor_us_per_token"] / figures["encoder_us_per_token"]
+    assert figures["encoder_floor_share"] == pytest.approx(share) and 0 < share < 1
+
+
+def test_a_sweep_needs_the_weights_of_all_variants_and_the_largest_caches():
+    of = every_variant("wmt14")
+    shape = decode.Shape(256, 4, 512, 512, True)
+    one, two = of["multi_query"], of["multi_head"]
+    weights, layers = 211_058_688 * 2, 6
+    caches = 256 * 4 * layers * (512 + 512) * 2 * 8 * 128 * 2
+    assert sweep.memory_needed([one, two], shape) == 2 * (2 * weights + caches)
+
+
 def test_a_sweep_times_all_shapes_once_and_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
     of = every_variant("toy")
     experiments = [of["multi_head"], of["multi_query"]]
@@ -86,7 +104,8 @@ def test_a_sweep_times_all_shapes_once_and_goes_on_where_it_was(tmp_path, capsys
         for each in experiments
     ]
     sweep.sweep(short, [*small, huge], tmp_path, 2)
-    assert f"left out, for want of memory: {huge.label}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"left out, for want of memory: {huge.label} (" in said and "2 shapes of 2 variants: about" in said
     found = records.read(tmp_path)
     assert sorted(record["kind"] for record in found) == ["latency"] * 2 + ["timing"] * 4
     late = [record for record in found if record["kind"] == "latency"]

@@ -115,18 +115,21 @@ class TimedDecode:
         to_encoder = 1e6 / (shape.batch * shape.source_length)
         to_decoder = 1e6 / (shape.batch * shape.timed_steps)
         floor_us = cost.floor(step_cost, peaks) * 1e6 / shape.batch
+        encoder_floor_us = cost.floor(encoder_cost, peaks) * to_encoder
+        encoder_us = statistics.median(self.encoder_s) * to_encoder
         decoder_us = statistics.median(self.decoder_s) * to_decoder
         return {
             **dataclasses.asdict(shape),
             "steps": shape.timed_steps,
             "dtype": self.model_config.dtype,
             "parts": len(self.parts),
-            "encoder_us_per_token": statistics.median(self.encoder_s) * to_encoder,
+            "encoder_us_per_token": encoder_us,
             "decoder_us_per_token": decoder_us,
             "encoder_us_spread": [min(self.encoder_s) * to_encoder, max(self.encoder_s) * to_encoder],
             "decoder_us_spread": [min(self.decoder_s) * to_decoder, max(self.decoder_s) * to_decoder],
             "floor_us_per_token": floor_us,
-            "encoder_floor_us_per_token": cost.floor(encoder_cost, peaks) * to_encoder,
+            "encoder_floor_us_per_token": encoder_floor_us,
+            "encoder_floor_share": encoder_floor_us / encoder_us,
             "floor_share": floor_us / decoder_us,
             "ms_per_step": statistics.median(self.decoder_s) * 1e3 / shape.timed_steps,
             "bytes_per_step": step_cost.bytes,

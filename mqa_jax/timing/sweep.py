@@ -10,8 +10,10 @@ from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import build, count
 from mqa_jax.timing import cost, decode, latency, peaks, stopwatch
 from mqa_jax.timing.decode import Shape
+from mqa_jax.timing.peaks import Peaks
 
 STEPS = 32  # timed of each shape: with a padded cache they all cost the same
+COMPILING_S, OVER_FLOOR = 3.0, 3.0  # for saying beforehand how long a sweep takes
 PARTS = ("model",)  # what of an experiment a sweep's records depend on
 
 
@@ -29,11 +31,14 @@ def plan(experiment: Experiment, lengths: Sequence[int], batches: Sequence[int],
 
 def sweep(experiments: Sequence[Experiment], shapes: Sequence[Shape], folder: pathlib.Path, repeats: int) -> None:
     """Times every shape that fits into memory for all variants in turn, then the latency of each variant."""
-    fitting = [shape for shape in shapes if all(fits(each, shape) for each in experiments)]
-    for shape in [shape for shape in shapes if shape not in fitting]:
-        progress.say(f"left out, for want of memory: {shape.label}")
+    memory = stopwatch.memory_bytes()
+    needs = {shape: memory_needed(experiments, shape) for shape in shapes}
+    for shape, need in needs.items():
+        if need > memory:
+            sizes = f"{need / 2**30:,.1f} of {memory / 2**30:.1f} GiB"
+            progress.say(f"left out, for want of memory: {shape.label} ({sizes})")
     place = {each.variant: folder / each.variant for each in experiments}
-    time_missing(experiments, fitting, place, repeats, PARTS)
+    time_missing(experiments, [shape for shape in shapes if needs[shape] <= memory], place, repeats, PARTS)
     base = experiments[0].timing
     label = f"{base.source_length}-{base.target_length}"
     for each in experiments:
@@ -69,6 +74,8 @@ def time_missing(
         return
     with progress.bar("time decoding", len(missing)) as bar:
         limits = peaks.measure(experiments[0].model.dtype)
+        minutes = sum(seconds_expected(experiments, shape, repeats, limits) for shape in missing) / 60
+        progress.say(f"{len(missing)} shapes of {len(experiments)} variants: about {minutes:.0f} minutes")
         for done, shape in enumerate(missing):
             for record in decode.time_in_turn(experiments, shape, repeats, limits):
                 records.write(place[record["variant"]] / "records", record, shape.label)
@@ -76,9 +83,23 @@ def time_missing(
             bar.update(done + 1, f"batch {shape.batch}, beam {shape.beam}, length {shape.target_length}")
 
 
-def fits(experiment: Experiment, shape: Shape) -> bool:
-    """Whether weights and caches, and as much again for what comes and goes, are within the device's memory."""
-    model = experiment.model
-    caches = cost.cache_bytes_per_sequence(model, shape.source_length, shape.target_length) * shape.batch * shape.beam
-    weights = count(build(model).shapes()) * cost.BYTES[model.dtype]
-    return 2 * (caches + weights) < stopwatch.memory_bytes()
+def memory_needed(experiments: Sequence[Experiment], shape: Shape) -> int:
+    """Bytes to time a shape: the weights of all variants, which are there together, each in two layouts, and twice the
+    largest caches, since one variant runs at a time."""
+    weights = sum(count(build(each.model).shapes()) * cost.BYTES[each.model.dtype] for each in experiments)
+    lengths = shape.source_length, shape.target_length
+    caches = max(cost.cache_bytes_per_sequence(each.model, *lengths) for each in experiments)
+    return 2 * (weights + caches * shape.batch * shape.beam)
+
+
+def seconds_expected(experiments: Sequence[Experiment], shape: Shape, repeats: int, limits: Peaks) -> float:
+    """Of timing a shape: the floors of all rounds, which a run takes about three times as long for, and compilation."""
+    seconds = 0.0
+    for each in experiments:
+        step = cost.decode_cost(
+            each.model, shape.batch, shape.beam, shape.source_length, shape.target_length, shape.padded_cache
+        )
+        source = cost.encode_cost(each.model, shape.batch, shape.source_length)
+        round_s = shape.timed_steps * cost.floor(step, limits) + cost.floor(source, limits)
+        seconds += COMPILING_S + OVER_FLOOR * (1 + repeats) * round_s
+    return seconds
