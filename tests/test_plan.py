@@ -71,7 +71,7 @@ if sys.platform == "linux" and platform.machine() == "x86_64":  # what libtpu is
         assert record["train"]["floor_parts_s"]["interconnect"] == 0, "nothing leaves the chip"
 
     def test_what_does_not_fit_ends_with_the_change_that_does():
-        large = "--config.model.vocabulary=8000000", "--config.data.rows=4", "--config.data.target_length=16"
+        large = "--config.model.feed_forward=2700000", "--config.data.rows=4", "--config.data.target_length=16"
         code, text, (record,), last = plan("--config=configs/toy.py", *SMALL, *large, "--topology=v5e:2x2", "--batch=4")
         assert code == 1 and "needs more memory than v5e:2x2" in last[0]
         assert not record["train"]["fits"] and record["decode"]["fits"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from mqa_jax.errors import InputError
 from mqa_jax.plan import collectives
 from mqa_jax.plan.collectives import Collective
 
@@ -66,6 +67,11 @@ def compile_for(
     try:
         compiled = jitted.lower(*arguments).compile()
     except jax.errors.JaxRuntimeError as error:
+        if "should include all slice devices" in str(error):
+            raise InputError(
+                f"the compiler makes no program for {devices} of this topology's devices, which decoding over "
+                f"config.mesh.tensor={devices} needs; plan it on a smaller topology or with --config.mesh.tensor=1"
+            ) from error
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return TooLarge(sizes, _reason(str(error)))
