@@ -7,6 +7,7 @@ the paper (section 4.1: "we widened the feed-forward layers") lives here, so tha
 
 import copy
 import dataclasses
+import math
 from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
@@ -28,6 +29,7 @@ from mqa_jax.experiment import (
 
 T = TypeVar("T")
 SITES = ("encoder", "decoder", "cross")
+STREAMS = 8  # of a batch's rows, where they can be so many
 
 
 def defaults() -> Any:
@@ -77,6 +79,9 @@ def defaults() -> Any:
                 "source_length": 256,
                 "target_length": 256,
                 "rows": 128,
+                "streams": placeholder(
+                    int
+                ),  # of a batch's rows, for processes to share out; None: 8, or fewer that divide rows
                 "packing": True,
                 "positions": "segment",  # "row" is what the paper's packing did
                 "seed": 0,
@@ -245,7 +250,10 @@ def _read_data(config: Any, model: ModelConfig) -> DataConfig:
                 f"config.data.{key}={section.value(key)} is more than config.model.positions={model.positions}; "
                 "raise the second"
             )
-    section.positive("rows")
+    rows = section.positive("rows")
+    streams = section.positive("streams", math.gcd(rows, STREAMS))
+    if rows % streams:
+        raise InputError(f"config.data.streams={streams} does not divide config.data.rows={rows}; choose a divisor")
     columns = tuple(section.value("columns"))
     if len(columns) != 2 or not all(isinstance(column, int) and column > 0 for column in columns):
         raise InputError(f"config.data.columns={columns} must be two column numbers, counted from 1: source,target")
@@ -254,7 +262,7 @@ def _read_data(config: Any, model: ModelConfig) -> DataConfig:
     if not all(isinstance(weight, (int, float)) and weight > 0 for weight in section.value("weights")):
         raise InputError(f"config.data.weights={tuple(section.value('weights'))} must be numbers above 0")
     section.choice("positions", ("row", "segment"))
-    return dataclasses.replace(_section(DataConfig, config, "data"), pieces=pieces)
+    return dataclasses.replace(_section(DataConfig, config, "data"), pieces=pieces, streams=streams)
 
 
 def _read_train(config: Any) -> TrainConfig:

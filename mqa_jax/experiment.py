@@ -61,7 +61,12 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Where text comes from and how it becomes token rows. `kind` names an entry of data/sources.py."""
+    """Where text comes from and how it becomes token rows. `kind` names an entry of data/sources.py.
+
+    Attributes:
+      rows: of a batch, on all devices together.
+      streams: into how many equal parts its rows fall, each of which has examples of its own: see data/streams.py.
+    """
 
     kind: str
     folder: str
@@ -83,6 +88,7 @@ class DataConfig:
     packing: bool
     positions: str
     seed: int
+    streams: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

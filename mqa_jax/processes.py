@@ -5,7 +5,8 @@ writes its own part; so the run's folder must be one that all of them see.
 """
 
 import collections
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -80,6 +81,19 @@ def together(run: Callable[[], T]) -> T:
 def any_of(flag: bool) -> bool:
     """Whether the flag is set in any process; waits until all have called this."""
     return flag if jax.process_count() == 1 else bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+
+
+def merged(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries, which are JSON, of all processes together, in every process."""
+    if jax.process_count() == 1:
+        return dict(entries)
+    text = np.frombuffer(json.dumps(entries).encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.asarray(len(text)))
+    texts = multihost_utils.process_allgather(np.pad(text, (0, int(sizes.max()) - len(text))))
+    found: dict[str, Any] = {}
+    for each, size in zip(texts, sizes, strict=True):
+        found |= json.loads(each[: int(size)].tobytes())
+    return found
 
 
 def barrier(name: str) -> None:

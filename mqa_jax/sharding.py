@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mqa_jax.errors import InputError
@@ -114,15 +115,35 @@ def keep_width(table_VD: jax.Array, mesh: Mesh) -> jax.Array:
     return jax.lax.with_sharding_constraint(table_VD, NamedSharding(mesh, spec))
 
 
-def place(batch: Any, mesh: Mesh) -> Any:
-    """A batch of host arrays, whole and the same in every process, with each row on its devices alone.
+def own_rows(rows: int, mesh: Mesh) -> list[int]:
+    """Which rows of a batch lie on this process's devices, in order."""
+    parts = _where(rows, mesh).addressable_devices_indices_map((rows,)).values()
+    return sorted({row for part in parts if part for row in range(*part[0].indices(rows))})
 
-    Every process makes all batches and keeps its own rows of each: so the run is the same on any number of processes,
-    and goes on on another number. Rows that the mesh does not divide lie on every device.
+
+def place(batch: Any, mesh: Mesh, rows: int, held: Sequence[int]) -> Any:
+    """A batch of `rows` rows, each on its devices alone, of which every process gives some.
+
+    Rows that the mesh does not divide lie on every device.
+
+    Args:
+      batch: host arrays of the rows `held`, in that order.
+      held: this process's own rows at least.
     """
-    rows = len(jax.tree.leaves(batch)[0])
-    where = batch_sharding(mesh) if rows % _data_parallel(mesh) == 0 else replicated(mesh)
-    return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, where, lambda part: x[part]), batch)
+    where, place_of = _where(rows, mesh), np.full(rows, -1)
+    place_of[list(held)] = np.arange(len(held))
+
+    def whole(x: np.ndarray) -> jax.Array:
+        def of_device(part: Any) -> np.ndarray:
+            return x[place_of[part[0]]]
+
+        return jax.make_array_from_callback((rows, *x.shape[1:]), where, of_device)
+
+    return jax.tree.map(whole, batch)
+
+
+def _where(rows: int, mesh: Mesh) -> NamedSharding:
+    return batch_sharding(mesh) if rows % _data_parallel(mesh) == 0 else replicated(mesh)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

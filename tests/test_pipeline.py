@@ -6,17 +6,18 @@ import itertools
 import json
 import random
 
+import jax
 import numpy as np
 import pytest
 from test_config import get
 
 from mqa_jax import config
-from mqa_jax.data import examples, ids, pipeline, vocabulary
+from mqa_jax.data import examples, ids, pipeline, streams, vocabulary
 from mqa_jax.data.split import Split
 from mqa_jax.errors import InputError
 from mqa_jax.tokens import BOS, EOS, PAD
 
-DATA = dataclasses.replace(config.read(get("toy")).data, source_length=96, target_length=80, rows=4)
+DATA = dataclasses.replace(config.read(get("toy")).data, source_length=96, target_length=80, rows=4, streams=1)
 UNPACKED = dataclasses.replace(DATA, packing=False, rows=1)
 
 
@@ -151,19 +152,74 @@ def test_epochs_differ_and_seeds_repeat(words):
 
 
 @pytest.mark.parametrize("task", SPLITS)
-def test_processes_share_an_epoch_without_overlap(words, task):
-    few = first(SPLITS[task], 31)
-    parts = [
-        take(pipeline.training_iterator(few, words, UNPACKED, 0, index, 3), count)
-        for index, count in enumerate((11, 10, 10))
-    ]
-    assert sorted(itertools.chain(*parts)) == sorted(encoded(few, words))
+def test_streams_share_each_epoch_without_overlap(words, task):
+    """Three streams of one order: each epoch of 31 lines is in them once, whatever their number divides."""
+    few, data = first(SPLITS[task], 31), dataclasses.replace(UNPACKED, rows=3, streams=3)
+    parts = [take(pipeline.training_iterator(few, words, data, 0, [stream]), 31) for stream in range(3)]
+    order = list(itertools.chain(*zip(*parts, strict=True)))
+    assert order == take(pipeline.training_iterator(few, words, data, 0), 93)
+    assert order == take(pipeline.training_iterator(few, words, UNPACKED, 0), 93), "the order of one stream alone"
+    for epoch in range(3):
+        assert sorted(order[31 * epoch : 31 * (epoch + 1)]) == sorted(encoded(few, words))
+
+
+SHARES = [[[0, 1, 2, 3]], [[0, 1], [2, 3]], [[0, 2], [1, 3]], [[0], [1], [2], [3]]]
+
+
+@pytest.mark.parametrize("packing", [True, False])
+def test_batches_do_not_depend_on_who_makes_which_rows(words, packing):
+    """Whole batches, then the same put together of what processes make of them; each line is in one process alone."""
+    mixed = dataclasses.replace(PAIRS, sizes=(300, 100), weights=(1.0, 3.0))
+    for split in (PAIRS, mixed):
+        data = dataclasses.replace(DATA, rows=8, streams=4, packing=packing)
+        whole = list(itertools.islice(pipeline.training_iterator(split, words, data, seed=0), 12))
+        assert len(whole[0].inputs_BL) == 8
+        for share in SHARES:
+            makers = [pipeline.training_iterator(split, words, data, 0, each) for each in share]
+            rows = [streams.rows_of(each, data) for each in share]
+            assert sorted(itertools.chain(*rows)) == list(range(8))
+            for batch in whole:
+                for held, maker in zip(rows, makers, strict=True):
+                    same(jax.tree.map(lambda x, held=held: x[held], batch), next(maker))
+        if split is PAIRS:  # within the first epoch
+            found = [segments(jax.tree.map(lambda x, row=row: x[[row]], b)) for b in whole[:3] for row in range(8)]
+            assert len(set(itertools.chain(*found))) == sum(map(len, found)) > 20
+
+
+def test_positions_of_streams_go_on_in_any_number_of_processes(words):
+    data = dataclasses.replace(DATA, rows=8, streams=4)
+    whole = pipeline.training_iterator(PAIRS, words, data, seed=0)
+    halves = [pipeline.training_iterator(PAIRS, words, data, 0, each) for each in ([0, 1], [2, 3])]
+    for _ in range(7):
+        next(whole), [next(half) for half in halves]
+    state = json.loads(json.dumps(whole.get_state()))
+    assert state == {name: each for half in halves for name, each in half.get_state().items()}
+    expected = list(itertools.islice(whole, 20))
+    for share in SHARES:
+        for each in share:
+            maker = pipeline.training_iterator(PAIRS, words, data, 0, each)
+            maker.set_state(state)
+            for batch in expected:
+                same(jax.tree.map(lambda x, held=streams.rows_of(each, data): x[held], batch), next(maker))
+
+
+def test_more_streams_than_lines_repeat_them(words):
+    few, data = first(PAIRS, 2), dataclasses.replace(UNPACKED, rows=4, streams=4)
+    assert collections.Counter(take(pipeline.training_iterator(few, words, data, 0), 8)) == dict.fromkeys(
+        encoded(few, words), 4
+    )
+
+
+def test_rows_belong_to_streams_in_blocks():
+    data = dataclasses.replace(DATA, rows=12, streams=4)
+    assert streams.rows_of([1, 3], data) == [3, 4, 5, 9, 10, 11]
+    assert streams.of_rows([5, 6], data) == [1, 2] and streams.of_rows(range(12), data) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("packing", [True, False])
 @pytest.mark.parametrize("done", [0, 1, 23])
 def test_a_restored_iterator_goes_on_exactly(words, packing, done):
-    data = dataclasses.replace(DATA, packing=packing)
+    data = dataclasses.replace(DATA, packing=packing, streams=2)
     whole = pipeline.training_iterator(PAIRS, words, data, seed=0)
     for _ in range(done):
         next(whole)
@@ -218,21 +274,16 @@ def test_a_language_models_long_lines_are_cut_into_pieces(words):
     assert sorted(take(pipeline.training_iterator(first(TEXT, 1), words, data, 0), len(pieces))) == sorted(pieces)
 
 
-def test_more_processes_than_lines_are_refused(words):
-    with pytest.raises(InputError, match=r"config.data.train has 2 lines for 3 processes; give each at least one"):
-        pipeline.training_iterator(first(PAIRS, 2), words, UNPACKED, 0, 2, 3)
-
-
 @pytest.mark.parametrize("task", SPLITS)
 def test_lines_encoded_in_chunks_are_those_encoded_at_once(words, task, monkeypatch, capsys):
-    whole = examples.for_training(SPLITS[task], words, DATA, 1, 2)
+    whole = examples.for_training(SPLITS[task], words, DATA)
     monkeypatch.setattr(ids, "CHUNK", 33)
-    parts = examples.for_training(SPLITS[task], words, DATA, 1, 2)
-    assert len(whole) == len(parts) == 200
-    for index in range(200):
+    parts = examples.for_training(SPLITS[task], words, DATA)
+    assert len(whole) == len(parts) == 400
+    for index in range(400):
         for name, tokens in whole[index].items():
             np.testing.assert_array_equal(tokens, parts[index][name])
-    assert "encode  200/200" in capsys.readouterr().err, "what takes long shows its progress"
+    assert "encode  400/400" in capsys.readouterr().err, "what takes long shows its progress"
 
 
 # --- Scoring ---------------------------------------------------------------------------------------------------------
@@ -253,6 +304,16 @@ def test_scoring_sees_every_line_once_in_few_shapes(words, task):
         np.testing.assert_array_equal(
             batch.inputs_BL, pipeline.shift_right(batch.target.tokens_BL, batch.target.segments_BL)
         )
+
+
+@pytest.mark.parametrize("share", [[range(0, 8), range(8, 16)], [[0, 15], [*range(1, 15)]]])
+def test_rows_of_scoring_are_shared_out(words, share):
+    split = first(PAIRS, 37)
+    whole = pipeline.scoring_batches(split, words, DATA, 16)
+    parts = [pipeline.scoring_batches(split, words, DATA, 16, own) for own in share]
+    for batch, *each in zip(whole, *parts, strict=True):
+        for own, part in zip(share, each, strict=True):
+            same(jax.tree.map(lambda x, own=own: x[list(own)], batch), part)
 
 
 def test_a_long_translation_is_cut_in_scoring_and_said(words, capsys):

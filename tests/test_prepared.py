@@ -45,7 +45,7 @@ def data(tmp_path):
 @pytest.mark.parametrize("weights", [(), (1.0, 2.0)])
 def test_prepared_ids_give_the_batches_of_the_text(data, weights, monkeypatch, tmp_path):
     """Two processes, shards and records that end inside a chunk; dev and test stay text."""
-    data = dataclasses.replace(data, weights=weights)
+    data = dataclasses.replace(data, weights=weights, streams=2)
     monkeypatch.setattr(prepared, "SHARD", 700)
     monkeypatch.setattr(prepared, "RECORD", 64)
     manifest = preparation.prepare(data, "translation")
@@ -58,7 +58,7 @@ def test_prepared_ids_give_the_batches_of_the_text(data, weights, monkeypatch, t
     assert words.fingerprint == manifest["vocabulary"]["fingerprint"]
     for process in range(2):
         ours, theirs = (
-            pipeline.training_iterator(corpus.splits["train"], words, data, 3, process, 2) for corpus in (there, text)
+            pipeline.training_iterator(corpus.splits["train"], words, data, 3, [process]) for corpus in (there, text)
         )
         for batch in itertools.islice(theirs, 30):
             same(batch, next(ours))
@@ -79,7 +79,7 @@ def test_a_language_models_ids_and_large_vocabularies(tmp_path):
     what = {"description": "", "asked": {}, "sources": []}
     manifest = prepared.write(tmp_path / "prepared", {"train": split, "dev": held, "test": held}, words, what)
     read = prepared.read(tmp_path / "prepared", manifest)
-    found = [part[i]["target"].tolist() for part in read["train"].read(words, range(300)) for i in range(len(part))]
+    found = [part[i]["target"].tolist() for part in read["train"].read(words) for i in range(len(part))]
     assert found == [[*words.encode(line), 1] for line in split.target] and manifest["ids"] == "uint16"
     assert read["dev"].pairs() == held.pairs()
 
@@ -147,7 +147,7 @@ def test_damage_is_named(data, tmp_path):
     corpus = sources.load(data, "translation")
     words = vocabulary.Vocabulary(place / "vocabulary.model")
     with pytest.raises(InputError, match=r"train-0-00000-of-00001.array_record is damaged \(.*\); delete"):
-        list(corpus.splits["train"].read(words, range(1500)))
+        list(corpus.splits["train"].read(words))
     shard.write_bytes(good[:-1])
     with pytest.raises(InputError, match=r"is damaged \(.* has \d+ bytes, not \d+\); delete it and prepare again"):
         sources.load(data, "translation")

@@ -1,5 +1,6 @@
 """Two real processes train one model on this machine, are killed, are asked to stop, and go on as two and as one."""
 
+import ast
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from mqa_jax import config, processes, sharding
 from mqa_jax.data import sources, vocabulary
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import MeshConfig
-from mqa_jax.train import loop, metrics, trained
+from mqa_jax.train import loop, metrics, refused, trained
 
 STEPS = 12
 SETTINGS = {
@@ -48,25 +49,36 @@ def flags(settings):
     return [f"--config.{key}={value}" for key, value in settings.items()]
 
 
-def start(folder, **free):
-    """Two processes on `folder`, each with one CPU device."""
-    with socket.socket() as free_port:
-        free_port.bind(("localhost", 0))
-        address = f"localhost:{free_port.getsockname()[1]}"
+def free_port(lowest=0):
+    for port in range(lowest, lowest + 4096):
+        with socket.socket() as there:
+            try:
+                there.bind(("localhost", port))
+            except OSError:
+                continue
+            return there.getsockname()[1]
+    raise AssertionError("no port is free")
+
+
+def start(folder, named=None, **free):
+    """Two processes on `folder`, each with one CPU device; `named` gives the environment that tells each its place."""
+    address, script = f"localhost:{free_port()}", str(ROOT / "scripts" / "train.py")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(CACHE)}
-    command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--config=configs/toy.py:multi_query"]
-    command += [f"--workdir={folder}", *flags(SETTINGS | FREE | free), f"--coordinator={address}", "--processes=2"]
-    return [
-        subprocess.Popen(
-            [*command, f"--process={index}"],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+    found = []
+    for index in range(2):
+        place = [f"--coordinator={address}", "--processes=2", f"--process={index}"] if not named else ["--distributed"]
+        command = [sys.executable, script, "--config=configs/toy.py:multi_query", f"--workdir={folder}"]
+        found.append(
+            subprocess.Popen(
+                [*command, *flags(SETTINGS | FREE | free), *place],
+                cwd=ROOT,
+                env=environment | (named(index) if named else {}),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         )
-        for index in range(2)
-    ]
+    return found
 
 
 def experiment():
@@ -114,6 +126,9 @@ def test_killed_runs_of_two_processes_go_on_as_two_and_as_one(tmp_path):
     assert json.loads(outputs[0][0].splitlines()[-1])["steps"] == STEPS
     assert "{" not in outputs[1][0], "the first speaks for both"
     assert "going on from step" in outputs[0][1]
+    for index, made in enumerate(("0 to 3", "4 to 7")):  # of eight rows, and no process makes what the other does
+        assert f"process {index} makes the rows of streams {made} of 8" in outputs[index][1]
+        assert "too few" not in outputs[index][1]
     wanted = metrics.read(whole)
     for folder in (one, two):
         found = metrics.read(folder)
@@ -126,11 +141,65 @@ def test_killed_runs_of_two_processes_go_on_as_two_and_as_one(tmp_path):
             np.testing.assert_allclose(a, b, atol=2e-4)
 
 
+def slurm(port):
+    return lambda index: {
+        "SLURM_JOB_ID": str(port - 61_440),  # of which JAX makes the port
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+        "SLURM_STEP_NUM_NODES": "1",
+        "SLURM_PROCID": str(index),
+        "SLURM_LOCALID": str(index),
+    }
+
+
+def open_mpi(port):
+    return lambda index: {
+        "OMPI_MCA_orte_hnp_uri": f"{(port - 61_440) * 4096}.0;tcp://127.0.0.1:1",
+        "OMPI_COMM_WORLD_SIZE": "2",
+        "OMPI_COMM_WORLD_RANK": str(index),
+        "OMPI_COMM_WORLD_LOCAL_RANK": str(index),
+    }
+
+
+def test_processes_that_slurm_places_write_a_refused_batch_whole(tmp_path):
+    """One stream for two processes: both make it, which is said. At this rate the batch of step 2 is refused."""
+    wild = {"train.learning_rate": 1e30, "train.schedule": "constant", "train.warmup": 0, "train.skips": 9}
+    both = start(
+        tmp_path, slurm(free_port(61_440)), **wild, **{"train.steps": 2, "train.samples": 0, "data.streams": 1}
+    )
+    outputs = [each.communicate() for each in both]
+    assert [each.returncode for each in both] == [0, 0], outputs
+    for index in range(2):
+        assert f"process {index} makes the rows of streams 0 to 0 of 1" in outputs[index][1]
+    assert "config.data.streams=1 are too few for 2 processes" in outputs[0][1]
+    lines = [json.loads(line) for line in (tmp_path / refused.FILE).read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2]
+    assert {sentence["row"] for sentence in lines[0]["sentences"]} == set(range(8))
+
+
+def test_open_mpi_places_processes():
+    code = "from mqa_jax import processes\nprocesses.join(None, None, None)\n"
+    code += "index = processes.jax.process_index()\nprint(processes.merged({str(index): [index] * (1 + 20 * index)}))"
+    named = open_mpi(free_port(61_440))
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "", **named(index)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    for each in both:
+        assert ast.literal_eval(each.communicate()[0].splitlines()[-1]) == {"0": [0], "1": [1] * 21}
+
+
 @pytest.mark.parametrize("shape", [(8, 1, 1), (2, 2, 2), (1, 1, 8)])
 def test_rows_are_shared_without_overlap(shape):
     mesh = sharding.make_mesh(MeshConfig(*shape))
     rows = np.arange(16 * 3).reshape(16, 3)
-    placed = sharding.place({"tokens": rows}, mesh)["tokens"]
+    assert sharding.own_rows(16, mesh) == list(range(16))
+    placed = sharding.place({"tokens": rows[::-1]}, mesh, 16, range(16)[::-1])["tokens"]
     np.testing.assert_array_equal(placed, rows)
     parts = [shard.data for shard in placed.addressable_shards if shard.replica_id == 0]
     assert sorted(np.concatenate(parts)[:, 0].tolist()) == rows[:, 0].tolist()

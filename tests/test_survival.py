@@ -18,7 +18,7 @@ from test_run import corpus, run, tiny, whole, words  # noqa: F401  the fixtures
 
 from mqa_jax import soak, workdir
 from mqa_jax.errors import Differs, Diverged, InputError, Stopped
-from mqa_jax.train import loop, metrics, trained
+from mqa_jax.train import lines, loop, metrics, trained
 from mqa_jax.train.refused import FILE
 from mqa_jax.train.wandb_sink import WandbSink
 
@@ -74,14 +74,14 @@ def test_a_stop_signal_saves_the_step_and_the_run_goes_on_to_the_same_end(corpus
 
 def test_a_stop_inside_an_evaluation_leaves_its_line_to_the_next_start(corpus, words, whole, tmp_path, monkeypatch):  # noqa: F811
     """The stop is asked for when the evaluation of step 6 begins; the line of step 6 comes after the restart, whole."""
-    score = loop.dev_loss
+    score = lines.dev_loss
 
     def stopped(*arguments):
         arguments[-1].request()
         return score(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "dev_loss", stopped)
+        patch.setattr(lines, "dev_loss", stopped)
         with pytest.raises(Stopped, match="stopped after step 6 of 6"):
             train(tiny(), corpus, words, tmp_path)
     assert [line["step"] for line in metrics.read(tmp_path)] == [2, 4]

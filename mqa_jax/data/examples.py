@@ -19,14 +19,8 @@ def limits(split: Split | PreparedSplit, data: DataConfig) -> dict[str, int]:
     return {"source": data.source_length} | target if split.is_parallel else target
 
 
-def for_training(
-    split: Split | PreparedSplit,
-    vocabulary: Vocabulary,
-    data: DataConfig,
-    process_index: int = 0,
-    process_count: int = 1,
-) -> Examples:
-    """Every `process_count`-th line, each side ending in EOS.
+def for_training(split: Split | PreparedSplit, vocabulary: Vocabulary, data: DataConfig) -> Examples:
+    """Every line, each side ending in EOS.
 
     Pairs with a side longer than its row are left out, and said. A language model's long lines are cut into pieces
     of a row's length, each an example of its own.
@@ -34,15 +28,11 @@ def for_training(
     Raises:
       InputError: nothing is left to train on, or prepared ids of another vocabulary.
     """
-    sides, share = limits(split, data), range(process_index, len(split), process_count)
-    if not share:
-        raise InputError(
-            f"config.data.train has {len(split)} lines for {process_count} processes; give each at least one"
-        )
+    sides = limits(split, data)
     if isinstance(split, PreparedSplit):
-        chunks = split.read(vocabulary, share)
+        chunks = split.read(vocabulary)
     else:
-        chunks = _with_progress(encode(split, vocabulary, share), len(share))
+        chunks = _with_progress(encode(split, vocabulary, range(len(split))), len(split))
     if not split.is_parallel:
         return join([chunk.pieces(data.target_length) for chunk in chunks], sides)
     examples = join([chunk.where(chunk.fit(sides)) for chunk in chunks], sides)
@@ -51,9 +41,9 @@ def for_training(
             f"config.data.source_length={data.source_length} and target_length={data.target_length} are less than "
             "every training pair has; raise them"
         )
-    if len(examples) < len(share):
-        left_out = len(share) - len(examples)
-        progress.say(f"train: left out {left_out} of {len(share)} pairs that are longer than their rows")
+    left_out = len(split) - len(examples)
+    if left_out:
+        progress.say(f"train: left out {left_out} of {len(split)} pairs that are longer than their rows")
     return examples
 
 

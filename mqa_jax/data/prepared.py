@@ -74,8 +74,8 @@ class PreparedSplit:
             for part in range(len(self.sizes))
         ]
 
-    def read(self, vocabulary: Vocabulary, share: range) -> Iterator[Examples]:
-        """The examples whose indices are in `share`, with EOS.
+    def read(self, vocabulary: Vocabulary) -> Iterator[Examples]:
+        """All examples, with EOS, a record at a time.
 
         Raises:
           InputError: the vocabulary is another one, or a shard is damaged.
@@ -85,13 +85,9 @@ class PreparedSplit:
                 f"{self.folder} was encoded with the vocabulary {self.fingerprint}, this run has "
                 f"{vocabulary.fingerprint}; use {self.folder / 'vocabulary.model'} or delete {self.folder}"
             )
-        start = 0
         for file in self.files:
             for record in _records(self.folder / file["name"]):
-                examples = unpack(record, self.sides, np.dtype(self.kind))
-                indices = np.arange(start, start + len(examples))
-                start += len(examples)
-                yield examples.where((indices - share.start) % share.step == 0) if share.step > 1 else examples
+                yield unpack(record, self.sides, np.dtype(self.kind))
 
 
 def pack(examples: Examples) -> bytes:

@@ -51,7 +51,7 @@ def prepared_folder(data: DataConfig) -> pathlib.Path:
 
 def asked(data: DataConfig, task: str) -> dict[str, Any]:
     """The settings that decide what is prepared, as JSON gives them back; rows, lengths and packing stay free."""
-    free = ("folder", "vocabulary_file", "source_length", "target_length", "rows", "packing", "positions")
+    free = ("folder", "vocabulary_file", "source_length", "target_length", "rows", "packing", "positions", "streams")
     values = {key: value for key, value in dataclasses.asdict(data).items() if key not in free}
     return json.loads(json.dumps({"task": task} | values))
 

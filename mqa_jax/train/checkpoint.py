@@ -74,7 +74,7 @@ class Checkpoints:
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state),
-                    data=ocp.args.JsonSave(iterator.get_state()),
+                    data=ocp.args.JsonSave(processes.merged(iterator.get_state())),
                     window=ocp.args.JsonSave(window),
                 ),
             )
@@ -103,7 +103,7 @@ class Checkpoints:
                     window=ocp.args.JsonRestore(),
                 ),
             )
-            iterator.set_state(restored["data"])  # one for all processes, however many there are now
+            iterator.set_state(restored["data"])  # each process takes its own streams' of all
             return Restored(step, restored["state"], iterator, restored["window"])
 
         restored = next(self._whole(read, self.steps))

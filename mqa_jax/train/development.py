@@ -25,16 +25,19 @@ def dev_loss(
     mesh: Mesh,
     stop: Stop | None = None,
 ) -> float | None:
-    """Negative log-likelihood per token of the dev set, without smoothing or dropout; each line once, on one device.
+    """Negative log-likelihood per token of the dev set, without smoothing or dropout; each line once, in the process
+    whose device it lies on.
 
     None if a stop cut it short.
     """
     totals = np.zeros(2)
-    batches = pipeline.scoring_batches(corpus.splits["dev"], vocabulary, experiment.data, experiment.decode.batch)
+    rows = experiment.decode.batch
+    own = sharding.own_rows(rows, mesh)
+    batches = pipeline.scoring_batches(corpus.splits["dev"], vocabulary, experiment.data, rows, own)
     for batch in batches:
         if stop and stop.agreed():
             return None
-        sums = score(model, parameters, sharding.place(batch, mesh), mesh)
+        sums = score(model, parameters, sharding.place(batch, mesh, rows, own), mesh)
         totals += [float(sums.nll), float(sums.tokens)]
     return float(totals[0] / totals[1])
 

@@ -5,6 +5,7 @@ A verdict follows from the loss and gradient of the whole batch, so all processe
 
 import json
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -20,19 +21,30 @@ FILE = "refused.jsonl"
 class Refused:
     """Keeps the batches since the last look, so that a refused one can be written out."""
 
-    def __init__(self, label: str, folder: pathlib.Path, vocabulary: Vocabulary, allowed: int, before: int):
+    def __init__(
+        self,
+        label: str,
+        folder: pathlib.Path,
+        vocabulary: Vocabulary,
+        whole: Callable[[Batch], Batch],
+        allowed: int,
+        before: int,
+    ):
         """
         Args:
           label: what the run is called in a message.
+          whole: the batch of which the processes, all of which call it, have these rows.
           allowed: refused steps with which a run may still go on.
           before: steps that were refused before this start.
         """
-        self._label, self._vocabulary, self._allowed, self._count = label, vocabulary, allowed, before
+        self._label, self._vocabulary, self._whole = label, vocabulary, whole
+        self._allowed, self._count = allowed, before
         self._path = folder / FILE
         self._batches: dict[int, Batch] = {}
 
-    def add(self, step: int, batch: Batch) -> None:
-        self._batches[step] = batch
+    def add(self, step: int, rows: Batch) -> None:
+        """Keeps this process's rows of the batch of a step."""
+        self._batches[step] = rows
 
     def look(self, guard: Guard) -> int:
         """How many steps were refused so far. Writes what is new to WORKDIR/refused.jsonl; waits for the last step.
@@ -42,8 +54,10 @@ class Refused:
         """
         count, steps = int(guard.refused), sorted(int(step) for step in np.asarray(guard.steps_R) if step)
         new = steps[-min(count - self._count, KEPT) :] if count > self._count else []
-        for step in new if processes.is_first() else ():
-            self._write(step)
+        for step in new:
+            batch = self._whole(self._batches[step])
+            if processes.is_first():
+                self._write(step, batch)
         if new and count > self._allowed:
             raise Diverged(
                 f"{self._label}: the loss or gradient at step {new[0]} is not a number or jumped; its batch is in "
@@ -55,9 +69,8 @@ class Refused:
         self._count, self._batches = count, {}
         return count
 
-    def _write(self, step: int) -> None:
-        sentences = _sentences(self._batches[step], self._vocabulary)
-        line = {"step": step, "sentences": sentences}
+    def _write(self, step: int, batch: Batch) -> None:
+        line = {"step": step, "sentences": _sentences(batch, self._vocabulary)}
         with self._path.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(line, ensure_ascii=False) + "\n")
 

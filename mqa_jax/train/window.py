@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from mqa_jax.batch import Batch
 from mqa_jax.train.loss import Sums
@@ -30,7 +30,7 @@ class Window:
         """A window that is empty, or goes on from what `state` gave."""
         saved = saved or {"objective": [], "nll": [], "tokens": [], "source_tokens": 0, "seconds": 0.0}
         self._sums = [Sums(*each) for each in zip(saved["objective"], saved["nll"], saved["tokens"], strict=True)]
-        self._source_tokens = saved["source_tokens"]
+        self._source_tokens: list[Any] = [saved["source_tokens"]]
         self._seconds = saved["seconds"]
         self._start: float | None = time.perf_counter()
 
@@ -47,10 +47,10 @@ class Window:
             self._seconds, self._start = self._seconds + time.perf_counter() - self._start, None
 
     def add(self, sums: Sums, batch: Batch) -> None:
-        """Counts one step; waits until the step `AHEAD` before it is through."""
+        """Counts one step, whose batch lies on the devices; waits until the step `AHEAD` before it is through."""
         self._sums.append(sums)
         if batch.source is not None:
-            self._source_tokens += int((np.asarray(batch.source.segments_BL) > 0).sum())
+            self._source_tokens.append(_tokens(batch.source.segments_BL))
         if len(self._sums) > self.AHEAD:
             jax.block_until_ready(self._sums[-1 - self.AHEAD])
 
@@ -58,7 +58,7 @@ class Window:
         """JSON that makes an equal window. Stop the clock first."""
         columns = [[float(value) for value in column] for column in zip(*self._sums, strict=True)] or [[], [], []]
         named = dict(zip(Sums._fields, columns, strict=True))
-        return named | {"source_tokens": self._source_tokens, "seconds": self._seconds}
+        return named | {"source_tokens": sum(map(int, self._source_tokens)), "seconds": self._seconds}
 
     def close(self, rate: Rate | None = None) -> dict[str, float]:
         """The figures of a log line. Steps whose loss is not a number are left out of its mean. Stops the clock."""
@@ -67,7 +67,8 @@ class Window:
         target = math.fsum(tokens for _, _, tokens in steps)
         sound = [each for each in steps if math.isfinite(each[0])]
         objective, nll, counted = (math.fsum(each) for each in zip(*sound, strict=True)) if sound else (math.nan,) * 3
-        tokens = target + self._source_tokens
+        source = sum(map(int, self._source_tokens))
+        tokens = target + source
         values = {
             "loss": objective / counted,
             "nll_per_token": nll / counted,
@@ -76,6 +77,11 @@ class Window:
             "tokens_per_s": tokens / self._seconds,
         }
         if rate:
-            flops = rate.flops_per_source_token * self._source_tokens + rate.flops_per_target_token * target
+            flops = rate.flops_per_source_token * source + rate.flops_per_target_token * target
             values["peak_share"] = flops / self._seconds / rate.peak_flops_per_s
         return values
+
+
+@jax.jit
+def _tokens(segments_BL: jax.Array) -> jax.Array:
+    return jnp.count_nonzero(segments_BL)
