@@ -23,12 +23,12 @@ from tensorboardX.proto import event_pb2
 
 from mqa_jax import progress
 from mqa_jax.errors import Differs
-from mqa_jax.train import metrics
+from mqa_jax.train import form, metrics
 
 TIMES = ("time", "seconds", "tokens_per_s", "peak_share")  # what differs between equal runs
 # Innermost first: what a stack with this in it was doing.
 PLACES = (
-    ("checkpoint.py", "a checkpoint was read or written"),
+    *((name, "a checkpoint was read or written") for name in ("checkpoint.py", "checksums.py", "damage.py", "form.py")),
     ("development.py", "an evaluation ran"),
     ("samples.py", "an evaluation ran"),
     ("metrics.py", "metrics were written"),
@@ -154,13 +154,9 @@ def _scalars(folder: pathlib.Path) -> Iterator[tuple[int, str, str]]:
 
 def _arrays(path: pathlib.Path) -> list[tuple[str, np.ndarray]]:
     """Every array of a checkpoint's state: parameters, optimiser, step, key."""
+    plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), form.stored(path))
     with ocp.PyTreeCheckpointer() as reader:
-        restore = ocp.args.PyTreeRestore(
-            restore_args=jax.tree.map(
-                lambda _: ocp.RestoreArgs(restore_type=np.ndarray), dict(reader.metadata(path).item_metadata.tree)
-            )
-        )
-        tree = reader.restore(path, args=restore)
+        tree = reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=plain))
     return [
         (jax.tree_util.keystr(key), np.asarray(leaf)) for key, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
     ]

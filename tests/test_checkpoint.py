@@ -9,12 +9,13 @@ import sys
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from test_run import corpus, run, tiny, whole, words  # noqa: F401  the fixtures
 
 from mqa_jax.errors import InputError
-from mqa_jax.train import checksums, metrics, trained
-from mqa_jax.train.checkpoint import Checkpoints, _Best
+from mqa_jax.train import checksums, form, metrics, stored, trained
+from mqa_jax.train.checkpoint import _Best
 
 
 def files(folder):
@@ -52,7 +53,7 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(copy, capsys, damage):
     DAMAGE[damage](largest(copy / "checkpoints" / "6" / "state"))
-    expected = Checkpoints(copy, 5).parameters(3, trained.load(copy).model.shapes())
+    expected = stored.parameters(copy / "checkpoints" / "3", trained.load(copy).model.shapes())
     capsys.readouterr()
     for a, b in zip(jax.tree.leaves(expected), parameters(copy), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -99,16 +100,72 @@ def test_the_best_checkpoint_is_kept_beside_the_newest():
 
 def test_the_best_of_a_run_survives_later_ones(corpus, words, tmp_path):  # noqa: F811
     """A rate at which training gets worse: the first checkpoint stays though only one is to be kept."""
-    record = run(
-        tiny(keep=1, checkpoint_every=1, evaluate_every=1, steps=4, learning_rate=3.0, schedule="constant", warmup=0),
-        corpus,
-        words,
-        tmp_path,
-    )
+    wild = dict(checkpoint_every=1, evaluate_every=1, learning_rate=3.0, schedule="constant", warmup=0)
+    record = run(tiny(keep=1, steps=4, **wild), corpus, words, tmp_path)
     losses = {point["step"]: point["dev_nll_per_token"] for point in record["curve"] if "dev_nll_per_token" in point}
     best = min(losses, key=lambda step: losses[step])
     assert best < 4 and record["best"] == {"step": best, "dev_nll_per_token": losses[best]}
-    assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [best, 4]
+    assert steps(tmp_path) == [best, 4]
+    run(tiny(keep=9, steps=6, **wild), corpus, words, tmp_path)  # more are kept than there are: the best is not newest
+    assert steps(tmp_path) == [best, 4, 5, 6] and trained.load(tmp_path, 3).steps == (4, 5, 6)
+    with pytest.raises(InputError, match=r"--average=4 needs as many checkpoints, and .* has 3 of the newest"):
+        trained.load(tmp_path, 4)
+    run(tiny(keep=2, steps=7, **wild), corpus, words, tmp_path)
+    assert steps(tmp_path) == [best, 6, 7] and trained.load(tmp_path, 2).steps == (6, 7)
+
+
+def steps(folder):
+    return sorted(int(path.name) for path in (folder / "checkpoints").iterdir())
+
+
+def rewrite_state(folder, step, change):
+    """The state of a checkpoint as another version would have written it."""
+    path = folder / "checkpoints" / str(step)
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), form.stored(path / "state"))
+        tree = checkpointer.restore(path / "state", args=ocp.args.PyTreeRestore(restore_args=plain))
+        change(tree)
+        shutil.rmtree(path / "state")
+        checkpointer.save(path / "state", tree)
+    (path / checksums.FILE).unlink()
+
+
+OLDER = {
+    "a field less": (lambda tree: tree["guard"].pop("average"), r"guard.average is absent there and \(\) here"),
+    "a field more": (lambda tree: tree.update(more=np.zeros(3)), r"more is \(3,\) there and absent here"),
+}
+
+
+@pytest.mark.parametrize("name", OLDER)
+def test_a_state_of_another_version_is_called_so(corpus, words, copy, name):  # noqa: F811
+    change, message = OLDER[name]
+    rewrite_state(copy, 6, change)
+    with pytest.raises(InputError, match=rf"checkpoints/6 was written by another version of mqa_jax \({message}\); "):
+        run(tiny(), corpus, words, copy)
+    assert trained.load(copy).steps == (6,), "it can be used"
+
+
+def test_a_checkpoint_without_one_of_its_parts_is_of_another_version(corpus, words, copy):  # noqa: F811
+    for step in (3, 6):
+        shutil.rmtree(copy / "checkpoints" / str(step) / "saved")
+        (copy / "checkpoints" / str(step) / checksums.FILE).unlink()
+    with pytest.raises(InputError, match=r"written by another version of mqa_jax \(it has no 'saved'\)"):
+        run(tiny(), corpus, words, copy)
+    assert trained.load(copy).steps == (6,)
+    with pytest.raises(InputError, match=r"6 does not say which steps were saved before it .*; leave out --average"):
+        trained.load(copy, 2)
+
+
+def test_reading_writes_nothing(copy):
+    def there():
+        return [(path, path.stat().st_mtime_ns) for path in sorted(copy.rglob("*"))]
+
+    before = there()
+    assert trained.load(copy, 2).steps == (3, 6) and there() == before
+    shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(InputError, match="no checkpoint in"):
+        trained.load(copy)
+    assert not (copy / "checkpoints").exists()
 
 
 def test_checkpoints_hold_no_pickle(whole):  # noqa: F811
@@ -129,7 +186,7 @@ UNPICKLED = []
 sys.addaudithook(lambda event, arguments: UNPICKLED.append(arguments) if event == "pickle.find_class" else None)
 
 
-@pytest.mark.parametrize("where", ["state", "data", "window", ""])
+@pytest.mark.parametrize("where", ["state", "data", "window", "saved", ""])
 def test_a_hostile_checkpoint_can_at_worst_fail_to_load(corpus, words, copy, where):  # noqa: F811
     """Every file below `where` is a pickle that makes a folder when it is read as one."""
     bomb = pickle.dumps(Bomb(str(copy / "gone off")))

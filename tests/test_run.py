@@ -15,7 +15,7 @@ from mqa_jax.errors import Diverged, InputError
 from mqa_jax.evaluate import quality
 from mqa_jax.model.build import count
 from mqa_jax.report import selection
-from mqa_jax.train import checkpoint, loop, metrics, trained
+from mqa_jax.train import loop, metrics, stored, trained
 
 
 def tiny(variant="multi_query", name="toy", **train):
@@ -114,7 +114,9 @@ def test_a_checkpoint_of_another_architecture_is_named(whole, tmp_path):
     shutil.copytree(folder, tmp_path / "other")
     text = (tmp_path / "other" / "experiment.json").read_text().replace('"width": 32', '"width": 48')
     (tmp_path / "other" / "experiment.json").write_text(text)
-    with pytest.raises(InputError, match=r"is of another architecture: .* is \(.*\) there and \(.*\) in the config"):
+    with pytest.raises(
+        InputError, match=r"is of another architecture: .* is \(.*\) there and \(.*\) here; use the config"
+    ):
         trained.load(tmp_path / "other")
 
 
@@ -122,9 +124,7 @@ def test_the_last_checkpoints_are_averaged(whole):
     folder, _ = whole  # checkpoints at steps 3 and 6
     plain, one, both = trained.load(folder), trained.load(folder, 1), trained.load(folder, 2)
     assert plain.steps == one.steps == (6,) and both.steps == (3, 6)
-    earlier = checkpoint.Checkpoints(folder)
-    first = earlier.parameters(3, plain.model.shapes())
-    earlier.close()
+    first = stored.parameters(folder / "checkpoints" / "3", plain.model.shapes())
     leaves = (jax.tree.leaves(tree) for tree in (first, plain.parameters, one.parameters, both.parameters))
     for three, six, again, mean in zip(*leaves, strict=True):
         np.testing.assert_array_equal(six, again)

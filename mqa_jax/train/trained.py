@@ -8,7 +8,7 @@ from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import Model, Parameters, build, cast
-from mqa_jax.train.checkpoint import Checkpoints
+from mqa_jax.train import stored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +42,5 @@ def load(folder: pathlib.Path, average: int = 1) -> Trained:
     path = folder / "vocabulary.model"
     if not path.exists():
         raise InputError(f"{path} is missing; copy it from where the run was trained or train again")
-    checkpoints = Checkpoints(folder, experiment.train.keep)
-    try:
-        parameters, steps = checkpoints.mean_parameters(model.shapes(), average)
-    finally:
-        checkpoints.close()
+    parameters, steps = stored.mean_parameters(folder.absolute() / "checkpoints", model.shapes(), average)
     return Trained(folder, experiment, model, parameters, Vocabulary(path), tuple(steps))
