@@ -16,7 +16,7 @@ import pytest
 from test_pipeline import lines, same
 from test_sources import data_of
 
-from mqa_jax.data import ids, pipeline, preparation, prepared, sources, vocabulary
+from mqa_jax.data import encoding, ids, pipeline, preparation, prepared, sources, vocabulary
 from mqa_jax.data.split import Split
 from mqa_jax.errors import InputError
 
@@ -46,8 +46,8 @@ def data(tmp_path):
 def test_prepared_ids_give_the_batches_of_the_text(data, weights, monkeypatch, tmp_path):
     """Two processes, shards and records that end inside a chunk; dev and test stay text."""
     data = dataclasses.replace(data, weights=weights, streams=2)
-    monkeypatch.setattr(prepared, "SHARD", 700)
-    monkeypatch.setattr(prepared, "RECORD", 64)
+    monkeypatch.setattr(encoding, "SHARD", 700)
+    monkeypatch.setattr(encoding, "RECORD", 64)
     manifest = preparation.prepare(data, "translation")
     text, there = sources.load_text(data, "translation"), sources.load(data, "translation")
     assert isinstance(there.splits["train"], prepared.PreparedSplit) and len(there.splits["train"].files) >= 3
@@ -77,7 +77,7 @@ def test_a_language_models_ids_and_large_vocabularies(tmp_path):
     words = vocabulary.train(split.target, 320, tmp_path / "v.model")
     held = Split((), ["one\u2028line", "x"])
     what = {"description": "", "asked": {}, "sources": []}
-    manifest = prepared.write(tmp_path / "prepared", {"train": split, "dev": held, "test": held}, words, what)
+    manifest = encoding.write(tmp_path / "prepared", {"train": split, "dev": held, "test": held}, words, what)
     read = prepared.read(tmp_path / "prepared", manifest)
     found = [part[i]["target"].tolist() for part in read["train"].read(words) for i in range(len(part))]
     assert found == [[*words.encode(line), 1] for line in split.target] and manifest["ids"] == "uint16"

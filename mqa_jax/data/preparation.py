@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 from mqa_jax import progress
-from mqa_jax.data import prepared, sources, tfds, vocabulary
+from mqa_jax.data import encoding, prepared, sources, tfds, vocabulary
 from mqa_jax.experiment import DataConfig
 
 
@@ -32,6 +32,6 @@ def prepare(data: DataConfig, task: str) -> dict[str, Any]:
     name = hashlib.sha256(json.dumps([asked, data.vocabulary_file]).encode()).hexdigest()[:12]
     model = pathlib.Path(data.folder) / f"prepared.vocabulary-{name}.model"
     what = {"description": corpus.description, "asked": asked, "sources": sources.files(data)}
-    manifest = prepared.write(place, corpus.splits, vocabulary.obtain(data, corpus, model), what)
+    manifest = encoding.write(place, corpus.splits, vocabulary.obtain(data, corpus, model), what)
     model.unlink()
     return manifest
