@@ -1,5 +1,7 @@
 """The decoder-only language model (paper, section 4.2)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -7,12 +9,12 @@ from flax import nnx
 from mqa_jax.batch import Batch, Prompt
 from mqa_jax.experiment import ModelConfig
 from mqa_jax.model.attention import causal_mask, segment_mask
-from mqa_jax.model.cache import DecodeState, empty_caches, extend_mask
+from mqa_jax.model.cache import DecodeState, KeysValues, empty_caches, extend_mask
 from mqa_jax.model.decoder import Decoder
 from mqa_jax.model.layers import Embedding
 from mqa_jax.model.stack import Around, Stack, as_it_is
 
-PROMPT_CHUNK = 512
+PROMPT_CHUNK, PROMPT_CHUNK_ON_CPU = 512, 128  # positions; the scores of few of them stay in a CPU's cache
 
 
 class Language(Decoder):
@@ -36,17 +38,40 @@ class Language(Decoder):
         mask_BLL &= causal_mask(target.tokens_BL.shape[1], self.config.decoder.attention.window)
         return self.decoder(self.embedding(batch.inputs_BL, target.positions_BL), mask_BLL, key=key, around=around)
 
-    def begin(self, prompt: Prompt, beams: int, room: int, chunk: int = PROMPT_CHUNK) -> DecodeState:
+    def begin(self, prompt: Prompt, beams: int, room: int, chunk: int | None = None) -> DecodeState:
         """Reads prompts of different lengths and makes room for so many tokens more of W beams.
 
         The last token of a prompt is not for here: search feeds it first, and gets the first logits for it.
-        A prompt is read `chunk` positions at a time, so that its scores need [B, H, chunk, P], not [B, H, P, P].
+        A prompt is read `chunk` positions at a time, so that its scores need [B, H, chunk, P], not [B, H, P, P]. On a
+        CPU, 128 at a time read 4,096 in 90 us a token (2 prompts, small model), 512 in 146.
         """
         tokens_BP, lengths_B = jnp.asarray(prompt.tokens_BP), jnp.asarray(prompt.lengths_B)
         B, P = tokens_BP.shape
         config = self.config.decoder
-        window, start_B = config.attention.window, P - lengths_B
+        start_B = P - lengths_B
         caches = empty_caches(config.layers, config.attention, B, beams, P + room, self.config.dtype)
+        slots = caches[0].k.shape[1] // beams
+        caches = jax.lax.platform_dependent(
+            tokens_BP,
+            start_B,
+            caches,
+            cpu=functools.partial(self._read, beams, chunk or PROMPT_CHUNK_ON_CPU),
+            default=functools.partial(self._read, beams, chunk or PROMPT_CHUNK),
+        )
+        return DecodeState(
+            caches=caches,
+            memories=(),
+            memory_mask_BM=jnp.zeros((B, 0), bool),
+            time=jnp.asarray(P, jnp.int32),
+            start_B=start_B,
+            ancestry_BWM=jnp.zeros((B, beams, slots), jnp.int8),
+        )
+
+    def _read(
+        self, beams: int, chunk: int, tokens_BP: jax.Array, start_B: jax.Array, caches: tuple[KeysValues, ...]
+    ) -> tuple[KeysValues, ...]:
+        """Empty caches with the prompts in them."""
+        P, window = tokens_BP.shape[1], self.config.decoder.attention.window
         slots = caches[0].k.shape[1] // beams
         later = max(0, P - 1) // chunk
         first = P - later * chunk
@@ -66,11 +91,4 @@ class Language(Decoder):
         caches = self.decoder.prompt(x_BPD, mask_BPP, caches, beams)
         if later:
             caches = jax.lax.fori_loop(0, later, extend, caches)
-        return DecodeState(
-            caches=caches,
-            memories=(),
-            memory_mask_BM=jnp.zeros((B, 0), bool),
-            time=jnp.asarray(P, jnp.int32),
-            start_B=start_B,
-            ancestry_BWM=jnp.zeros((B, beams, slots), jnp.int8),
-        )
+        return caches
