@@ -50,8 +50,8 @@ def main() -> None:
     )
     record = records.make("train_timing", experiment, figures)
     if WORKDIR.value:
-        dropped = "-dropout" if any(figures["dropout"]) else ""
-        label = f"{shape.label}-{figures['dtype']}{dropped}"
+        also = "-dropout" * any(figures["dropout"]) + "-rematerialised" * figures["rematerialise"]
+        label = f"{shape.label}-{figures['dtype']}{also}"
         records.write(f"{WORKDIR.value}/{experiment.variant}/records", record, label)
     print(json.dumps({key: value for key, value in record.items() if key != "config"}))
 

@@ -57,13 +57,16 @@ def test_a_sitting_puts_training_steps_beside_the_peers(toy):
     peer = {"peer": "other", "dtype": "bfloat16", "work": "W4", "attention": "mha", "batch": 64, "dropout": 0.0}
     peers = [
         peer | {"tokens_per_s": 10000.0},
-        peer | {"tokens_per_s": 9000.0},
+        peer | {"tokens_per_s": 9500.0, "tokens_per_s_median": 9000.4},
         peer | {"tokens_per_s": 1, "dropout": 0.1},
     ]
     table = sitting.training(ours, peers)
     assert [row[1] for row in table.rows] == ["multi_head", "multi_head", "multi_query", "multi_query"]
-    assert [row[3] for row in table.rows] == ["no", "yes"] * 2 and all(row[4] == "23,457" for row in table.rows)
-    assert [row[-1] for row in table.rows] == ["10,000", "1", "–", "–"]
+    assert [row[3] for row in table.rows] == ["no", "yes"] * 2 and all(row[5] == "23,457" for row in table.rows)
+    assert [row[-1] for row in table.rows] == ["10,000 / 9,000", "1", "–", "–"]
+    assert {row[4] for row in table.rows} == {"no"}
+    again = sitting.training([ours[0], ours[0] | {"rematerialise": True}], peers)
+    assert [row[4] for row in again.rows] == ["no", "yes"]
     assert sitting.table([header | {"parts": 1}], peers).columns[-1] == "MiB" and sitting.training([], []).rows == ()
     changed = sitting.training([*ours, ours[0] | {"commit": "fedcba987654+"}], peers)
     assert ours[0]["commit"] in changed.note and "fedcba987654+" in changed.note

@@ -68,33 +68,37 @@ def training(records: Sequence[Record], peers: Sequence[Peer] = ()) -> Table:
     columns = list(dict.fromkeys((peer["peer"], peer["dtype"]) for peer in sorted(peers, key=_peer_order)))
     timings = [record for record in records if record["kind"] == "train_timing"]
     rows = []
-    for record in sorted(timings, key=lambda record: (record["name"], record["variant"], record["dropout"])):
+    for record in sorted(
+        timings,
+        key=lambda record: (record["name"], record["variant"], record["dropout"], record.get("rematerialise", False)),
+    ):
         low, high = record["ms_spread"]
         same = [peer for peer in _same_work(record, peers, TRAINED) if bool(peer["dropout"]) == any(record["dropout"])]
-        fastest = {
-            column: max((p["tokens_per_s"] for p in same if (p["peer"], p["dtype"]) == column), default=None)
-            for column in columns
-        }
+        peer = {column: _speeds([p for p in same if (p["peer"], p["dtype"]) == column]) for column in columns}
         rows.append(
             (
                 f"{record['name']}: {record['batch']} x ({record['source_length']} + {record['target_length']})",
                 record["variant"],
                 record["dtype"],
                 "yes" if any(record["dropout"]) else "no",
+                "yes" if record.get("rematerialise") else "no",
                 cells.whole(record["tokens_per_s"]),
                 f"{cells.significant(record['ms_per_step'])} ({cells.significant(low)} to {cells.significant(high)})",
                 cells.percent(record["peak_share"]),
                 cells.whole(record["activations_mb"]),
                 cells.significant(record["compile_s"]),
-                *(cells.whole(fastest[column]) for column in columns),
+                *(peer[column] for column in columns),
             )
         )
-    note = f"Tokens/s: source and target, of the median step; the peers' of the fastest.{_where(timings)}"
+    note = (
+        f"Tokens/s: source and target, of the median step; the peers' of the fastest and the median.{_where(timings)}"
+    )
     ours = (
         "work",
         "attention",
         "type",
         "dropout",
+        "rematerialised",
         "tokens/s",
         "ms a step",
         "matmul peak",
@@ -102,6 +106,15 @@ def training(records: Sequence[Record], peers: Sequence[Peer] = ()) -> Table:
         "compile s",
     )
     return Table("Training steps in one sitting", (*ours, *(f"{n} {dtype}" for n, dtype in columns)), tuple(rows), note)
+
+
+def _speeds(runs: Sequence[Peer]) -> str:
+    """Tokens a second of a peer's fastest step and, if it is known, of its best median."""
+    if not runs:
+        return cells.MISSING
+    medians = [run["tokens_per_s_median"] for run in runs if run.get("tokens_per_s_median")]
+    fastest = cells.whole(max(run["tokens_per_s"] for run in runs))
+    return f"{fastest} / {cells.whole(max(medians))}" if medians else fastest
 
 
 def _ours(record: Record) -> tuple[str, ...]:

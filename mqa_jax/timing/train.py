@@ -82,6 +82,7 @@ class TimedTraining:
             **dataclasses.asdict(shape),
             "dtype": self.model_config.dtype,
             "optimizer": self.experiment.train.optimizer,
+            "rematerialise": self.experiment.train.rematerialise,
             "dropout": dataclasses.astuple(self.model_config.dropout),
             "parameters": self.parameters,
             "devices": self.devices,
