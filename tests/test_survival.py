@@ -142,6 +142,10 @@ def test_a_run_that_breaks_names_the_step_and_keeps_its_batch(corpus, words, tmp
     assert words.encode(sentence["target_text"]) == sentence["target"][:-1]
     assert sentence["source_text"] in corpus.splits["train"].source
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
+    with pytest.raises(Diverged, match="at step 2 is not a number or jumped"):
+        train(tiny(**wild), corpus, words, tmp_path)
+    again = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
+    assert again == lines, "step 2 was taken again from the checkpoint of step 1, and is in the file once"
 
 
 def test_refused_steps_can_be_skipped_and_are_counted(corpus, words, tmp_path, capsys):  # noqa: F811

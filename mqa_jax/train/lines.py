@@ -55,6 +55,7 @@ class Lines:
             vocabulary,
             lambda rows: jax.device_get(processes.whole(start.place(rows))),
             experiment.train.skips,
+            start.step,
             int(start.state.guard.refused),
         )
 

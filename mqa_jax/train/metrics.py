@@ -4,8 +4,6 @@ The JSON lines are what counts. A run that goes on drops those beyond its checkp
 anew from the rest, so that no step is in them twice, however often the run was killed.
 """
 
-import json
-import os
 import pathlib
 import shutil
 import time
@@ -15,6 +13,8 @@ from typing import Any, Protocol
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
+
+from mqa_jax.train import jsonl
 
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.jsonl"
@@ -42,7 +42,7 @@ class Metrics:
 
     def __init__(self, workdir: pathlib.Path, step: int, sinks: Sequence[Sink] = ()):
         self._metrics, self._samples = workdir / METRICS, workdir / SAMPLES
-        lines, samples = _cut(self._metrics, step), _cut(self._samples, step)
+        lines, samples = jsonl.cut(self._metrics, step), jsonl.cut(self._samples, step)
         self._board = _Board(workdir / "tensorboard")
         self._sinks = [self._board, *sinks]
         for line in sorted([*lines, *samples], key=lambda line: line["step"]):
@@ -54,13 +54,14 @@ class Metrics:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """One line, whole: {"step": step, "time": seconds since 1970, **values}."""
-        _append(self._metrics, {"step": step, "time": time.time(), **values})
+        jsonl.append(self._metrics, {"step": step, "time": time.time(), **values})
         for sink in self._sinks:
             sink.write(step, values)
 
     def write_samples(self, step: int, samples: Sequence[Sample]) -> None:
         """What the model makes of a few sentences."""
-        _append(self._samples, {"step": step, "time": time.time(), "samples": [dict(sample) for sample in samples]})
+        line = {"step": step, "time": time.time(), "samples": [dict(sample) for sample in samples]}
+        jsonl.append(self._samples, line)
         for sink in self._sinks:
             sink.write_samples(step, samples)
 
@@ -103,38 +104,9 @@ class _Board:
 
 def read(workdir: pathlib.Path) -> list[dict[str, Any]]:
     """All lines of metrics so far; a last line cut short by a crash is left out."""
-    return _lines(workdir / METRICS)
+    return jsonl.read(workdir / METRICS)
 
 
 def read_samples(workdir: pathlib.Path) -> list[dict[str, Any]]:
     """All samples so far: {"step", "time", "samples"}."""
-    return _lines(workdir / SAMPLES)
-
-
-def _lines(path: pathlib.Path) -> list[dict[str, Any]]:
-    lines = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").split("\n"):  # splitlines also splits where a text has U+2028
-            if not line:
-                continue
-            try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-    return lines
-
-
-def _cut(path: pathlib.Path, step: int) -> list[dict[str, Any]]:
-    """The lines up to a step, which become all that the file holds."""
-    kept = [line for line in _lines(path) if line["step"] <= step]
-    half = path.with_suffix(".part")
-    half.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept), encoding="utf-8")
-    half.replace(path)
-    return kept
-
-
-def _append(path: pathlib.Path, line: Mapping[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(line, ensure_ascii=False) + "\n")
-        lines.flush()
-        os.fsync(lines.fileno())
+    return jsonl.read(workdir / SAMPLES)

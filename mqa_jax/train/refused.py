@@ -3,7 +3,6 @@
 A verdict follows from the loss and gradient of the whole batch, so all processes come to the same; the first writes it.
 """
 
-import json
 import pathlib
 from collections.abc import Callable
 
@@ -13,13 +12,17 @@ from mqa_jax import processes, progress
 from mqa_jax.batch import Batch, Rows
 from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.errors import Diverged
+from mqa_jax.train import jsonl
 from mqa_jax.train.guard import KEPT, Guard
 
 FILE = "refused.jsonl"
 
 
 class Refused:
-    """Keeps the batches since the last look, so that a refused one can be written out."""
+    """Keeps the batches since the last look, so that a refused one can be written out.
+
+    What the file holds beyond the step that the run goes on from is dropped: those steps are taken again.
+    """
 
     def __init__(
         self,
@@ -28,6 +31,7 @@ class Refused:
         vocabulary: Vocabulary,
         whole: Callable[[Batch], Batch],
         allowed: int,
+        step: int,
         before: int,
     ):
         """
@@ -35,12 +39,15 @@ class Refused:
           label: what the run is called in a message.
           whole: the batch of which the processes, all of which call it, have these rows.
           allowed: refused steps with which a run may still go on.
+          step: the last step that the run has behind it.
           before: steps that were refused before this start.
         """
         self._label, self._vocabulary, self._whole = label, vocabulary, whole
         self._allowed, self._count = allowed, before
         self._path = folder / FILE
         self._batches: dict[int, Batch] = {}
+        if processes.is_first():
+            jsonl.cut(self._path, step)
 
     def add(self, step: int, rows: Batch) -> None:
         """Keeps this process's rows of the batch of a step."""
@@ -70,9 +77,7 @@ class Refused:
         return count
 
     def _write(self, step: int, batch: Batch) -> None:
-        line = {"step": step, "sentences": _sentences(batch, self._vocabulary)}
-        with self._path.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+        jsonl.append(self._path, {"step": step, "sentences": _sentences(batch, self._vocabulary)})
 
 
 def _sentences(batch: Batch, vocabulary: Vocabulary) -> list[dict[str, object]]:
