@@ -34,6 +34,13 @@ def test_a_uniform_model_is_as_perplexed_as_its_vocabulary_is_large():
     assert figures["perplexity_per_word"] == pytest.approx(VOCABULARY ** (14 / (5 + 3)))
 
 
+def test_no_figure_per_word_where_tokens_were_cut():
+    """The words of the whole texts count, the likelihoods of what was cut do not: the quotient would flatter."""
+    figures = perplexity(uniform, [batch(sentences(0, [7]), 8)], TEXTS, cut=4)
+    assert figures["perplexity_per_word"] is None and figures["tokens_cut"] == 4
+    assert figures["perplexity_per_token"] == pytest.approx(VOCABULARY)
+
+
 def test_tokens_weigh_equally_across_batches():
     """The mean of the batches' means would be 2; the mean over tokens is 1.2."""
     sums = {"long": (9.0, 9.0), "short": (3.0, 1.0)}

@@ -323,6 +323,8 @@ def test_a_long_translation_is_cut_in_scoring_and_said(words, capsys):
     cut = sum(pair != whole for pair, whole in zip(expected, encoded(PAIRS, words), strict=True))
     assert sorted(segment for batch in batches for segment in segments(batch)) == sorted(expected)
     assert cut and f"scoring: cut {cut} of 400 pairs" in capsys.readouterr().err
+    lost = sum(len(target) - len(target[:12]) for _, target in encoded(PAIRS, words))
+    assert lost and examples.lost_in_scoring(PAIRS, words, data) == (cut, lost)
 
 
 def test_every_token_of_a_language_models_long_line_counts_once(words):
@@ -334,6 +336,7 @@ def test_every_token_of_a_language_models_long_line_counts_once(words):
     )
     assert found == collections.Counter(token for (line,) in encoded(split, words) for token in line)
     assert all(batch.source is None and batch.inputs_BL.shape == (4, 16) for batch in batches)
+    assert examples.lost_in_scoring(split, words, data) == (0, 0)
 
 
 def test_nothing_to_score_is_no_batch(words):

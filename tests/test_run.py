@@ -150,6 +150,15 @@ def test_an_averaged_evaluation_has_records_of_its_own(whole, tmp_path):
     assert compared["checkpoints"] == [6], "a report compares the newest checkpoints alone"
 
 
+def test_a_perplexity_says_what_was_cut_from_its_targets(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run")
+    run = trained.load(tmp_path / "run")
+    length = run.experiment.data.target_length
+    record = quality.perplexity_of(run, sources.Split(("a dog", "a cat"), ("ein Hund", "Hund " * 2 * length)), "long")
+    assert record["pairs_cut"] == 1 and record["tokens_cut"] > length and record["perplexity_per_word"] is None
+    assert record["nll_per_token"] > 0 and record["tokens"] > length
+
+
 def test_folders_without_a_run_are_named(tmp_path, whole):
     with pytest.raises(InputError, match="holds no run"):
         trained.load(tmp_path)

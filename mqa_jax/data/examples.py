@@ -3,6 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 
+import numpy as np
+
 from mqa_jax import progress
 from mqa_jax.data import ids
 from mqa_jax.data.ids import Examples, encode, join
@@ -62,6 +64,16 @@ def for_scoring(split: Split, vocabulary: Vocabulary, data: DataConfig) -> Examp
         return whole
     progress.say(f"scoring: cut {too_long} of {len(split)} pairs that are longer than their rows")
     return whole.cut(sides)
+
+
+def lost_in_scoring(split: Split, vocabulary: Vocabulary, data: DataConfig) -> tuple[int, int]:
+    """What `for_scoring` cuts off: pairs with a side that is cut, and target tokens that are in no example."""
+    if not split.is_parallel:
+        return 0, 0
+    sides = limits(split, data)
+    whole = join(list(encode(split, vocabulary, range(len(split)))), sides)
+    over_S = np.maximum(whole.lengths["target"] - data.target_length, 0)
+    return int((~whole.fit(sides)).sum()), int(over_S.sum())
 
 
 def _with_progress(chunks: Iterator[Examples], total: int) -> Iterator[Examples]:

@@ -9,8 +9,8 @@ from mqa_jax.errors import InputError
 
 
 def perplexity(
-    sums: Callable[[Batch], tuple[Any, Any]], batches: Iterable[Batch], texts: Sequence[str]
-) -> dict[str, float]:
+    sums: Callable[[Batch], tuple[Any, Any]], batches: Iterable[Batch], texts: Sequence[str], cut: int = 0
+) -> dict[str, float | None]:
     """Figures of a `perplexity` record, added up in float64.
 
     A subword perplexity depends on the vocabulary. Per word it does not: the same total, divided by the
@@ -21,9 +21,11 @@ def perplexity(
       sums: batch -> (sum of negative log-likelihoods, number of tokens), smoothing excluded.
       batches: every line once.
       texts: the same lines as text.
+      cut: tokens of the texts that are in no batch, their lines being too long.
     Returns:
       nll_per_token, perplexity_per_token, perplexity_per_word, tokens (ends of sentence among them), words
-      (of the text, without ends of sentence) and sentences.
+      (of the text, without ends of sentence), sentences and tokens_cut. perplexity_per_word is None where tokens were
+      cut: their words would count, and their likelihoods not.
     Raises:
       InputError: no tokens to score.
     """
@@ -37,10 +39,11 @@ def perplexity(
     return {
         "nll_per_token": nll / tokens,
         "perplexity_per_token": _exp(nll / tokens),
-        "perplexity_per_word": _exp(nll / (words + len(texts))),
+        "perplexity_per_word": None if cut else _exp(nll / (words + len(texts))),
         "tokens": tokens,
         "words": words,
         "sentences": len(texts),
+        "tokens_cut": cut,
     }
 
 

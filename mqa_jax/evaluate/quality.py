@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from mqa_jax import progress, records
-from mqa_jax.data import pipeline, text
+from mqa_jax.data import examples, pipeline, text
 from mqa_jax.data.sources import Split
 from mqa_jax.decode import generate
 from mqa_jax.evaluate import bleu
@@ -47,16 +47,17 @@ def translation_quality(
 
 
 def perplexity_of(run: Trained, split: Split, name: str, origin: str = "the run's corpus") -> dict[str, Any]:
-    """Perplexity of a split per token and per original word; the `perplexity` record."""
-    batches = pipeline.scoring_batches(split, run.vocabulary, run.experiment.data, run.experiment.decode.batch)
+    """Perplexity of a split per token and, where no target is cut, per original word; the `perplexity` record."""
+    data = run.experiment.data
+    batches = pipeline.scoring_batches(split, run.vocabulary, data, run.experiment.decode.batch)
+    pairs_cut, tokens_cut = examples.lost_in_scoring(split, run.vocabulary, data)
 
     def sums(batch):
         result = score(run.model, run.parameters, batch)
         return result.nll, result.tokens
 
-    figures = {"split": name, "split_from": origin, "checkpoints": list(run.steps)} | perplexity(
-        sums, batches, split.target
-    )
+    figures = {"split": name, "split_from": origin, "checkpoints": list(run.steps), "pairs_cut": pairs_cut}
+    figures |= perplexity(sums, batches, split.target, tokens_cut)
     record = records.make("perplexity", run.experiment, figures)
     records.write(run.folder / "records", record, f"{name}{_averaged(run)}")
     return record

@@ -65,9 +65,9 @@ def perplexity(records: Sequence[Record], order: Sequence[str] = ()) -> Table | 
             if found := runs.of("perplexity", variant, split=split):
                 fields = ("nll_per_token", 4), ("perplexity_per_token", 3), ("perplexity_per_word", 2)
                 scores = [cells.mean(sample(found, field), digits) for field, digits in fields]
-                counts = [cells.count(sample(found, field).mean) for field in ("tokens", "words")]
+                counts = [cells.count(sample(found, field).mean) for field in ("tokens", "words", "tokens_cut")]
                 rows.append((variant, split, *scores, *counts))
-    columns = "variant", "split", "ln(PPL) per token", "PPL per token", "PPL per word", "tokens", "words"
+    columns = "variant", "split", "ln(PPL) per token", "PPL per token", "PPL per word", "tokens", "words", "tokens cut"
     return Table("Perplexity in full", columns, tuple(rows), seed_note(runs)) if rows else None
 
 
