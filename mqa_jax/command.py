@@ -106,6 +106,17 @@ def whole_numbers(holder: flags.FlagHolder) -> list[int]:
     return [int(value) for value in values]
 
 
+def refuse_given(holders: Iterable[flags.FlagHolder], why: str) -> None:
+    """Turns down the first of these flags that is on the command line: it would have no effect.
+
+    Raises:
+      InputError: `--NAME` and `why`.
+    """
+    for holder in holders:
+        if holder.present:
+            raise InputError(f"--{holder.name} {why}")
+
+
 def enable_compilation_cache() -> None:
     """Keeps what took over half a second to compile in $MQA_JAX_CACHE, or mqa_jax in the user's cache folder.
 

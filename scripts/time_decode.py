@@ -19,7 +19,7 @@ from absl import flags
 from mqa_jax import command, config, progress, records
 from mqa_jax.errors import InputError
 from mqa_jax.report import page
-from mqa_jax.timing import decode, peaks, sweep
+from mqa_jax.timing import decode, describe, peaks, sweep
 
 CONFIG = command.config_flag()
 BATCH = flags.DEFINE_integer("batch", None, "Sentences at once. Default: config.timing.batch.", lower_bound=1)
@@ -41,27 +41,19 @@ def main() -> None:
     settings = CONFIG.value
     settings.model.dtype = DTYPE.value or settings.model.dtype
     if SWEEP.value:
+        why = "is of a single shape; with --sweep leave it out and give --lengths, --batches and --beams"
+        command.refuse_given([BATCH, BEAM, SOURCE, TARGET, PADDED], why)
         run_sweep(settings)
         return
+    command.refuse_given([VARIANTS, LENGTHS, BATCHES, BEAMS], "is for a sweep; add --sweep or leave it out")
     timing = (experiment := config.read(settings)).timing
-    shape = decode.Shape(
-        BATCH.value or timing.batch,
-        BEAM.value,
-        SOURCE.value or timing.source_length,
-        TARGET.value or timing.target_length,
-        PADDED.value,
-    )
+    lengths = SOURCE.value or timing.source_length, TARGET.value or timing.target_length
+    shape = decode.Shape(BATCH.value or timing.batch, BEAM.value, *lengths, PADDED.value)
     progress.say(f"{experiment.name} {experiment.variant}: {shape}")
     limits = peaks.measure(experiment.model.dtype)
     (record,) = decode.time_in_turn([experiment], shape, REPEATS.value or timing.repeats, limits)
-    source = "encoder" if experiment.model.encoder else "prompt"
-    for side, name in (("encoder", source), ("decoder", "decoder")):
-        us = record[f"{side}_us_per_token"]
-        low, high = record[f"{side}_us_spread"]
-        share = record["floor_share" if side == "decoder" else "encoder_floor_share"]
-        speed = f"{us:.1f} us a token ({low:.1f} to {high:.1f}), {1e6 / us:,.0f} tokens/s"
-        progress.say(f"{name}: {speed}, {share:.0%} of the floor's speed")
-    progress.say(f"most memory held: {record['peak_memory_mb']:,.0f} MiB")
+    for line in describe.speeds(record):
+        progress.say(line)
     if WORKDIR.value:
         records.write(f"{WORKDIR.value}/{experiment.variant}/records", record, f"{shape.label}-{record['dtype']}")
     print(json.dumps({key: value for key, value in record.items() if key != "config"}))
@@ -72,9 +64,7 @@ def run_sweep(settings) -> None:
         raise InputError("--sweep needs --workdir=FOLDER for its records and its report")
     names = VARIANTS.value or sorted(settings.variants, key=lambda name: (name != "multi_head", name))
     experiments = [config.read(config.select_variant(settings, name)) for name in names]
-    lengths = [2**power for power in range(5, 10 if experiments[0].task == "translation" else 13)]
-    lengths = command.whole_numbers(LENGTHS) or lengths
-    shapes = sweep.plan(experiments[0], lengths, command.whole_numbers(BATCHES), command.whole_numbers(BEAMS))
+    shapes = sweep.plan(experiments[0], *map(command.whole_numbers, (LENGTHS, BATCHES, BEAMS)))
     folder = pathlib.Path(WORKDIR.value)
     sweep.sweep(experiments, shapes, folder, REPEATS.value or experiments[0].timing.repeats)
     path = page.write(records.read(folder), folder, f"{experiments[0].name}: decoding timed", names)

@@ -145,7 +145,8 @@ def test_evaluate_agrees_with_the_comparison(compared, tmp_path):
 
 
 def test_time_decode_ends_in_its_record():
-    output, _ = script("time_decode", *SMALL, "--batch=2", "--beam=2", "--dtype=float32", "--repeats=2")
+    output, said = script("time_decode", *SMALL, "--batch=2", "--beam=2", "--dtype=float32", "--repeats=2")
+    assert "encoder: " in said and "decoder: " in said and "of the floor's speed" in said and "most memory held" in said
     record = json.loads(output.splitlines()[-1])
     wanted = [
         "variant",
@@ -174,6 +175,8 @@ BAD = {
     "bad seeds": (("compare", *SMALL, "--seeds=a"), "--seeds=a"),
     "no workdir": (("train", *SMALL), "--workdir is missing"),
     "no run": (("translate",), "holds no run"),
+    "one shape's flag in a sweep": (("time_decode", *SMALL, "--sweep", "--batch=64"), "--batch is of a single shape"),
+    "a sweep's flag without one": (("time_decode", *SMALL, "--lengths=8"), "--lengths is for a sweep; add --sweep"),
     "other architecture": (("train", *SMALL, "--config.model.width=64"), "config.model.width is 32 there, 64 here"),
 }
 

@@ -93,6 +93,7 @@ def test_a_sweep_times_all_shapes_once_and_goes_on_where_it_was(tmp_path, capsys
     of = every_variant("toy")
     experiments = [of["multi_head"], of["multi_query"]]
     base = experiments[0].timing
+    assert [s.target_length for s in sweep.plan(experiments[0], [], [], [1])] == [32, 64, 128, 256, 512]
     shapes = sweep.plan(experiments[0], [4, 8], [1, 2], [1, 2])
     assert len(shapes) == len({shape.label for shape in shapes}) == 8
     assert {(s.source_length, s.target_length) for s in shapes} == {(4, 4), (8, 8), (base.source_length,) * 2}

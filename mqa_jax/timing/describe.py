@@ -1,4 +1,5 @@
-"""What a model is made of and what a decode step costs, without building it: `train.py --describe`."""
+"""Models and timings for a person to read: what one is made of and a decode step costs (`train.py --describe`, without
+building it), and how fast it was."""
 
 import dataclasses
 from typing import Any
@@ -39,6 +40,17 @@ def describe(experiment: Experiment) -> dict[str, Any]:
         "flops_per_step": step.flops,
         "flops_per_byte": step.flops / step.bytes,
     }
+
+
+def speeds(record: dict[str, Any]) -> list[str]:
+    """A `timing` record for a person to read: encoder (of a language model: prompt), decoder, memory."""
+    text = []
+    source = "encoder" if record["task"] == "translation" else "prompt"
+    for side, name, floor_share in (("encoder", source, "encoder_floor_share"), ("decoder", "decoder", "floor_share")):
+        us, (low, high) = record[f"{side}_us_per_token"], record[f"{side}_us_spread"]
+        speed = f"{us:.1f} us a token ({low:.1f} to {high:.1f}), {1e6 / us:,.0f} tokens/s"
+        text.append(f"{name}: {speed}, {record[floor_share]:.0%} of the floor's speed")
+    return [*text, f"most memory held: {record['peak_memory_mb']:,.0f} MiB"]
 
 
 def lines(description: dict[str, Any]) -> list[str]:

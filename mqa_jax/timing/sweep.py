@@ -18,8 +18,12 @@ PARTS = ("model",)  # what of an experiment a sweep's records depend on
 
 
 def plan(experiment: Experiment, lengths: Sequence[int], batches: Sequence[int], beams: Sequence[int]) -> list[Shape]:
-    """Every length at the config's batch and every batch at the config's length, each with every beam."""
+    """Every length at the config's batch and every batch at the config's length, each with every beam.
+
+    Without lengths: 32 to 512, for a language model to 4096, doubling.
+    """
     base, translation = experiment.timing, experiment.task == "translation"
+    lengths = lengths or [2**power for power in range(5, 10 if translation else 13)]
     pairs = [(base.batch, length if translation else base.source_length, length) for length in lengths]
     pairs += [(batch, base.source_length, base.target_length) for batch in batches]
     return [
