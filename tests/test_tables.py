@@ -67,6 +67,24 @@ def test_several_seeds_give_mean_and_standard_deviation(toy):
     assert "n = 3" in tables.summary([*toy, *seeds, *same], PAIR).note
 
 
+def test_what_was_measured_of_an_earlier_checkpoint_is_left_out():
+    """Trained on, with another beam: the record of the old beam is replaced by none, and its checkpoint is gone."""
+    before = experiment("toy", "multi_head")
+    after = dataclasses.replace(before, decode=dataclasses.replace(before.decode, beam=8))
+    first = {"checkpoints": [100], "when": "2026-01-01T00:00:00+00:00"}
+    last = {"checkpoints": [200], "when": "2026-01-02T00:00:00+00:00"}
+    found = [timing(before, 30.0), *(quality(before, 20.0, beam=beam) | first for beam in (1, 4))]
+    assert cell(tables.summary(found), "multi_head", "BLEU, beam 4") == "20.00"
+    found += [quality(after, 25.0, beam=beam) | last for beam in (1, 8)] + [perplexity(before, 1.0, 9.0) | first]
+    table = tables.summary(found)
+    assert [column for column in table.columns if "BLEU" in column] == ["BLEU, beam 1", "BLEU, beam 8"]
+    assert cell(table, "multi_head", "BLEU, beam 8") == "25.00"
+    assert [row[2] for row in there(full.quality(found)).rows] == ["1", "8"] and full.perplexity(found) is None
+    other = quality(experiment("toy", "multi_head", seed=1), 30.0) | first
+    assert "30.00" in there(full.quality([other])).rows[0][3], "each run by itself"
+    assert cell(tables.summary([*found, other]), "multi_head", "BLEU, beam 1") == "27.50 ± 3.54"
+
+
 def test_a_language_model_has_perplexity_per_word():
     of = experiment("text_lm", "multi_head")
     table = tables.summary([perplexity(of, 3.0, 31.41, "test"), timing(of, 50.0)])

@@ -42,18 +42,21 @@ class Selection:
 
     @property
     def beams(self) -> list[int]:
-        """The beams that are reported side by side: greedy and the config's."""
-        return sorted({1, *(record["config"]["decode"]["beam"] for record in self.records)})
+        """The beams that are reported side by side: greedy and the config's, which the translations know: records of
+        training and timing do not depend on it and may have an earlier one."""
+        translated = self.of("quality") or self.records
+        return sorted({1, *(record["config"]["decode"]["beam"] for record in translated)})
 
     def of(self, kind: str, variant: str | None = None, **wanted: Any) -> list[Record]:
         """The records of a kind (and variant) whose fields are as wanted, in order of their seeds.
 
-        Those of averaged checkpoints are left out: a comparison is of the newest.
+        Those of averaged checkpoints, and of one before the checkpoint that a run was evaluated at last, are left out:
+        a comparison is of the newest.
         """
         newest: dict[Any, Record] = {}
         for record in sorted(self.records, key=lambda record: record["when"]):
             mine = record["kind"] == kind and variant in (None, record["variant"])
-            mine &= len(record.get("checkpoints", ())) < 2
+            mine &= record.get("checkpoints") in (None, self._evaluated.get((record["variant"], record["seed"])))
             if mine and all(record.get(field) == value for field, value in wanted.items()):
                 newest[_identity(record)] = record
         return sorted(newest.values(), key=lambda record: record["seed"])
@@ -84,6 +87,15 @@ class Selection:
         if newest is None:
             return {}
         return {field: newest["config"]["timing"][field] for field in _SHAPE} | {"dtype": newest["dtype"]}
+
+    @functools.cached_property
+    def _evaluated(self) -> dict[tuple[str, int], list[int]]:
+        """By variant and seed, the single checkpoint that a run was evaluated at last."""
+        return {
+            (record["variant"], record["seed"]): record["checkpoints"]
+            for record in sorted(self.records, key=lambda record: record["when"])
+            if len(record.get("checkpoints", ())) == 1
+        }
 
     def _along(self, field: str, same: Sequence[str], variant: str, beam: int) -> list[Record]:
         wanted = {name: self.shape[name] for name in same if name in self.shape}
