@@ -200,7 +200,10 @@ def start(script, action):
     command = [sys.executable, str(script), TOY, "--workdir=x", f"--action={action}"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
+    # A shell has what it starts in the background ignore SIGINT, and that is handed down: to the tests, and from them.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    signal.signal(signal.SIGINT, before)
     assert process.stdout and process.stderr
     return process, process.stdout, process.stderr
 
@@ -233,8 +236,9 @@ def test_compiled_programs_are_kept(tmp_path):
 
 
 def test_memory_is_kept_from_one_execution_to_the_next(tmp_path):
-    """The first execution takes a page fault for each 4 KiB of its temporaries. Of later ones one takes few: some may
-    take more, where what was freed came back in another order, but without the setting every one takes them all."""
+    """Without the setting every execution takes a page fault for each 4 KiB of its temporaries. With it the first takes
+    as many, or one for each 2 MiB, and of later ones one takes few: some may take more, where what was freed came back
+    in another order."""
     script = """
 import resource
 from mqa_jax import command
@@ -256,5 +260,5 @@ for _ in range(30):
         ]
         for text in (script, script.replace("command.keep_freed_memory()", ""))
     )
-    assert kept[0] > 16_000 and min(anew) > 16_000
+    assert min(anew) > 16_000
     assert min(kept) < 1_000 and statistics.median(kept[10:]) < min(anew) / 2

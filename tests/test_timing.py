@@ -121,7 +121,7 @@ def test_timed_training_gives_a_whole_record(name):
     experiment = every_variant(name)["multi_query"]
     source = 8 if name == "toy" else 0
     timed = train.TimedTraining(experiment, train.Shape(8, source, 16))
-    for _ in range(3):
+    for _ in range(train.WARM_UP + 2):
         timed.run()
     record = records.make("train_timing", experiment, timed.figures(BFLOAT16))
     low, high = record["ms_spread"]
