@@ -70,6 +70,18 @@ def test_beam_stops_when_no_live_beam_can_win():
     assert int(find(Beam(T, -1, 3, 0.6, keep), *arguments).steps) == T
 
 
+def test_beam_goes_on_while_a_live_beam_could_win_at_its_limit():
+    """0.5 ends at once, 0.49 goes on for 14 tokens that are all but sure: a longer output's penalty is larger."""
+    V, T = 5, 14
+    table = jnp.full((T, V, V), 1e-6).at[0, :, EOS].set(0.5).at[0, :, 3].set(0.49)
+    table = jnp.log(table.at[1:-1, :, 3].set(1.0).at[-1, :, EOS].set(1.0))
+    search = Beam(T, EOS, 2, 1.0, keep)
+    found = find(search, table_step(table), jnp.zeros((), jnp.int32), jnp.asarray([2]), jnp.asarray([T]))
+    assert found.tokens_BT[0].tolist() == [3] * (T - 1) + [EOS] and int(found.steps) == T
+    assert float(found.scores_B[0]) == pytest.approx(np.log(0.49 / 0.99) / (19 / 6), abs=1e-3)
+    assert float(found.scores_B[0]) > np.log(0.5 / 0.99), "that of the output that ends at once"
+
+
 def test_beam_returns_the_best_live_output_if_none_ended():
     table = jax.nn.log_softmax(random_table(0, 6, 5).at[:, :, EOS].set(-1e12), axis=-1)
     search = Beam(6, EOS, 5**3, 0.0, keep)
@@ -178,6 +190,29 @@ def test_sampled_outputs_end_and_repeat_by_key():
     for row in one:
         ends = np.flatnonzero(row == EOS)
         assert len(ends) <= 1 and (len(ends) == 0 or not row[ends[0] + 1 :].any())
+
+
+def test_a_draw_depends_on_the_rows_seed_and_on_the_time():
+    """Of a uniform table all rows draw different outputs, and no row draws one token again and again."""
+    V, T, B = 8, 12, 16
+    step, state = table_step(jnp.zeros((T, V, V))), jnp.zeros((), jnp.int32)
+    first_B, limits_B, seeds_B = jnp.full((B,), 2), jnp.full((B,), T), jnp.arange(B, dtype=jnp.uint32)
+    tokens_BT = np.asarray(find(Sample(T, -1), step, state, first_B, limits_B, seeds_B).tokens_BT)
+    assert len({tuple(row) for row in tokens_BT.tolist()}) == B
+    assert all(len(set(row)) > 3 for row in tokens_BT.tolist())
+
+
+@pytest.mark.parametrize("limit", [{"top": 1}, {"mass": 1e-6}, {"temperature": 1e-4}])
+def test_sampling_within_the_narrowest_limit_is_greedy(limit):
+    step, state = table_step(random_table(1, 12, 5)), jnp.zeros((), jnp.int32)
+    first_B, limits_B, seeds_B = jnp.full((64,), 2), jnp.full((64,), 12), jnp.arange(64, dtype=jnp.uint32)
+
+    def run(search):
+        return np.asarray(find(search, step, state, first_B, limits_B, seeds_B).tokens_BT)
+
+    greedy_BT = run(Greedy(12, EOS))
+    np.testing.assert_array_equal(run(Sample(12, EOS, **limit)), greedy_BT)
+    assert (run(Sample(12, EOS)) != greedy_BT).any()
 
 
 @pytest.mark.parametrize("size", [7, 512, 1000, 8192])
