@@ -8,9 +8,10 @@ import pytest
 from small import BOS, model, parameters, rows
 
 from mqa_jax.decode import devices, generate
-from mqa_jax.decode.search import Greedy, find
+from mqa_jax.decode.search import Beam, Greedy, find
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DecodeConfig
+from mqa_jax.model.cache import reorder
 from mqa_jax.tokens import EOS
 
 CONFIG = DecodeConfig(beam=1, alpha=0.6, length_factor=1.5, length_extra=10, batch=4)
@@ -40,6 +41,26 @@ def test_each_line_is_translated_as_if_alone(beam):
     assert together[1] == together[4] == "" and together[0] == together[7] != together[2]
 
 
+def test_the_length_penalty_is_the_configs():
+    """A quiet softmax, so that outputs end within their limits; how early depends on alpha."""
+    of, lines = model("translation", 2), ["abc", "defghij", "tsrqp", "bb"]
+    values = parameters(of, seed=4)
+    values["embedding"]["tokens_VD"] *= 0.4
+    sources = [[*Letters().encode(line), EOS] for line in lines]
+    limits_B = np.asarray([int(CONFIG.length_factor * len(each) + CONFIG.length_extra) for each in sources])
+
+    @jax.jit
+    def wanted(alpha):
+        module, search = of.bind(values), Beam(int(limits_B.max()), EOS, 4, alpha, reorder)
+        state = module.begin(rows(sources, 16), search.beams, search.length)
+        return find(search, module.stepper(), state, np.full(len(lines), BOS), limits_B).tokens_BT
+
+    by_alpha = {alpha: [Letters().decode(row) for row in wanted(alpha).tolist()] for alpha in (0.0, 0.6, 1.0)}
+    assert by_alpha[0.0] != by_alpha[0.6] != by_alpha[1.0] != by_alpha[0.0]
+    config = dataclasses.replace(CONFIG, beam=4, alpha=0.6)
+    assert generate.translate(lines, of, values, Letters(), config).texts == by_alpha[0.6]
+
+
 def test_what_was_cut_is_named_and_the_rest_goes_through():
     of = model("translation", 1)
     lines = ["a" * 10, "b" * 40, "c" * 31, "d" * 32]
@@ -47,22 +68,45 @@ def test_what_was_cut_is_named_and_the_rest_goes_through():
     assert output.truncated == [1, 3] and len(output.texts) == 4
 
 
-@pytest.mark.parametrize("sampling", [None, generate.Sampling(seed=1, temperature=0.8, top=5, mass=0.9)])
+# Hot enough to draw far from greedily, which at a temperature near 1 these models hardly ever do.
+HOT = generate.Sampling(seed=1, temperature=3.0, top=12, mass=0.95)
+
+
+@pytest.mark.parametrize("sampling", [None, HOT])
 @pytest.mark.parametrize("beam", [1, 2])
 def test_each_prompt_is_continued_as_if_alone(beam, sampling):
-    if sampling and beam > 1:
-        return
+    """A line draws by its place, so alone it stands among empty lines. Sampling has no beams, whatever the config's."""
     of, config = model("language", 1, window=6), dataclasses.replace(CONFIG, beam=beam)
-    values = parameters(of, seed=2)
-    together = generate.continue_text(LINES[:4], of, values, Letters(), config, 8, sampling).texts
-    assert len(together) == 4 and together[1] == ""
-    if not sampling:
-        alone = [generate.continue_text([x], of, values, Letters(), config, 8).texts[0] for x in LINES[:4]]
-        assert together == alone
-    else:
-        assert together == generate.continue_text(LINES[:4], of, values, Letters(), config, 8, sampling).texts
-        other = dataclasses.replace(sampling, seed=2)
-        assert together != generate.continue_text(LINES[:4], of, values, Letters(), config, 8, other).texts
+    values, lines = parameters(of, seed=2), LINES[:4]
+
+    def run(lines, sampling=sampling, config=config):
+        return generate.continue_text(lines, of, values, Letters(), config, 8, sampling).texts
+
+    together = run(lines)
+    alone = [
+        run([line if other == place else "" for other in range(len(lines))])[place] for place, line in enumerate(lines)
+    ]
+    assert together == alone and len(together) == 4
+    assert together[1] == "" and all(together[place] for place in (0, 2, 3))
+    if sampling:
+        assert together != run(lines, dataclasses.replace(sampling, seed=2))
+        assert together != run(lines, None)
+        assert together == run(lines, config=dataclasses.replace(config, beam=3 - beam))
+
+
+def test_equal_prompts_are_continued_each_in_its_own_way():
+    of = model("language", 1)
+    texts = generate.continue_text(["abc"] * 4, of, parameters(of, seed=2), Letters(), CONFIG, 8, HOT).texts
+    assert len(set(texts)) == 4
+
+
+@pytest.mark.parametrize("limit", [{"top": 1}, {"mass": 1e-6}, {"temperature": 1e-4}])
+def test_text_sampled_within_the_narrowest_limit_is_greedy(limit):
+    of = model("language", 1, window=6)
+    values = parameters(of, seed=3)
+    run = lambda sampling: generate.continue_text(LINES, of, values, Letters(), CONFIG, 8, sampling).texts  # noqa: E731
+    wide = generate.Sampling(seed=1, temperature=3.0)
+    assert run(dataclasses.replace(wide, **limit)) == run(None) != run(wide)
 
 
 def test_prompts_too_long_keep_their_end():
@@ -119,12 +163,16 @@ def test_an_output_that_outgrows_its_bucket_starts_again_in_the_next():
 
 def test_what_is_drawn_does_not_depend_on_the_batch():
     of = model("language", 1)
-    values, draw = parameters(of, seed=2), generate.Sampling(seed=1, temperature=0.8, top=5, mass=0.9)
-    by_size = [
-        generate.continue_text(LINES, of, values, Letters(), dataclasses.replace(CONFIG, batch=size), 8, draw).texts
-        for size in (1, 4, 16)
-    ]
-    assert by_size[0] == by_size[1] == by_size[2]
+    values = parameters(of, seed=2)
+
+    def run(size, sampling=HOT):
+        config = dataclasses.replace(CONFIG, batch=size)
+        return generate.continue_text(LINES, of, values, Letters(), config, 8, sampling).texts
+
+    drawn = run(1)
+    assert drawn == run(4) == run(16)
+    assert LINES[0] == LINES[7] and drawn[0] != drawn[7], "by greed the same"
+    assert len(set(drawn)) == len(LINES) - 1, "all but the two empty lines differ"
 
 
 def test_parts_of_a_batch_on_several_devices_give_what_one_gives(monkeypatch):
