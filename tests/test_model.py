@@ -206,6 +206,44 @@ def test_a_sentence_that_joins_late_is_decoded_as_if_alone(G, window, task):
     assert not waiting
 
 
+@pytest.mark.parametrize("task", ["translation", "language"])
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("G", WRITE_HEADS)
+def test_a_sentence_that_joins_reordered_beams_is_decoded_as_if_alone(G, window, task):
+    """The beams of the sentence whose row it takes had changed places; the others in the batch go on as before."""
+    of, random = model(task, G, window), np.random.default_rng(0)
+    module = of.bind(parameters(of))
+    W, room, before = 3, 8, 5
+    source = rows(sentences(1, [5, 8, 7]), 8)
+
+    def begin(members, room):
+        if task == "translation":
+            return module.begin(jax.tree.map(lambda each: each[np.asarray(members)], source), W, room)
+        return module.begin(Prompt(source.tokens_BL[np.asarray(members), :3], jnp.full((len(members),), 3)), W, room)
+
+    tokens_TBW = jnp.asarray(random.integers(4, VOCABULARY, (before + room, 2, W)), jnp.int32)
+    # All beams go on from the last one at first, so that no slot of the row is beam 0's any more.
+    parents_TBW = jnp.asarray(np.r_[np.full((before, 2, W), W - 1), random.integers(0, W, (room, 2, W))], jnp.int32)
+    step = jax.jit(module.stepper())
+
+    def go_on(state, times, rows=slice(None)):
+        logits = []
+        for t in times:
+            state, logits_VBW = step(state, tokens_TBW[t, rows])
+            state = reorder(state, parents_TBW[t, rows])
+            logits.append(logits_VBW)
+        return state, jnp.stack(logits)
+
+    first, second = range(before), range(before, room)
+    state, _ = go_on(begin([0, 1], room), first)
+    state = jax.jit(admit)(state, begin([2], 0), jnp.asarray([0]))
+    _, joined_TVBW = go_on(state, second)
+    _, alone_TVBW = go_on(begin([2], room), second, slice(0, 1))
+    _, other_TVBW = go_on(begin([0, 1], room), [*first, *second])
+    np.testing.assert_allclose(joined_TVBW[:, :, :1], alone_TVBW, atol=2e-5)
+    np.testing.assert_allclose(joined_TVBW[:, :, 1], other_TVBW[before:, :, 1], atol=2e-5)
+
+
 @pytest.mark.parametrize("G", WRITE_HEADS)
 def test_packed_equals_unpacked(G):
     of = model("translation", G)
