@@ -46,6 +46,17 @@ def test_bleu_matches_the_slow_twin():
     assert 50 < figures["bleu_13a"] < 90 and figures["bleu_13a"] < figures["chrf"] < 100
 
 
+def test_translations_and_references_are_not_exchanged():
+    figures, exchanged = score(HYPOTHESES, REFERENCES), score(REFERENCES, HYPOTHESES)
+    wanted = {
+        "bleu_13a": sacrebleu.corpus_bleu(HYPOTHESES, [REFERENCES]),
+        "bleu_intl": sacrebleu.corpus_bleu(HYPOTHESES, [REFERENCES], tokenize="intl"),
+        "chrf": sacrebleu.corpus_chrf(HYPOTHESES, [REFERENCES]),
+    }
+    for name, by_sacrebleu in wanted.items():
+        assert figures[name] == pytest.approx(by_sacrebleu.score) and abs(figures[name] - exchanged[name]) > 0.5
+
+
 def test_a_corpus_is_not_a_mean_of_sentences():
     alone = [score([h], [r])["bleu_13a"] for h, r in zip(HYPOTHESES, REFERENCES, strict=True)]
     assert abs(score(HYPOTHESES, REFERENCES)["bleu_13a"] - sum(alone) / 3) > 0.5

@@ -1,12 +1,29 @@
 """The whole comparison on a task of seconds, and the scripts a user types, from config to report."""
 
+import dataclasses
 import json
 import os
 import pathlib
 import subprocess
 import sys
+from typing import Any, cast
 
+import numpy as np
 import pytest
+import sacrebleu
+from reported import PAIR, experiment
+
+from mqa_jax import compare
+from mqa_jax.data import sources
+from mqa_jax.data import vocabulary as vocabularies
+from mqa_jax.data.split import Split
+from mqa_jax.data.text import read_lines
+from mqa_jax.decode import generate
+from mqa_jax.evaluate import quality
+from mqa_jax.model.build import build
+from mqa_jax.report import page
+from mqa_jax.timing import sweep
+from mqa_jax.train import trained
 
 ROOT = pathlib.Path(__file__).parent.parent
 SMALL = [
@@ -87,6 +104,64 @@ def test_variants_share_budget_data_and_vocabulary(compared):
     assert {r["feed_forward"] for r in trains} == {64, 100} and len({r["parameters"] for r in trains}) == 1
     assert len({(r["curve"][-1]["tokens"], r["seed"]) for r in trains}) == 2, "a seed's variants see the same batches"
     assert len({path.read_bytes() for path in folder.rglob("vocabulary.model")}) == 1
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """A comparison in which translations are the references with words left out, different ones each time."""
+    folder, random = tmp_path_factory.mktemp("scored"), np.random.default_rng(0)
+    variants = [experiment("toy", each, change=lambda base: base.data.update(sentences=400)) for each in PAIR]
+    whole = sources.load(variants[0].data, "translation")
+    splits = {name: Split.of_pairs(split.pairs()[:100]) for name, split in whole.splits.items()}
+    corpus = dataclasses.replace(whole, splits=splits)
+    references = {split.source: split.target for split in corpus.splits.values()}
+    by_name = {each.variant: each for each in variants}
+
+    def load(folder):
+        variant, seed = folder.name.split("-s")
+        of = dataclasses.replace(by_name[variant], seed=int(seed))
+        return trained.Trained(folder, of, build(of.model), {}, cast(Any, None), (1,))
+
+    def translate(lines, *_):
+        spoil = lambda line: " ".join(word for word in line.split() if random.random() < 0.9)  # noqa: E731
+        return generate.Generated([spoil(line) for line in references[lines]], [], 100, 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "load", lambda *_: corpus)
+        patch.setattr(vocabularies, "obtain", lambda data, corpus, path: path.touch())
+        patch.setattr(compare, "train", lambda *_: None)
+        patch.setattr(trained, "load", load)
+        patch.setattr(quality, "perplexity_of", lambda *_: None)
+        patch.setattr(generate, "translate", translate)
+        patch.setattr(sweep, "time_missing", lambda *_: None)
+        patch.setattr(page, "write", lambda *_: None)
+        compare.compare(variants, [0, 1], folder)
+    return folder, corpus
+
+
+def test_scores_are_of_the_kept_translations_against_the_references(scored):
+    folder, corpus = scored
+    assert len(records(folder, "quality")) == 12
+    for record in records(folder, "quality"):
+        kept = read_lines(folder / f"{record['variant']}-s{record['seed']}" / record["hypotheses"])
+        wanted = list(corpus.splits[record["split"]].target)
+        assert record["bleu_13a"] == pytest.approx(sacrebleu.corpus_bleu(kept, [wanted]).score)
+        assert record["bleu_intl"] == pytest.approx(sacrebleu.corpus_bleu(kept, [wanted], tokenize="intl").score)
+        assert record["chrf"] == pytest.approx(sacrebleu.corpus_chrf(kept, [wanted]).score)
+        assert abs(record["bleu_13a"] - sacrebleu.corpus_bleu(wanted, [kept]).score) > 0.1, "exchanged"
+
+
+def test_significance_is_of_the_translations_of_its_beam_and_seed(scored):
+    folder, _ = scored
+    bleu = {(r["variant"], r["seed"], r["split"], r["beam"]): r["bleu_intl"] for r in records(folder, "quality")}
+    assert len(set(bleu.values())) == 12
+    first, second = records(folder, "significance")
+    assert (first["seed"], second["seed"]) == (0, 1)
+    for record in (first, second):
+        assert (record["split"], record["beam"], record["baseline"]) == ("test", 4, "multi_head")
+        assert [row["variant"] for row in record["rows"]] == PAIR
+        for row in record["rows"]:
+            assert row["score"] == pytest.approx(bleu[row["variant"], record["seed"], "test", 4])
 
 
 def test_the_report_is_whole(compared):
