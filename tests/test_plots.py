@@ -34,6 +34,38 @@ def test_time_against_length_has_a_line_and_a_floor_for_each_variant(toy):
     assert sorted(texts) == sorted(PAIR)
 
 
+def test_speed_up_is_the_baselines_time_over_the_variants_and_faster_is_higher(toy):
+    timed = [record for record in of_kind(toy, "timing") if record["beam"] == 1]
+    timed += [record | {"batch": 2 * record["batch"]} for record in timed]
+
+    def other(variant, times, floors):
+        """The baseline's records with its times and floors multiplied."""
+        return [
+            record
+            | {"variant": variant}
+            | {"decoder_us_per_token": times * record["decoder_us_per_token"]}
+            | {"floor_us_per_token": floors * record["floor_us_per_token"]}
+            for record in timed
+            if record["variant"] == "multi_head"
+        ]
+
+    base = other("multi_head", 1, 1)
+    figure = there(time_plots.speed_up([*base, *other("fast", 1 / 4, 1 / 8), *other("slow", 2, 1.25)], ["multi_head"]))
+    figure.canvas.draw()
+    assert len(figure.axes) == 2
+    for panel, axes in enumerate(figure.axes):
+        one = axes.transData.transform((1, 1))[1]
+        for variant, speed, of_floors in (("fast", 4, 8), ("slow", 0.5, 0.8)):
+            (solid,) = [line for line in axes.lines if line.get_label() == variant]
+            (dashed,) = [line for line in axes.lines if line.get_color() == solid.get_color() and line is not solid]
+            for line, ratio in ((solid, speed), (dashed, of_floors)):
+                x, y = line.get_data()
+                assert list(x) == ([16, 32, 64, 128] if panel == 0 else [64, 128])
+                np.testing.assert_allclose(y, ratio)
+                heights = axes.transData.transform(line.get_xydata())[:, 1]
+                assert (heights > one + 5).all() if ratio > 1 else (heights < one - 5).all()
+
+
 def test_quality_against_time_joins_the_beams_of_a_variant(toy):
     figure = there(quality_plots.quality_against_time(toy, PAIR))
     joined = lines_of(figure)
