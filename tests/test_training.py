@@ -15,7 +15,7 @@ from mqa_jax.experiment import DropoutConfig, MeshConfig
 from mqa_jax.train import loss
 from mqa_jax.train.loss import loss_sums
 from mqa_jax.train.optimizer import optimizer, schedule
-from mqa_jax.train.step import init_state, make_train_step, score
+from mqa_jax.train.step import accumulated, init_state, make_train_step, score
 
 
 def slow_sums(logits, target, smoothing, z_loss):
@@ -181,6 +181,20 @@ def test_dropout_differs_by_step_and_repeats_by_seed():
     _, one, _ = run_steps(of, 3, config)
     _, two, _ = run_steps(of, 3, config)
     assert one == two and len(set(one)) == 3
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_parts_of_an_accumulated_batch_draw_dropout_of_their_own(rate):
+    """Two equal rows, a part each: of their logits x and y, 2 (x^2 + y^2) - (x + y)^2 is (x - y)^2."""
+    of = model("language", 1, dropout=DropoutConfig(rate, rate, rate))
+    texts = batch(sentences(0, [9]) * 2, 9)
+
+    def logits_and_squares(parameters, rows, key):
+        logits_BLV = of.bind(parameters)(rows, key)
+        return logits_BLV, logits_BLV**2
+
+    total, squares = jax.jit(accumulated(logits_and_squares, 2))(of.init(jax.random.key(0)), texts, jax.random.key(1))
+    assert (jnp.abs(2 * squares - total**2).max() > 0.1) == (rate > 0)
 
 
 def test_the_papers_schedule():
