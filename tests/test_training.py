@@ -124,21 +124,65 @@ def test_rematerialisation_keeps_less():
     assert kept(True) < 0.8 * kept(False)
 
 
-def test_clipping_bounds_the_global_norm():
-    config = train_config(clip_norm=0.5)
-    gradients, parameters = (
-        {"a": jnp.full((3,), 4.0), "b": jnp.full((4, 4), -2.0)},
-        {"a": jnp.ones(3), "b": jnp.ones((4, 4))},
-    )
-    norm = float(optax.tree.norm(gradients))
-    clipped = optimizer(config)
-    plain = optimizer(train_config())
-    ours, _ = clipped.update(gradients, clipped.init(parameters), parameters)
-    theirs, _ = plain.update(jax.tree.map(lambda g: g * 0.5 / norm, gradients), plain.init(parameters), parameters)
-    jax.tree.map(np.testing.assert_allclose, ours, theirs)
-    small = jax.tree.map(lambda g: g * 0.1 / norm, gradients)
-    ours, state = clipped.update(small, clipped.init(parameters), parameters)
-    np.testing.assert_allclose(optax.tree.norm(optax.tree.get(state, "mu")), 0.1 * 0.1, rtol=1e-5)
+@pytest.mark.parametrize(("clip_norm", "left"), [(0.5, 0.5), (5.0, 5.0), (50.0, 10.0), (0.0, 10.0)])
+def test_clipping_bounds_the_global_norm(clip_norm, left):
+    """Adam's first update has one size whatever the gradient's scale, so its first moments are looked at."""
+    gradients = {"a": jnp.full((4,), 3.0), "b": jnp.full((4, 4), -2.0)}
+    tx = optimizer(train_config(clip_norm=clip_norm))
+    parameters = jax.tree.map(jnp.ones_like, gradients)
+    _, state = tx.update(gradients, tx.init(parameters), parameters)
+    moments = optax.tree.get(state, "mu")
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(moments[name], 0.1 * gradient * left / 10, rtol=1e-5)
+
+
+def adamw_by_hand(gradients, p, config):
+    m = v = 0.0
+    for t, g in enumerate(gradients, 1):
+        m, v = 0.9 * m + 0.1 * g, 0.98 * v + 0.02 * g**2
+        direction = m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.98**t)) + 1e-9)
+        update = -float(schedule(config)(t - 1)) * (direction + config.weight_decay * p)
+        p = p + update
+        yield update
+
+
+def adafactor_by_hand(gradients, p, config):
+    """A matrix's second moments are the product of its rows' and columns' means."""
+    rms, v = lambda x: np.sqrt(np.mean(x**2)), 0.0
+    for t, g in enumerate(gradients, 1):
+        v = t**-0.8 * g**2 + (1 - t**-0.8) * v
+        factored = v if g.ndim == 1 else v.mean(0, keepdims=True) * v.mean(1, keepdims=True) / v.mean()
+        direction = g / np.sqrt(factored)
+        update = -float(schedule(config)(t - 1)) * rms(p) * direction / max(1, rms(direction))
+        p = p + update
+        yield update
+
+
+BY_HAND = {"adamw": ("warmup_rsqrt", 0.1, adamw_by_hand), "adafactor": ("paper", 0.0, adafactor_by_hand)}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_updates_are_those_worked_out_by_hand(name):
+    """A gradient, one a hundred times as large and one as small as the first, at a rate that changes."""
+    schedule_name, weight_decay, by_hand = BY_HAND[name]
+    config = train_config(optimizer=name, schedule=schedule_name, weight_decay=weight_decay, warmup=2)
+    random, tx = np.random.default_rng(0), optimizer(config)
+    for shape in ((5,), (128, 130)):
+        p = random.normal(size=shape)
+        gradients = [random.normal(size=shape) * scale for scale in (1e-8, 1e-6, 1e-8)]
+        parameters, state = jnp.asarray(p, "float32"), None
+        for gradient, wanted in zip(gradients, by_hand(gradients, p, config), strict=True):
+            state = tx.init(parameters) if state is None else state
+            updates, state = tx.update(jnp.asarray(gradient, "float32"), state, parameters)
+            np.testing.assert_allclose(updates, wanted, rtol=1e-4, atol=1e-7)
+            parameters = optax.apply_updates(parameters, updates)
+
+
+def test_weights_decay_by_the_rate_without_a_gradient():
+    config = train_config(learning_rate=0.5, weight_decay=0.1)
+    tx, parameters = optimizer(config), {"w": jnp.array([3.0, -2.0])}
+    updates, _ = tx.update({"w": jnp.zeros(2)}, tx.init(parameters), parameters)
+    np.testing.assert_allclose(updates["w"], [-0.15, 0.1], rtol=1e-6)
 
 
 def run_steps(of, count, config, seed=0):
