@@ -250,12 +250,27 @@ def test_the_papers_schedule():
     assert float(rate(100_000)) == 0
 
 
-@pytest.mark.parametrize("name", ["warmup_cosine", "warmup_rsqrt"])
-def test_warm_up_rises_to_the_rate_and_falls(name):
-    rate = schedule(train_config(schedule=name, learning_rate=0.1, steps=100, warmup=10))
-    values = [float(rate(step)) for step in range(101)]
-    assert np.argmax(values) in (9, 10) and max(values) == pytest.approx(0.1, rel=0.01)
-    assert values[5] > values[2] and values[99] < values[50] < values[20]
+RATES = {
+    "paper": {
+        **dict.fromkeys((0, 9, 10), 10**-0.5),
+        11: 11**-0.5,
+        80: 80**-0.5,
+        81: 19 / 20 / 9,
+        99: 1 / 20 / 99**0.5,
+        100: 0,
+    },
+    "warmup_cosine": {0: 0, 1: 0.1, 9: 0.9, 10: 1, 55: 0.5, 100: 0},
+    "warmup_rsqrt": {0: 0.1, 8: 0.9, 9: 1, 10: (10 / 11) ** 0.5, 39: 0.5, 99: 10**-0.5},
+    "constant": dict.fromkeys((0, 9, 10, 100), 1),
+}
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_rates_around_the_warm_up_and_at_the_end(name):
+    """Ten steps of warm-up, a hundred in all, twenty of cooldown; worked out by hand. The first step is number 0."""
+    rate = schedule(train_config(schedule=name, learning_rate=0.2, steps=100, warmup=10, cooldown=20))
+    for step, wanted in RATES[name].items():
+        assert float(rate(step)) == pytest.approx(0.2 * wanted, rel=1e-5, abs=1e-8), step
 
 
 def test_adafactor_is_the_papers():
