@@ -199,14 +199,15 @@ def run_steps(of, count, config, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("G", "first", "third"), [(1, 4.2568, 3.9671), (2, 4.0306, 3.7838), (4, 3.9114, 3.6227)], ids=["G1", "G2", "G4"]
+    ("G", "wanted"),
+    [(1, [4.25683, 4.11022, 3.96707]), (2, [4.03059, 3.90295, 3.78383]), (4, [3.91137, 3.75826, 3.62271])],
+    ids=["G1", "G2", "G4"],
 )
-def test_golden_losses(G, first, third):
-    """The loss before any update and after two, to four digits: a change of the model, its initial values, the
-    loss or the optimiser shows here."""
+def test_golden_losses(G, wanted):
+    """The loss before any update and after one and two: a change of the model, its initial values, the loss or the
+    size of an update shows here. Rounding moves it by 1e-6 from one version of JAX to the next, no z-loss by 1e-3."""
     _, losses, _ = run_steps(model("translation", G), 3, train_config(learning_rate=1e-3))
-    assert losses[0] == pytest.approx(first, abs=2e-3)
-    assert losses[2] == pytest.approx(third, abs=2e-3)
+    np.testing.assert_allclose(losses, wanted, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["adamw", "adafactor"])
