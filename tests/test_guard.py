@@ -84,3 +84,21 @@ def test_a_refused_step_changes_nothing_and_an_accepted_one_is_the_optimisers(na
     assert (int(refused.step), int(refused.guard.refused)) == (1, 1)
     for part in ("parameters", "optimizer", "key"):
         jax.tree.map(np.testing.assert_array_equal, getattr(refused, part), getattr(before, part))
+
+
+def test_a_step_refuses_a_batch_whose_loss_jumps_if_a_spike_is_set():
+    """The same batch against running averages far below its loss and close to it, in nats per token."""
+    of, tx, pairs = model("language", 2), optimizer(train_config()), batch(sentences(0, [7, 12, 3]), 12)
+    mesh = sharding.make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
+    begin = jax.jit(functools.partial(init_state, of, tx, 0))
+    before = begin().parameters
+    sums = score(of, before, pairs)
+    loss = float(sums.nll / sums.tokens)
+    for spike, refusals in ((1.0, {loss - 2: 1, loss - 0.5: 0}), (0.0, {loss - 2: 0})):
+        step = make_train_step(of, tx, train_config(spike=spike, label_smoothing=0.0, z_loss=0.0), mesh)
+        for average, refused in refusals.items():
+            state = begin()
+            settled = state.guard._replace(average=jnp.float32(average), accepted=jnp.int32(SETTLED))
+            after, _ = step(state._replace(guard=settled), pairs)
+            unmoved = jax.tree.map(np.array_equal, after.parameters, before)
+            assert int(after.guard.refused) == refused == all(jax.tree.leaves(unmoved))
