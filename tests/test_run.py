@@ -7,15 +7,17 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from small import batch, sentences
 from test_config import get
 
-from mqa_jax import config, records, workdir
+from mqa_jax import config, records, sharding, workdir
 from mqa_jax.data import sources, vocabulary
 from mqa_jax.errors import Diverged, InputError
 from mqa_jax.evaluate import quality
 from mqa_jax.model.build import count
 from mqa_jax.report import selection
-from mqa_jax.train import loop, metrics, stored, trained
+from mqa_jax.train import development, loop, metrics, stored, trained, window
+from mqa_jax.train.loss import Sums
 
 
 def tiny(variant="multi_query", name="toy", **train):
@@ -157,6 +159,34 @@ def test_a_perplexity_says_what_was_cut_from_its_targets(whole, tmp_path):
     record = quality.perplexity_of(run, sources.Split(("a dog", "a cat"), ("ein Hund", "Hund " * 2 * length)), "long")
     assert record["pairs_cut"] == 1 and record["tokens_cut"] > length and record["perplexity_per_word"] is None
     assert record["nll_per_token"] > 0 and record["tokens"] > length
+
+
+def test_the_dev_loss_is_the_perplexity_records_and_weighs_tokens_not_batches(whole, tmp_path):
+    """A batch of long lines and one of a single short line: the mean of the two means is something else."""
+    shutil.copytree(whole[0], tmp_path / "run")
+    run = trained.load(tmp_path / "run")
+    rows = run.experiment.decode.batch
+    long, short = ("the dog sees the cat",) * rows, ("zzz",)
+    split = sources.Split((*long, *short), (*long, *short))
+    of = lambda *lines: quality.perplexity_of(run, sources.Split(lines, lines), "mine")  # noqa: E731
+    wanted, means = of(*long, *short), [of(*long)["nll_per_token"], of(*short)["nll_per_token"]]
+    corpus, mesh = sources.Corpus("", {"dev": split}), sharding.make_mesh(run.experiment.mesh)
+    loss = development.dev_loss(run.model, run.parameters, corpus, run.vocabulary, run.experiment, mesh)
+    assert loss == pytest.approx(wanted["nll_per_token"], rel=1e-5)
+    assert abs(loss - np.mean(means)) > 0.1
+
+
+def test_a_log_line_tells_the_objective_from_the_likelihood():
+    """Two steps of 10 and 2 tokens and one whose loss is no number; a window that is read back says the same."""
+    log, texts = window.Window(), batch(sentences(0, [3]), 5, sentences(1, [5]))
+    for sums in (Sums(30.0, 20.0, 10.0), Sums(9.0, 8.0, 2.0), Sums(np.nan, np.nan, 4.0)):
+        log.add(sums, texts)
+    log.stop_clock()
+    saved = json.loads(json.dumps(log.state()))
+    for each in (log, window.Window(saved)):
+        line = each.close()
+        assert (line["loss"], line["nll_per_token"]) == pytest.approx((39 / 12, 28 / 12))
+        assert line["tokens"] == 16 + 3 * 5
 
 
 def test_folders_without_a_run_are_named(tmp_path, whole):
