@@ -48,6 +48,18 @@ def test_train_drops_empty_sides_and_held_out_pairs_and_says_so(tmp_path, capsys
     assert said in capsys.readouterr().err and said in corpus.description
 
 
+@pytest.mark.parametrize("task", ["translation", "language"])
+def test_train_loses_what_dev_has_and_what_test_has(tmp_path, task):
+    """A line of each between two that stay."""
+    data = fill(tmp_path, train_en="a b\nc d\ny\ne f\n", train_de="A B\nC D\nY\nE F\n")
+    kept = [("a b", "A B"), ("e f", "E F")]
+    if task == "language":
+        data = dataclasses.replace(data, train=("train.en",), dev=("val.en",), test=("test.en",))
+        kept = [pair[:1] for pair in kept]
+    corpus = sources.load(data, task)
+    assert corpus.splits["train"].pairs() == kept and "dropped 2 that are in dev or test" in corpus.description
+
+
 def test_a_pair_is_held_out_as_a_pair(tmp_path):
     """A sentence with another translation than the one in dev may train."""
     corpus = sources.load(fill(tmp_path, train_de="A B\nanother\nX\nE F\nG H\n"), "translation")
