@@ -31,6 +31,9 @@ def get_config(variant="multi_head"):
         "multi_head_h8_k16": {"heads": 8, "key_size": 16, "value_size": 16},
         "grouped_2": {"write_heads": 2},
         "grouped_4": {"write_heads": 4},
+        "mla": {"type": "latent", "kv_rank": 512, "rotary_size": 64},
+        "multi_query_sinks": {"write_heads": 1, "window": 28, "sinks": 4},
+        "multi_query_3_local_1_global": {"pattern": ("multi_query_local",) * 3 + ("multi_query",)},
     }
     config.data.update(kind="tfds", dataset="lm1b", target_length=256, rows=256, positions="row")
     config.train.update(

@@ -31,6 +31,9 @@ def get_config(variant="multi_head"):
         "grouped_4": {"write_heads": 4},
         "multi_head_local": {"window": 32},
         "multi_query_local": {"write_heads": 1, "window": 32},
+        "mla": {"type": "latent", "kv_rank": 128, "rotary_size": 16},
+        "multi_query_sinks": {"write_heads": 1, "window": 28, "sinks": 4},
+        "multi_query_3_local_1_global": {"pattern": ("multi_query_local",) * 3 + ("multi_query",)},
     }
     config.dropout.update(residual=0.2, attention=0.1, hidden=0.1)
     config.data.update(kind="pydoc", target_length=128, rows=32)

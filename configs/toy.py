@@ -19,6 +19,7 @@ def get_config(variant="multi_head"):
         "multi_query": {"write_heads": 1},
         "grouped_2": {"write_heads": 2},
         "multi_query_local": {"write_heads": 1, "window": 8},
+        "mla": {"type": "latent", "kv_rank": 64, "rotary_size": 8},
     }
     config.data.update(kind="grammar", sentences=40_000, source_length=64, target_length=64, rows=16)
     config.train.update(

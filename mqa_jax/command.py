@@ -5,14 +5,12 @@ Exit codes: 0 done or stopped in good order, 1 the work failed (a diverged run, 
 """
 
 import ast
-import ctypes
 import difflib
 import errno
 import importlib.util
 import logging
 import os
 import pathlib
-import platform
 import re
 import sys
 import textwrap
@@ -61,6 +59,17 @@ def process_flags() -> Callable[[], None]:
     return join
 
 
+def decoding_types() -> tuple[flags.FlagHolder, flags.FlagHolder]:
+    """Defines `--dtype` and `--cache_dtype`, which decoding may have other than the config's."""
+    dtype = flags.DEFINE_enum(
+        "dtype", None, ["bfloat16", "float32", "int8"], "Of activations and weights; int8: of the weights alone."
+    )
+    cache = flags.DEFINE_enum(
+        "cache_dtype", None, ["bfloat16", "float32", "int8"], "Of what is kept of past tokens. Default: as dtype."
+    )
+    return dtype, cache
+
+
 def run(main: Callable[[], None]) -> NoReturn:
     """Parses the flags, runs `main` and exits; what the user can mend is one line on stderr and exit code 2."""
     flags.DEFINE_bool("verbose", False, "Shows what the libraries log.")
@@ -71,8 +80,10 @@ def run(main: Callable[[], None]) -> NoReturn:
         else:
             _parse(sys.argv)
             _quieten(flags.FLAGS.verbose)
+            from mqa_jax.kernels import host  # JAX is not needed for --help or to turn down a flag
+
             enable_compilation_cache()
-            make_cores_devices()
+            host.make_cores_devices()
             main()
         sys.stdout.flush()
     except InputError as error:
@@ -129,47 +140,6 @@ def enable_compilation_cache() -> None:
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-
-def make_cores_devices() -> None:
-    """Makes each core of a CPU a device, for decode/devices.py; leaves it to XLA_FLAGS where they set a number."""
-    import jax
-
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        jax.config.update("jax_num_cpu_devices", cores)
-
-
-def keep_freed_memory() -> None:
-    """Has glibc keep freed memory for the next use, in one heap. For scripts that train, before they use JAX.
-
-    XLA on a CPU asks for the memory of a step anew each time, and the kernel hands such blocks out a zeroed page at
-    a time: a training step of the small translation model took 700 ms so, and takes 505 without.
-    Decoding allocates little and gains nothing; there one heap's gaps would add to the peak.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        for option, value in ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, 2**28)):
-            libc.mallopt(option, value)
-        _use_huge_pages(libc)
-
-
-def _use_huge_pages(libc: ctypes.CDLL) -> None:
-    """Marks the address space that the heap will grow into for pages of 2 MB, where the kernel gives them on request
-    only: a step's passes over memory take 3% less time at the paper's shape. No memory is used by this itself."""
-    size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    libc.free.argtypes = [ctypes.c_void_p]
-    block = libc.malloc(size)
-    if block:
-        start = -(-block // _HUGE_PAGE) * _HUGE_PAGE
-        libc.madvise(start, (block + size - start) // _HUGE_PAGE * _HUGE_PAGE, _MADV_HUGEPAGE)
-        libc.free(block)
-
-
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8  # of mallopt(3)
-_MADV_HUGEPAGE, _HUGE_PAGE = 14, 2**21  # of madvise(2)
 
 
 class _ConfigFile(flags.ArgumentParser):

@@ -13,9 +13,12 @@ from typing import Any, TypeVar
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from mqa_jax.attention.config import AttentionConfig
+from mqa_jax.attention.grouped import Grouped
+from mqa_jax.attention.registry import TYPES
+from mqa_jax.attention.rotary import Rotary
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import (
-    AttentionConfig,
     DataConfig,
     DecodeConfig,
     DropoutConfig,
@@ -46,18 +49,23 @@ def defaults() -> Any:
                 "feed_forward": 4096,  # of the multi-head baseline; the variants' follow from it
                 "vocabulary": 32768,
                 "positions": 256,
+                "learned_positions": True,  # a table of them is added to the input; rotary attention needs none
                 "tied_softmax": True,
+                "scaled_embedding": True,  # tokens are multiplied by sqrt(width) on their way in
+                "feed_forward_kind": "relu",  # or swiglu
+                "norm_eps": 1e-6,
                 "dtype": "bfloat16",
+                "cache_dtype": placeholder(str),  # of past tokens in decoding; None: as dtype
+                "weight_dtype": placeholder(str),  # of weights in decoding: int8, or None: as dtype
             },
             "baseline": {"heads": 8, "key_size": 128, "value_size": 128},
             "equal_parameters": True,
             "attention": {
-                "heads": placeholder(int),  # None: as the baseline
-                "write_heads": placeholder(int),  # None: as many as query heads
-                "key_size": placeholder(int),
-                "value_size": placeholder(int),
-                "window": placeholder(int),  # decoder self-attention only; None: no limit
-                "sites": SITES,  # where write_heads applies; the others stay multi-head
+                "type": "grouped",  # a name of attention/registry.py; each type has fields of its own
+                **{name: placeholder(int) for name in _attention_fields()},  # None: as the baseline, or the type's own
+                "rotary": dataclasses.asdict(Rotary()) | {"base": placeholder(float)},  # base None: no rotary positions
+                "sites": SITES,  # where all this applies; elsewhere attention is multi-head
+                "pattern": (),  # names of variants: the decoder's layers take their attentions in turn
             },
             "variants": {"multi_head": {}, "multi_query": {"write_heads": 1}},
             "dropout": {"residual": 0.0, "attention": 0.0, "hidden": 0.0},
@@ -121,6 +129,16 @@ def defaults() -> Any:
     )
 
 
+def _attention_fields() -> list[str]:
+    """The fields of all attention types, each once."""
+    names = [name for kind in TYPES.values() for name in _fields(kind) if name != "rotary"]
+    return list(dict.fromkeys(names))
+
+
+def _fields(kind: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind) if field.init]
+
+
 def select_variant(config: Any, variant: str) -> Any:
     """A copy of `config` whose attention is that of the named row of `config.variants`, whichever it had before."""
     if variant not in config.variants:
@@ -147,65 +165,32 @@ def read(config: Any) -> Experiment:
         the key, the value and the fix.
     """
     _check_keys(config, defaults(), "config")
-    baseline = _Section(config, "baseline")
-    attention = _Section(config, "attention")
-    heads = attention.positive("heads", baseline.positive("heads"))
-    write_heads = attention.positive("write_heads", heads)
-    key_size = attention.positive("key_size", baseline.positive("key_size"))
-    value_size = attention.positive("value_size", baseline.positive("value_size"))
-    window = attention.value("window")
-    if window is not None and window < 1:
-        raise InputError(f"config.attention.window={window} must be at least 1, or None for no window")
-    if heads % write_heads:
-        raise InputError(
-            f"config.attention.write_heads={write_heads} does not divide config.attention.heads={heads}; "
-            "choose a divisor (1 is multi-query, all of them multi-head)"
-        )
-    sites = tuple(attention.value("sites"))
-    for site in sites:
-        if site not in SITES:
-            raise InputError(f"config.attention.sites has {site!r}; choose from: {', '.join(SITES)}")
-
-    def at(site: str, window: int | None = None) -> AttentionConfig:
-        return AttentionConfig(heads, write_heads if site in sites else heads, key_size, value_size, window)
-
     section = _Section(config, "model")
     for name, seed in (("seed", config.seed), ("data.seed", config.data.seed)):
         if seed < 0:
             raise InputError(f"config.{name}={seed} must not be negative")
     if section.value("encoder_layers") < 0:
         raise InputError("config.model.encoder_layers must not be negative; 0 makes a language model")
-    encoder = (
-        StackConfig(section.value("encoder_layers"), 0, at("encoder")) if section.value("encoder_layers") else None
-    )
-    decoder = StackConfig(
-        section.positive("decoder_layers"), 0, at("decoder", window), at("cross") if encoder else None
-    )
-    full = AttentionConfig(
-        baseline.positive("heads"),
-        baseline.positive("heads"),
-        baseline.positive("key_size"),
-        baseline.positive("value_size"),
-    )
-    feed_forward = section.positive("feed_forward")
-    section.choice("dtype", ("bfloat16", "float32"))
-    if config.equal_parameters:
-        feed_forward += _widening(section.positive("width"), full, encoder, decoder)
-    if feed_forward < 1:
-        raise InputError(
-            f"config.attention leaves no parameters for the feed-forward layers (d_ff would be {feed_forward}); "
-            "raise config.model.feed_forward or set config.equal_parameters=False"
-        )
+    encoder_layers, layers = section.value("encoder_layers"), section.positive("decoder_layers")
     model = ModelConfig(
         width=section.positive("width"),
         vocabulary=section.positive("vocabulary"),
         positions=section.positive("positions"),
+        learned_positions=section.value("learned_positions"),
         tied_softmax=section.value("tied_softmax"),
-        dtype=section.value("dtype"),
-        decoder=dataclasses.replace(decoder, feed_forward=feed_forward),
-        encoder=dataclasses.replace(encoder, feed_forward=feed_forward) if encoder else None,
+        scaled_embedding=section.value("scaled_embedding"),
+        feed_forward=section.choice("feed_forward_kind", ("relu", "swiglu")),
+        norm_eps=section.value("norm_eps"),
+        dtype=section.choice("dtype", ("bfloat16", "float32")),
+        cache_dtype=section.choice("cache_dtype", (None, "bfloat16", "float32", "int8")),
+        weight_dtype=section.choice("weight_dtype", (None, "int8")),
+        decoder=StackConfig(layers, 0, _attentions(config, "decoder"), _attentions(config, "cross", encoder_layers)),
+        encoder=StackConfig(encoder_layers, 0, _attentions(config, "encoder")) if encoder_layers else None,
         dropout=_section(DropoutConfig, config, "dropout"),
     )
+    model = _with_feed_forward(model, config)
+    if not model.norm_eps > 0:
+        raise InputError(f"config.model.norm_eps={model.norm_eps} must be above 0")
     for name, rate in dataclasses.asdict(model.dropout).items():
         if not 0 <= rate < 1:
             raise InputError(f"config.dropout.{name}={rate} must be at least 0 and below 1")
@@ -222,19 +207,70 @@ def read(config: Any) -> Experiment:
     )
 
 
-def _widening(width: int, full: AttentionConfig, encoder: StackConfig | None, decoder: StackConfig) -> int:
-    """How much wider each feed-forward layer becomes for what the attentions save (paper, section 4.1).
+def _attentions(config: Any, site: str, layers: int = 1) -> tuple[AttentionConfig, ...]:
+    """The cycle of attentions of a site; empty without layers."""
+    sites = tuple(config.attention.sites)
+    for each in sites:
+        if each not in SITES:
+            raise InputError(f"config.attention.sites has {each!r}; choose from: {', '.join(SITES)}")
+    names = tuple(config.attention.pattern) or (None,)
+    cycle = tuple(_attention(config, name) for name in names) if layers else ()
+    if site not in sites:
+        cycle = tuple(_multi_head(each) for each in cycle)
+    if site != "decoder":
+        cycle = tuple(each.across() if site == "cross" else each.everywhere() for each in cycle)
+    return cycle[:1] if len(set(cycle)) == 1 else cycle
 
-    Saved attention parameters / (2 D x feed-forward layers), rounded to the nearest whole column.
+
+def _attention(config: Any, variant: str | None) -> AttentionConfig:
+    """What `config.attention` describes, with the fields of a variant that the pattern names."""
+    given = dict(config.attention.items())
+    if variant is not None:
+        if variant not in config.variants or "pattern" in config.variants[variant]:
+            known = ", ".join(name for name, each in config.variants.items() if "pattern" not in each)
+            raise InputError(f"config.attention.pattern has {variant!r}; choose from: {known}")
+        given |= dict(config.variants[variant].items())
+    kind, rotary = given.pop("type"), dict(given.pop("rotary").items())
+    if kind not in TYPES:
+        raise InputError(f"config.attention.type={kind!r} is unknown; choose from: {', '.join(TYPES)}")
+    given = {name: value for name, value in given.items() if value is not None and name not in ("sites", "pattern")}
+    if rotary != {**dataclasses.asdict(Rotary()), "base": None}:
+        given["rotary"] = Rotary(**{name: value for name, value in rotary.items() if value is not None})
+    return TYPES[kind].complete(_baseline(config) | given)
+
+
+def _baseline(config: Any) -> dict[str, int]:
+    section = _Section(config, "baseline")
+    return {name: section.positive(name) for name in ("heads", "key_size", "value_size")}
+
+
+def _multi_head(like: AttentionConfig) -> AttentionConfig:
+    sizes: dict[str, Any] = {
+        name: getattr(like, name) for name in ("heads", "key_size", "value_size", "window", "sinks")
+    }
+    return Grouped(write_heads=like.heads, **sizes)
+
+
+def _with_feed_forward(model: ModelConfig, config: Any) -> ModelConfig:
+    """The model with feed-forward layers as wide as the equal-parameter rule makes them (paper, section 4.1).
+
+    What the attentions save against the multi-head baseline goes to the feed-forward layers, in equal parts, rounded to
+    the nearest whole column.
     """
-    attentions = [(decoder.layers, decoder.attention)]
-    if encoder:
-        attentions += [(encoder.layers, encoder.attention)]
-    if decoder.cross:
-        attentions += [(decoder.layers, decoder.cross)]
-    saved = sum(layers * (full.parameters(width) - each.parameters(width)) for layers, each in attentions)
-    feed_forward_layers = decoder.layers + (encoder.layers if encoder else 0)
-    return round(saved / (2 * width * feed_forward_layers))
+    full = Grouped.complete(_baseline(config)).parameters(model.width)
+    stacks = [stack for stack in (model.encoder, model.decoder) if stack]
+    hidden = _Section(config, "model").positive("feed_forward")
+    if config.equal_parameters:
+        attentions = [each for stack in stacks for each in (*stack.attentions, *stack.crosses)]
+        saved = sum(full - each.parameters(model.width) for each in attentions)
+        hidden += round(saved / (model.feed_forward_parameters(1) * sum(stack.layers for stack in stacks)))
+    if hidden < 1:
+        raise InputError(
+            f"config.attention leaves no parameters for the feed-forward layers (d_ff would be {hidden}); "
+            "raise config.model.feed_forward or set config.equal_parameters=False"
+        )
+    wide = lambda stack: stack and dataclasses.replace(stack, feed_forward=hidden)  # noqa: E731
+    return dataclasses.replace(model, encoder=wide(model.encoder), decoder=wide(model.decoder))
 
 
 def _read_data(config: Any, model: ModelConfig) -> DataConfig:
@@ -326,10 +362,11 @@ class _Section:
         if not self._values[key] >= 0:
             raise InputError(f"config.{self._name}.{key}={self._values[key]} must not be negative; 0 turns it off")
 
-    def choice(self, key: str, choices: tuple[str, ...]) -> str:
+    def choice(self, key: str, choices: tuple[Any, ...]) -> Any:
         value = self._values[key]
         if value not in choices:
-            raise InputError(f"config.{self._name}.{key}={value!r} is unknown; choose from: {', '.join(choices)}")
+            known = ", ".join(map(str, choices))
+            raise InputError(f"config.{self._name}.{key}={value!r} is unknown; choose from: {known}")
         return value
 
 

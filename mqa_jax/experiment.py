@@ -6,34 +6,34 @@ import types
 import typing
 from typing import Any
 
-
-@dataclasses.dataclass(frozen=True)
-class AttentionConfig:
-    """The shape of one attention: H query heads over G write heads (K/V heads).
-
-    G = H is multi-head, G = 1 multi-query, anything between grouped. `window` counts the current position
-    and those before it; None sees everything.
-    """
-
-    heads: int
-    write_heads: int
-    key_size: int
-    value_size: int
-    window: int | None = None
-
-    def parameters(self, width: int) -> int:
-        """Parameters of the four projections at model width D."""
-        return width * (self.heads + self.write_heads) * (self.key_size + self.value_size)
+from mqa_jax.attention.config import AttentionConfig
+from mqa_jax.attention.registry import TYPES
 
 
 @dataclasses.dataclass(frozen=True)
 class StackConfig:
-    """A stack of N pre-norm blocks. `cross` is None where there is no memory to attend to."""
+    """A stack of N pre-norm blocks.
+
+    Attributes:
+      feed_forward: d_ff.
+      attention: of self-attention, a cycle over the layers; one where all are alike.
+      cross: of attention to a memory, a cycle; empty where there is none.
+    """
 
     layers: int
     feed_forward: int
-    attention: AttentionConfig
-    cross: AttentionConfig | None = None
+    attention: tuple[AttentionConfig, ...]
+    cross: tuple[AttentionConfig, ...] = ()
+
+    @property
+    def attentions(self) -> tuple[AttentionConfig, ...]:
+        """Of each layer."""
+        return tuple(self.attention[layer % len(self.attention)] for layer in range(self.layers))
+
+    @property
+    def crosses(self) -> tuple[AttentionConfig, ...]:
+        """Of each layer; empty without a memory."""
+        return tuple(self.cross[layer % len(self.cross)] for layer in range(self.layers)) if self.cross else ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,18 @@ class DropoutConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """A whole model. An encoder-decoder if `encoder` is set, a decoder-only language model if not."""
+    """A whole model. An encoder-decoder if `encoder` is set, a decoder-only language model if not.
+
+    Attributes:
+      width: D.
+      positions: the longest sequence.
+      learned_positions: whether a table of positions is added to the input; rotary attention needs none.
+      scaled_embedding: whether tokens are multiplied by sqrt(D) on their way in.
+      feed_forward: the kind of the feed-forward layers: relu, or swiglu, which has a third weight (arXiv 2002.05202).
+      dtype: of activations and of products.
+      cache_dtype: of what decoding keeps of past tokens; None: as dtype.
+      weight_dtype: of the weights that decoding multiplies with; None: as dtype.
+    """
 
     width: int
     vocabulary: int
@@ -57,6 +68,41 @@ class ModelConfig:
     decoder: StackConfig
     encoder: StackConfig | None = None
     dropout: DropoutConfig = DropoutConfig()
+    learned_positions: bool = True
+    scaled_embedding: bool = True
+    feed_forward: str = "relu"
+    norm_eps: float = 1e-6
+    cache_dtype: str | None = None
+    weight_dtype: str | None = None
+
+    @property
+    def kept_dtype(self) -> str:
+        """The type of a cache's rows."""
+        return self.cache_dtype or self.dtype
+
+    @property
+    def decoding_types(self) -> str:
+        """The types of weights and cache, for the name of a record: the model's own is named once."""
+        weights = f"{self.weight_dtype}-weights" if self.weight_dtype else self.dtype
+        return weights + (f"-{self.kept_dtype}-cache" if self.kept_dtype != self.dtype else "")
+
+    def decoding_in(self, dtype: str | None, cache_dtype: str | None) -> "ModelConfig":
+        """The same model that decodes in other types.
+
+        Args:
+          dtype: of activations and weights; int8: of the weights alone. None: as it is.
+          cache_dtype: of what is kept of past tokens. None: as it is.
+        """
+        model = self
+        if dtype == "int8":
+            model = dataclasses.replace(model, weight_dtype="int8")
+        elif dtype is not None:
+            model = dataclasses.replace(model, dtype=dtype, weight_dtype=None)
+        return dataclasses.replace(model, cache_dtype=cache_dtype) if cache_dtype is not None else model
+
+    def feed_forward_parameters(self, hidden: int) -> int:
+        """Parameters of one feed-forward layer."""
+        return {"relu": 2, "swiglu": 3}[self.feed_forward] * self.width * hidden
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,15 +238,33 @@ def from_json(text: str) -> Experiment:
     return _thaw(Experiment, json.loads(text))
 
 
+def model_of(record: dict[str, Any]) -> ModelConfig:
+    """The model of a record, which holds its experiment as JSON under `config`."""
+    return _thaw(ModelConfig, record["config"]["model"])
+
+
+def _thaw_attention(value: dict[str, Any]) -> AttentionConfig:
+    """The attention of a record's or a checkpoint's config. Those of the first edition name no type: grouped."""
+    kind = TYPES[value.get("type", "grouped")]
+    return _thaw(kind, {name: each for name, each in value.items() if name != "type"})
+
+
 def _thaw(kind: Any, value: Any) -> Any:
     """A JSON value as `kind`: dataclasses from objects, tuples from lists."""
+    if kind is AttentionConfig:
+        return _thaw_attention(value)
     if isinstance(kind, types.UnionType):
         return None if value is None else _thaw(kind.__args__[0], value)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)  # a field with a default is younger than the oldest such JSON
-        names = [field.name for field in dataclasses.fields(kind) if field.name in value or _required(field)]
+        fields = [field for field in dataclasses.fields(kind) if field.init]
+        names = [field.name for field in fields if field.name in value or _required(field)]
         return kind(**{name: _thaw(hints[name], value[name]) for name in names})
-    return tuple(value) if typing.get_origin(kind) is tuple else value
+    if typing.get_origin(kind) is tuple:
+        if value is None or isinstance(value, dict):  # the first edition had one attention a stack
+            value = [value] if value else []
+        return tuple(_thaw(typing.get_args(kind)[0], each) for each in value)
+    return value
 
 
 def _required(field: dataclasses.Field) -> bool:

@@ -26,6 +26,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "heads": ("tensor",),
     "write_heads": ("tensor",),
     "head_size": (),
+    "latent": (),
     "position": (),
     "norm": (),
 }

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from mqa_jax import command, compare, config
 from mqa_jax.errors import InputError
+from mqa_jax.kernels import host
 from mqa_jax.report import tables
 
 CONFIG = command.config_flag()
@@ -23,7 +24,7 @@ SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds; every variant is trained once 
 
 
 def main() -> None:
-    command.keep_freed_memory()
+    host.keep_freed_memory()
     names = VARIANTS.value or sorted(CONFIG.value.variants, key=lambda name: (name != "multi_head", name))
     if len(set(names)) < len(names):
         raise InputError(f"--variants={','.join(names)} names one twice; name each once")

@@ -3,8 +3,10 @@
     python scripts/evaluate.py --workdir=runs/mq --split=test --beam=4
     python scripts/evaluate.py --workdir=runs/mq --source=mine.en --reference=mine.de
     python scripts/evaluate.py --workdir=runs/mq --test_set=wmt14 --beam=4         # as the paper reports it
+    python scripts/evaluate.py --workdir=runs/mq --dtype=int8 --cache_dtype=int8   # what int8 loses
 
-Prints one JSON record a line; the last is the one the split is judged by.
+Prints one JSON record a line; the last is the one the split is judged by. Where weights or cache have another type than
+the model, the likelihoods are those of decoding, step by step, and nll_lost_per_token says what that costs.
 """
 
 import json
@@ -22,6 +24,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained run.", req
 SPLIT = flags.DEFINE_enum("split", "test", ["dev", "test"], "Which split of the run's own corpus.")
 BEAM = flags.DEFINE_integer("beam", None, "Beams; 1 is greedy. Default: the config's.", lower_bound=1)
 AVERAGE = flags.DEFINE_integer("average", 1, "Takes the mean of the last so many checkpoints.", lower_bound=1)
+DTYPE, CACHE_DTYPE = command.decoding_types()
 SOURCE = flags.DEFINE_string("source", None, "Score this file of source lines instead of a split.")
 REFERENCE = flags.DEFINE_string("reference", None, "The file of references (or of plain text for a language model).")
 TEST_SET = flags.DEFINE_string(
@@ -32,7 +35,7 @@ TEST_SET = flags.DEFINE_string(
 
 
 def main() -> None:
-    run = trained.load(pathlib.Path(WORKDIR.value), AVERAGE.value)
+    run = trained.load(pathlib.Path(WORKDIR.value), AVERAGE.value, DTYPE.value, CACHE_DTYPE.value)
     experiment, name, origin = run.experiment, SPLIT.value, "the run's corpus"
     files = [path for path in (SOURCE.value, REFERENCE.value) if path]
     if experiment.task == "language" and (SOURCE.value or TEST_SET.value):

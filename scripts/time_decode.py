@@ -2,15 +2,14 @@
 
     python scripts/time_decode.py --config=configs/wmt14.py:multi_query --batch=128 --padded_cache
     python scripts/time_decode.py --config=configs/text_translation.py:multi_head --beam=4 --dtype=float32
-    python scripts/time_decode.py --config=configs/text_lm.py:multi_query --batch=1 --source_length=4096
+    python scripts/time_decode.py --config=configs/lm1b.py:mla --dtype=int8 --cache_dtype=int8
     python scripts/time_decode.py --config=configs/wmt14.py --sweep --workdir=runs/sweep
 
-A language model's source is its prompt, read in chunks. The cache grows with the outputs, or with --padded_cache has
-their length from the start, as in the paper. The last line is the JSON record. --sweep times every variant over
-lengths, batches and beams, and one sentence by itself, then writes the report; it says beforehand how long that takes
-and what it leaves out for want of memory. Given again, it goes on where it was.
+A language model's source is its prompt. The cache grows with the outputs, or has their length from the start, as in the
+paper. The last line is the JSON record. --sweep times many shapes and writes the report; given again, it goes on.
 """
 
+import dataclasses
 import json
 import pathlib
 
@@ -18,6 +17,7 @@ from absl import flags
 
 from mqa_jax import command, config, progress, records
 from mqa_jax.errors import InputError
+from mqa_jax.experiment import Experiment
 from mqa_jax.report import page
 from mqa_jax.timing import decode, describe, peaks, sweep
 
@@ -26,7 +26,7 @@ BATCH = flags.DEFINE_integer("batch", None, "Sentences at once. Default: config.
 BEAM = flags.DEFINE_integer("beam", 1, "Beams; 1 is greedy.", lower_bound=1)
 SOURCE = flags.DEFINE_integer("source_length", None, "Source (or prompt) tokens a sentence.", lower_bound=1)
 TARGET = flags.DEFINE_integer("target_length", None, "Output tokens a sentence.", lower_bound=1)
-DTYPE = flags.DEFINE_enum("dtype", None, ["bfloat16", "float32"], "Overrides config.model.dtype.")
+DTYPE, CACHE_DTYPE = command.decoding_types()
 PADDED = flags.DEFINE_bool("padded_cache", False, "The paper's protocol: every step reads a cache of full length.")
 REPEATS = flags.DEFINE_integer("repeats", None, "Timed rounds after the warm-up.", lower_bound=1)
 WORKDIR = flags.DEFINE_string("workdir", None, "Also keep the record in this folder. --sweep needs it.")
@@ -39,34 +39,38 @@ BEAMS = flags.DEFINE_list("beams", ["1", "4"], "--sweep: beams.")
 
 def main() -> None:
     settings = CONFIG.value
-    settings.model.dtype = DTYPE.value or settings.model.dtype
     if SWEEP.value:
-        why = "is of a single shape; with --sweep leave it out and give --lengths, --batches and --beams"
-        command.refuse_given([BATCH, BEAM, SOURCE, TARGET, PADDED], why)
+        command.refuse_given([BATCH, BEAM, SOURCE, TARGET, PADDED], "is of a single shape; leave it out with --sweep")
         run_sweep(settings)
         return
     command.refuse_given([VARIANTS, LENGTHS, BATCHES, BEAMS], "is for a sweep; add --sweep or leave it out")
-    timing = (experiment := config.read(settings)).timing
+    timing = (experiment := read(settings)).timing
     lengths = SOURCE.value or timing.source_length, TARGET.value or timing.target_length
     shape = decode.Shape(BATCH.value or timing.batch, BEAM.value, *lengths, PADDED.value)
     progress.say(f"{experiment.name} {experiment.variant}: {shape}")
-    limits = peaks.measure(experiment.model.dtype)
+    limits = peaks.measure(experiment.model.dtype, experiment.model.weight_dtype)
     (record,) = decode.time_in_turn([experiment], shape, REPEATS.value or timing.repeats, limits)
     for line in describe.speeds(record):
         progress.say(line)
     if WORKDIR.value:
-        records.write(f"{WORKDIR.value}/{experiment.variant}/records", record, f"{shape.label}-{record['dtype']}")
+        folder = pathlib.Path(WORKDIR.value, experiment.variant, "records")
+        records.write(folder, record, f"{shape.label}-{experiment.model.decoding_types}")
     print(json.dumps({key: value for key, value in record.items() if key != "config"}))
+
+
+def read(settings) -> Experiment:
+    experiment = config.read(settings)
+    return dataclasses.replace(experiment, model=experiment.model.decoding_in(DTYPE.value, CACHE_DTYPE.value))
 
 
 def run_sweep(settings) -> None:
     if not WORKDIR.value:
         raise InputError("--sweep needs --workdir=FOLDER for its records and its report")
     names = VARIANTS.value or sorted(settings.variants, key=lambda name: (name != "multi_head", name))
-    experiments = [config.read(config.select_variant(settings, name)) for name in names]
+    experiments = [read(config.select_variant(settings, name)) for name in names]
     shapes = sweep.plan(experiments[0], *map(command.whole_numbers, (LENGTHS, BATCHES, BEAMS)))
-    folder = pathlib.Path(WORKDIR.value)
-    sweep.sweep(experiments, shapes, folder, REPEATS.value or experiments[0].timing.repeats)
+    folder, repeats = pathlib.Path(WORKDIR.value), REPEATS.value or experiments[0].timing.repeats
+    sweep.sweep(experiments, shapes, folder, repeats)
     path = page.write(records.read(folder), folder, f"{experiments[0].name}: decoding timed", names)
     print(f"report: {path}")
 

@@ -14,6 +14,7 @@ from absl import flags
 
 from mqa_jax import command, config, progress, records
 from mqa_jax.experiment import DropoutConfig
+from mqa_jax.kernels import host
 from mqa_jax.timing import peaks, train
 
 CONFIG = command.config_flag()
@@ -27,7 +28,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Also keep the record in this fol
 
 
 def main() -> None:
-    command.keep_freed_memory()
+    host.keep_freed_memory()
     settings = CONFIG.value
     settings.model.dtype = DTYPE.value or settings.model.dtype
     experiment = config.read(settings)

@@ -16,6 +16,7 @@ from mqa_jax.data import sources
 from mqa_jax.data import vocabulary as vocabularies
 from mqa_jax.errors import InputError
 from mqa_jax.evaluate import samples
+from mqa_jax.kernels import host
 from mqa_jax.report import run
 from mqa_jax.timing import describe, live
 from mqa_jax.train import loop, metrics
@@ -29,7 +30,7 @@ DESCRIBE = flags.DEFINE_bool("describe", False, "Print the model's parts, sizes 
 
 
 def main() -> None:
-    command.keep_freed_memory()
+    host.keep_freed_memory()
     join_processes()
     experiment = config.read(CONFIG.value)
     if DESCRIBE.value:

@@ -27,6 +27,7 @@ OUTPUT = flags.DEFINE_string("output", "-", "File to write; - is standard output
 BEAM = flags.DEFINE_integer("beam", None, "Beams; 1 is greedy. Default: the config's.", lower_bound=1)
 BATCH = flags.DEFINE_integer("batch", None, "Lines at once. Default: the config's.", lower_bound=1)
 AVERAGE = flags.DEFINE_integer("average", 1, "Takes the mean of the last so many checkpoints.", lower_bound=1)
+DTYPE, CACHE_DTYPE = command.decoding_types()
 TOKENS = flags.DEFINE_integer("tokens", 32, "Language model: tokens to add to each line.", lower_bound=1)
 TEMPERATURE = flags.DEFINE_float("temperature", 0.0, "Language model: sample at this temperature; 0: search.", 0.0)
 TOP_K = flags.DEFINE_integer("top_k", 0, "Sample among the k likeliest tokens; 0: all.", lower_bound=0)
@@ -36,7 +37,7 @@ RECORD = flags.DEFINE_string("record", None, "Also keep how fast it went, as a J
 
 
 def main() -> None:
-    run = trained.load(pathlib.Path(WORKDIR.value), AVERAGE.value)
+    run = trained.load(pathlib.Path(WORKDIR.value), AVERAGE.value, DTYPE.value, CACHE_DTYPE.value)
     check_flags(run.experiment.task)
     config = run.experiment.decode
     config = dataclasses.replace(config, beam=BEAM.value or config.beam, batch=BATCH.value or config.batch)

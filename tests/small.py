@@ -1,11 +1,20 @@
 """Models small enough for a test, and batches for them."""
 
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mqa_jax.attention import registry
+from mqa_jax.attention.config import AttentionConfig
+from mqa_jax.attention.grouped import Grouped
+from mqa_jax.attention.latent import Latent
+from mqa_jax.attention.rotary import Rotary
 from mqa_jax.batch import Batch, Rows
-from mqa_jax.experiment import AttentionConfig, DropoutConfig, ModelConfig, StackConfig
+from mqa_jax.experiment import DropoutConfig, ModelConfig, StackConfig
 from mqa_jax.model.build import Model, build
 
 HEADS = 4
@@ -14,20 +23,38 @@ VOCABULARY = 24
 BOS, EOS = 2, 1
 
 
+ROTARY = Rotary(base=100.0)
+TYPES: dict[str, AttentionConfig] = {
+    **{f"grouped_{G}": Grouped(heads=HEADS, write_heads=G, key_size=4, value_size=6) for G in WRITE_HEADS},
+    "grouped_2_rotary": Grouped(heads=HEADS, write_heads=2, key_size=4, value_size=6, rotary=ROTARY),
+    "latent": Latent(heads=HEADS, key_size=4, value_size=6, kv_rank=10, rotary_size=2, rotary=ROTARY),
+    "latent_ranked": Latent(heads=HEADS, key_size=4, value_size=6, kv_rank=8, query_rank=5, rotary_size=4),
+}
+assert {each.name for each in TYPES.values()} == registry.TYPES.keys(), "a type that is registered is tested"
+SIGHTS = {"global": (None, 0), "local": (4, 0), "sinks": (3, 2)}  # window, sinks
+
+
+def attention(kind: str | int = HEADS, sight: str = "global") -> AttentionConfig:
+    """One of `TYPES`, or grouped with so many write heads, with a window and sinks of `SIGHTS`."""
+    window, sinks = SIGHTS[sight]
+    return dataclasses.replace(TYPES[f"grouped_{kind}" if isinstance(kind, int) else kind], window=window, sinks=sinks)
+
+
 def model(
     task: str,
-    write_heads: int = HEADS,
-    window: int | None = None,
+    kind: str | int | Sequence[AttentionConfig] = HEADS,
+    sight: str = "global",
     dtype: str = "float32",
     vocabulary: int = VOCABULARY,
     dropout: DropoutConfig = DropoutConfig(),
     tied: bool = True,
     positions: int = 32,
+    **changes: Any,
 ) -> Model:
-    """Two layers of width 16 with 4 heads whose keys (4) and values (6) differ in size."""
-    attention = AttentionConfig(HEADS, write_heads, key_size=4, value_size=6)
-    local = AttentionConfig(HEADS, write_heads, key_size=4, value_size=6, window=window)
-    translation = task == "translation"
+    """Two layers (or one for each of a sequence of attentions) of width 16 with 4 heads whose keys (4) and values (6)
+    differ in size."""
+    cycle = (attention(kind, sight),) if isinstance(kind, str | int) else tuple(kind)
+    layers, translation = max(2, len(cycle)), task == "translation"
     return build(
         ModelConfig(
             width=16,
@@ -35,9 +62,10 @@ def model(
             positions=positions,
             tied_softmax=tied,
             dtype=dtype,
-            decoder=StackConfig(2, 32, local, attention if translation else None),
-            encoder=StackConfig(2, 32, attention) if translation else None,
+            decoder=StackConfig(layers, 32, cycle, tuple(each.across() for each in cycle) if translation else ()),
+            encoder=StackConfig(2, 32, tuple(each.everywhere() for each in cycle)) if translation else None,
             dropout=dropout,
+            **changes,
         )
     )
 

@@ -11,7 +11,12 @@ PACKAGE = ROOT / "mqa_jax"
 # From the ground up. A unit, a package or a module of mqa_jax, may import only from floors below its own; the
 # modules of the ground floor may also import each other.
 FLOORS = (
-    ("errors", "config", "experiment", "records", "batch", "tokens", "workdir", "progress", "processes"),
+    ("errors", "batch", "tokens", "progress", "processes"),
+    ("kernels",),
+    ("layers",),
+    ("attention",),
+    ("experiment",),
+    ("config", "records", "workdir"),
     ("sharding", "model", "data", "report"),
     ("train", "decode"),
     ("timing", "evaluate"),

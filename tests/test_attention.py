@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mqa_jax.model import over_cache, products
-from mqa_jax.model.attention import attend, causal_mask, segment_mask
+from mqa_jax.kernels import int8, over_cache, products
+from mqa_jax.kernels.whole import attend, causal_mask, segment_mask
 
 H, K, V = 8, 4, 6
 TOLERANCE = {"float32": {"atol": 2e-6, "rtol": 1e-5}, "bfloat16": {"atol": 2e-2, "rtol": 2e-2}}
@@ -49,36 +49,79 @@ def test_whole_sequences_match_the_slow_twin(G, dtype):
     )
 
 
+def rows_of(heads_BMGK):
+    return heads_BMGK.reshape(*heads_BMGK.shape[:2], -1)
+
+
+attend_kept = jax.jit(over_cache.attend, static_argnames=("keys", "values", "write_heads"))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("G", [1, 2, H])
 @pytest.mark.parametrize("queries", [1, over_cache.FEW_QUERIES // H, over_cache.FEW_QUERIES // H + 1])
 def test_attention_over_a_memory_matches_the_slow_twin(G, dtype, queries):
-    """On both sides of the number of queries where the form changes."""
+    """On both sides of the number of queries where the form changes. All queries read the same slots."""
     q, k, v, mask = operands(G, queries, 7, dtype)
-    flat = jax.jit(over_cache.attend_memory, static_argnames="write_heads")(
-        q, k.reshape(3, 7, G * K), v.reshape(3, 7, G * V), mask, write_heads=G
-    )
-    assert flat.dtype == v.dtype
-    np.testing.assert_allclose(np.asarray(flat, np.float64), slow_attend(q, k, v, mask), **TOLERANCE[dtype])
+    mask = jnp.broadcast_to(mask[:, :1], mask.shape)
+    kept = over_cache.Kept((rows_of(k), rows_of(v)), mask[:, :1])
+    o = attend_kept(q[:, :, None], kept, keys=0, values=1, write_heads=G)[:, :, 0]
+    assert o.dtype == v.dtype
+    np.testing.assert_allclose(np.asarray(o, np.float64), slow_attend(q, k, v, mask), **TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("G", [1, 2, H])
-def test_attention_of_beams_matches_the_slow_twin(G, dtype):
-    """Each beam by itself over the history that its ancestry spells out."""
-    W, M = 4, 7
-    q, k, v, _ = operands(G, W, W * M, dtype)
+@pytest.mark.parametrize("tokens", [1, 3, over_cache.FEW_TOKENS + 1])
+def test_attention_of_beams_matches_the_slow_twin(G, dtype, tokens):
+    """Each beam by itself over the history that its ancestry spells out, and over its own tokens not yet stored."""
+    W, M, C = 4, 7, tokens
+    q, k, v, _ = operands(G, W * C, W * M, dtype)
+    _, new_k, new_v, _ = operands(G, 1, W * C, dtype, seed=1)
     ancestry = jax.random.randint(jax.random.key(5), (3, W, M), 0, W).astype(jnp.int8)
-    live = jnp.arange(M)[None] < jnp.asarray([[1], [4], [M]])
-    flat = jax.jit(over_cache.attend_beams, static_argnames="write_heads")(
-        q, k.reshape(3, W * M, G * K), v.reshape(3, W * M, G * V), live, ancestry, write_heads=G
-    )
-    mask = np.zeros((3, W, W, M), bool)
+    live = jnp.broadcast_to((jnp.arange(M)[None] < jnp.asarray([[1], [4], [M]]))[:, None], (3, C, M))
+    by_beam = lambda each: each.reshape(3, W, C, *each.shape[2:])  # noqa: E731
+    new = tuple(by_beam(rows_of(each)) for each in (new_k, new_v)) if C > 1 else None
+    new_mask = jnp.tril(jnp.ones((1, C, C), bool)) if C > 1 else None
+    kept = over_cache.Kept((rows_of(k), rows_of(v)), live, ancestry, new, new_mask)
+    o = attend_kept(by_beam(q), kept, keys=0, values=1, write_heads=G).reshape(3, W * C, H, V)
+    mask = np.zeros((3, W, C, W, M), bool)
     for b, w, m in np.ndindex(3, W, M):
-        mask[b, w, ancestry[b, w, m], m] = live[b, m]
-    np.testing.assert_allclose(
-        np.asarray(flat, np.float64), slow_attend(q, k, v, mask.reshape(3, W, W * M)), **TOLERANCE[dtype]
+        mask[b, w, :, ancestry[b, w, m], m] = live[b, :, m]
+    mask = mask.reshape(3, W * C, W * M)
+    if C > 1:
+        own = np.kron(np.eye(W, dtype=bool), np.tril(np.ones((C, C), bool)))
+        mask = np.concatenate([mask, np.broadcast_to(own, (3, W * C, W * C))], axis=-1)
+        k, v = jnp.concatenate([k, new_k], axis=1), jnp.concatenate([v, new_v], axis=1)
+    np.testing.assert_allclose(np.asarray(o, np.float64), slow_attend(q, k, v, mask), **TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("G", [1, 2, H])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_rows_in_int8_are_attended_as_exactly_as_their_values(G, beams):
+    """The only error is that of storing: over the same rows made wide again the result is the same to 16 bits."""
+    M = 9
+    q, k, v, _ = operands(G, beams, beams * M, "float32")
+    v *= jnp.exp(jax.random.normal(jax.random.key(9), (3, beams * M, G, 1)))  # rows of very different size
+    ancestry = jax.random.randint(jax.random.key(5), (3, beams, M), 0, beams).astype(jnp.int8)
+    live = jnp.ones((3, 1, M), bool).at[1, 0, 4:].set(False)
+    stored = tuple(int8.quantise(rows_of(each), G) for each in (k, v))
+    wide = tuple(int8.dequantise(each, "float32") for each in stored)
+    exact, found = (
+        attend_kept(q[:, :, None], over_cache.Kept(rows, live, ancestry), keys=0, values=1, write_heads=G)
+        for rows in (wide, stored)
     )
+    np.testing.assert_allclose(found, exact, atol=3e-4 * float(jnp.abs(exact).max()))
+    for each, rows in zip(stored, (k, v), strict=True):
+        error = jnp.abs(int8.dequantise(each, "float32") - rows_of(rows)).reshape(3, -1, G, rows.shape[-1])
+        assert (error <= 0.501 * each.scales[..., None]).all()
+
+
+def test_values_that_are_a_prefix_of_their_keys_are_stored_once():
+    q, k, _, mask = operands(1, 2, 7, "float32")
+    mask = jnp.broadcast_to(mask[:, :1], mask.shape)
+    kept = over_cache.Kept((rows_of(k),), mask[:, :1])
+    o = attend_kept(q[:, :, None], kept, keys=0, values=0, write_heads=1)[:, :, 0]
+    np.testing.assert_allclose(np.asarray(o, np.float64), slow_attend(q, k, k, mask), **TOLERANCE["float32"])
 
 
 @pytest.mark.parametrize("G", [1, 2, H])
@@ -123,7 +166,7 @@ def test_products_of_few_rows_match_float64(count, dtype):
     x = jax.random.normal(jax.random.key(0), (count, 1, 16)).astype(dtype)
     a = jax.random.normal(jax.random.key(1), (16, 4, 3)).astype(dtype)
     b = jax.random.normal(jax.random.key(2), (16, 5)).astype(dtype)
-    y = jax.jit(lambda x, a, b: products.few_rows(x, products.weights_first(a, b)))(x, a, b)
+    y = jax.jit(lambda x, a, b: products.laid_out(x, products.rows_first(a, b)))(x, a, b)
     whole = np.concatenate([np.asarray(a, np.float64).reshape(16, 12), np.asarray(b, np.float64)], axis=1)
     assert y.shape == (count, 1, 17) and y.dtype == x.dtype
     tolerance = {"atol": 1e-5} if dtype == "float32" else {"atol": 0.05, "rtol": 0.01}
@@ -138,11 +181,30 @@ def test_bfloat16_products_accumulate_in_float32():
     assert dots and all("bf16>, tensor<" in line and line.count("bf16") >= 2 for line in dots), dots
 
 
+@pytest.mark.parametrize("count", [3, products.FEW_ROWS + 1])
+def test_products_of_int8_weights_match_float64(count):
+    """Within the rounding of a row and of a weight: half a unit each."""
+    x = jax.random.normal(jax.random.key(0), (count, 16))
+    w = jax.random.normal(jax.random.key(1), (21, 16)) * jnp.exp(jax.random.normal(jax.random.key(2), (21, 1)))
+    y = jax.jit(products.laid_out)(x, int8.quantise(w))
+    logits = jax.jit(products.by_vocabulary)(x, int8.quantise(w))
+    x64, w64 = np.asarray(x, np.float64), np.asarray(w, np.float64)
+    units = np.abs(x64).max(1)[:, None] / 127, np.abs(w64).max(1)[None] / 127
+    bound = (units[0] * np.abs(w64).sum(1)[None] + np.abs(x64).sum(1)[:, None] * units[1]) / 2 + 4 * units[0] * units[1]
+    for found in (np.asarray(y), np.asarray(logits).T):
+        error = np.abs(found - x64 @ w64.T)
+        assert (error <= bound).all() and error.max() > 0
+
+
 def test_masks():
     segments = jnp.asarray([[1, 1, 2, 0]])
     expected = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], bool)
     np.testing.assert_array_equal(segment_mask(segments, segments)[0], expected)
-    np.testing.assert_array_equal(causal_mask(4, None)[0], np.tril(np.ones((4, 4), bool)))
-    np.testing.assert_array_equal(
-        causal_mask(4, 2)[0], np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]], bool)
-    )
+    one = jnp.ones((1, 4), "int32")
+    np.testing.assert_array_equal(causal_mask(one)[0], np.tril(np.ones((4, 4), bool)))
+    local = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]], bool)
+    np.testing.assert_array_equal(causal_mask(one, 2)[0], local)
+    two = jnp.asarray([[0, 1, 1, 1, 1, 2, 2, 2]])
+    mask = causal_mask(two, window=2, sinks=1)[0]
+    seen = [[0], [1], [1, 2], [1, 2, 3], [1, 3, 4], [5], [5, 6], [5, 6, 7]]
+    assert [np.flatnonzero(row).tolist() for row in mask] == seen

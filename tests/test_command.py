@@ -241,8 +241,8 @@ def test_memory_is_kept_from_one_execution_to_the_next(tmp_path):
     in another order."""
     script = """
 import resource
-from mqa_jax import command
-command.keep_freed_memory()
+from mqa_jax.kernels import host
+host.keep_freed_memory()
 import jax, jax.numpy as jnp
 work = jax.jit(lambda x: jnp.cumsum(jnp.sin(jnp.arange(2**24) * x)).max())
 for _ in range(30):
@@ -258,7 +258,7 @@ for _ in range(30):
                 [sys.executable, "-c", text], env=environment, capture_output=True, text=True, check=True
             ).stdout.split()
         ]
-        for text in (script, script.replace("command.keep_freed_memory()", ""))
+        for text in (script, script.replace("host.keep_freed_memory()", ""))
     )
     assert min(anew) > 16_000
     assert min(kept) < 1_000 and statistics.median(kept[10:]) < min(anew) / 2

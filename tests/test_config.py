@@ -68,16 +68,16 @@ def test_all_variants_of_a_config_have_one_budget(name):
 
 def test_local_touches_decoder_self_attention_only():
     model = every_variant("wmt14")["multi_query_local"].model
-    assert model.decoder.attention.window == 32
-    assert model.encoder.attention.window is None and model.decoder.cross.window is None
+    assert model.decoder.attention[0].window == 32
+    assert model.encoder.attention[0].window is None and model.decoder.cross[0].window is None
 
 
 def test_sites_choose_which_attentions_share_heads():
     base = get("wmt14")
     base.attention.sites = ("decoder",)
     model = config.read(config.select_variant(base, "multi_query")).model
-    assert (model.encoder.attention.write_heads, model.decoder.cross.write_heads) == (8, 8)
-    assert model.decoder.attention.write_heads == 1
+    assert (model.encoder.attention[0].write_heads, model.decoder.cross[0].write_heads) == (8, 8)
+    assert model.decoder.attention[0].write_heads == 1
     assert count(build(model).shapes()) == pytest.approx(211_058_688, abs=12 * 2048)
 
 
@@ -141,7 +141,7 @@ def test_a_variant_is_the_same_whichever_was_selected_before(before):
 def test_what_a_flag_changed_stays_when_another_variant_is_selected():
     base = get("toy", "multi_query_local")
     base.attention.update(window=4, value_size=32)
-    attention = config.read(config.select_variant(base, "multi_head")).model.decoder.attention
+    attention = config.read(config.select_variant(base, "multi_head")).model.decoder.attention[0]
     assert (attention.write_heads, attention.window, attention.value_size) == (8, 4, 32)
 
 

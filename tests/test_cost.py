@@ -1,5 +1,6 @@
 """Bytes, operations and parameters by arithmetic: against the model that is built and floors known beforehand."""
 
+import dataclasses
 import math
 
 import jax
@@ -8,8 +9,10 @@ import pytest
 import small
 from test_config import FILES, every_variant
 
+from mqa_jax.attention.grouped import Grouped
+from mqa_jax.attention.latent import Latent
 from mqa_jax.batch import Prompt, Rows
-from mqa_jax.experiment import AttentionConfig, ModelConfig, StackConfig
+from mqa_jax.experiment import ModelConfig, StackConfig
 from mqa_jax.model.build import build, count
 from mqa_jax.timing import cost
 from mqa_jax.timing.describe import describe, lines
@@ -22,16 +25,16 @@ def config(
     layers, width, feed_forward, vocabulary, write_heads=8, dtype="float32", encoder=True, window=None
 ) -> ModelConfig:
     """A model whose eight heads share its width."""
-    attention = AttentionConfig(8, write_heads, width // 8, width // 8)
-    local = AttentionConfig(8, write_heads, width // 8, width // 8, window)
+    attention = Grouped(heads=8, write_heads=write_heads, key_size=width // 8, value_size=width // 8)
+    local = dataclasses.replace(attention, window=window)
     return ModelConfig(
         width=width,
         vocabulary=vocabulary,
         positions=256,
         tied_softmax=True,
         dtype=dtype,
-        decoder=StackConfig(layers, feed_forward, local, attention if encoder else None),
-        encoder=StackConfig(layers, feed_forward, attention) if encoder else None,
+        decoder=StackConfig(layers, feed_forward, (local,), (attention,) if encoder else ()),
+        encoder=StackConfig(layers, feed_forward, (attention,)) if encoder else None,
     )
 
 
@@ -91,24 +94,35 @@ def slow_step(model: ModelConfig, rows, sentences, source_length, seen):
 
     def attend(each, length, copies):
         nonlocal numbers, operations
+        if isinstance(each, Latent):  # one row for all heads, the values a prefix of it
+            numbers += copies * length * (each.kv_rank + each.rotary_size)
+            operations += 2 * rows * each.heads * length * (each.kv_rank + each.rotary_size + each.kv_rank)
+            return
         for head_size in (each.key_size, each.value_size):
             numbers += copies * each.write_heads * length * head_size
             operations += 2 * rows * each.heads * length * head_size
 
-    for _ in range(decoder.layers):
-        each = decoder.attention
-        for heads, head_size in (
-            (each.heads, each.key_size),
-            (each.write_heads, each.key_size),
-            (each.write_heads, each.value_size),
-            (each.heads, each.value_size),
-        ):
-            weight(D, heads, head_size)
-        attend(each, min(seen, each.window or seen), rows)
+    def weights(each, across):
+        if isinstance(each, Latent):
+            wide, rank = each.key_size + each.rotary_size, each.kv_rank
+            weight(D, each.heads, wide)
+            if not across:
+                weight(D, rank + each.rotary_size)
+                weight(rank)  # the latent's norm
+            for head_size in (each.key_size, each.value_size):
+                weight(rank, each.heads, head_size)
+        else:
+            weight(D, each.heads, each.key_size)
+            for head_size in () if across else (each.key_size, each.value_size):
+                weight(D, each.write_heads, head_size)
+        weight(each.heads, each.value_size, D)
+
+    for layer in decoder.attentions:
+        weights(layer, across=False)
+        attend(layer, min(seen, layer.window + layer.sinks if layer.window else seen), rows)
         if decoder.cross:
-            weight(D, decoder.cross.heads, decoder.cross.key_size)
-            weight(decoder.cross.heads, decoder.cross.value_size, D)
-            attend(decoder.cross, source_length, sentences)
+            weights(decoder.crosses[0], across=True)
+            attend(decoder.crosses[0], source_length, sentences)
         weight(D, decoder.feed_forward)
         weight(decoder.feed_forward, D)
     weight(D, model.vocabulary)
@@ -116,11 +130,11 @@ def slow_step(model: ModelConfig, rows, sentences, source_length, seen):
 
 
 @pytest.mark.parametrize("task", ["translation", "language"])
-@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize(("kind", "sight"), [("grouped_2", "global"), ("grouped_2", "local"), ("latent", "sinks")])
 @pytest.mark.parametrize("padded", [True, False])
-def test_decode_cost_matches_the_slow_twin(task, window, padded):
+def test_decode_cost_matches_the_slow_twin(task, kind, sight, padded):
     """Keys and values differ in size here; three beams share the source's."""
-    model = small.model(task, write_heads=2, window=window, dtype="bfloat16").config
+    model = small.model(task, kind, sight, dtype="bfloat16").config
     prompt = 5 if task == "language" else 0
     steps = [slow_step(model, 6, 2, 5, prompt + (7 if padded else t + 1)) for t in range(7)]
     found = cost.decode_cost(model, batch=2, beam=3, source_length=5, target_length=7, padded_cache=padded)
@@ -162,7 +176,7 @@ def test_memory_access_against_arithmetic_is_the_papers():
 
 def test_encoder_cost():
     """Every token meets every weight and every token; the decoder's keys and values of it are made once."""
-    model = small.model("translation", write_heads=1).config
+    model = small.model("translation", 1).config
     D, F, tokens = 16, 32, 3 * 7
     block = D * (4 + 1) * (4 + 6) + 2 * D * F
     memory = D * (4 + 6)
@@ -174,17 +188,18 @@ def test_encoder_cost():
     assert found.cross_bytes == found.cross_flops == 0
 
 
-@pytest.mark.parametrize(("window", "seen"), [(None, (1 + 2 + 3 + 4 + 5) / 5), (3, (1 + 2 + 3 + 3 + 3) / 5)])
-def test_prompt_cost_sees_only_what_came_before(window, seen):
-    found = cost.encode_cost(small.model("language", write_heads=2, window=window).config, batch=3, source_length=5)
+@pytest.mark.parametrize(("sight", "seen"), [("global", (1 + 2 + 3 + 4 + 5) / 5), ("local", (1 + 2 + 3 + 4 + 4) / 5)])
+def test_prompt_cost_sees_only_what_came_before(sight, seen):
+    found = cost.encode_cost(small.model("language", 2, sight).config, batch=3, source_length=5)
     assert found.self_flops == pytest.approx(2 * 3 * 5 * 2 * seen * 4 * (4 + 6))
     assert found.weight_flops == 2 * 3 * 5 * 2 * (16 * (4 + 2) * (4 + 6) + 2 * 16 * 32)
 
 
 @pytest.mark.parametrize("task", ["translation", "language"])
-@pytest.mark.parametrize(("write_heads", "window"), [(4, None), (1, None), (2, 4)])
-def test_cache_bytes_are_those_of_the_state_that_is_kept(task, write_heads, window):
-    model = small.model(task, write_heads, window, dtype="bfloat16")
+@pytest.mark.parametrize("kind", small.TYPES)
+@pytest.mark.parametrize(("sight", "cache_dtype"), [("global", None), ("sinks", "int8"), ("local", "float32")])
+def test_cache_bytes_are_those_of_the_state_that_is_kept(task, kind, sight, cache_dtype):
+    model = small.model(task, kind, sight, dtype="bfloat16", cache_dtype=cache_dtype)
     batch, source, target = 3, 5, 7
 
     def begin(parameters, tokens_BM):
@@ -195,7 +210,7 @@ def test_cache_bytes_are_those_of_the_state_that_is_kept(task, write_heads, wind
         return module.begin(rows, 1, target)
 
     state = jax.eval_shape(begin, model.shapes(), jax.ShapeDtypeStruct((batch, source), jnp.int32))
-    kept = sum(each.size * 2 for each in jax.tree.leaves((state.caches, state.memories)))
+    kept = sum(each.size * each.dtype.itemsize for each in jax.tree.leaves((state.caches, state.memories)))
     assert kept == batch * cost.cache_bytes_per_sequence(model.config, source, target)
 
 
@@ -208,7 +223,12 @@ def test_parameters_by_part_are_those_of_the_model(name):
 
 
 def test_papers_totals():
-    assert {cost.parameters_by_part(e.model)["total"] for e in every_variant("wmt14").values()} == {211_058_688}
+    for experiment in every_variant("wmt14").values():
+        total = cost.parameters_by_part(experiment.model)["total"]
+        if experiment.model.decoder.attention[0].name == "grouped":
+            assert total == 211_058_688
+        else:  # whole columns of the feed-forward layers do not make it exact
+            assert total == pytest.approx(211_058_688, rel=1e-4)
     for experiment in every_variant("lm1b").values():
         assert 191e6 < cost.parameters_by_part(experiment.model)["total"] < 192e6
 
@@ -238,7 +258,7 @@ def test_a_description_adds_up():
     """The paper's multi-query: 128 sentences of 128 + 128 tokens in bfloat16."""
     found = described("wmt14", "multi_query")
     assert found["feed_forward"] == 5440 and found["attention"].keys() == {"encoder", "decoder", "cross"}
-    assert found["attention"]["cross"]["write_heads"] == 1
+    assert found["attention"]["cross"] == "8 query heads, 1 write heads, d_k 128, d_v 128"
     assert found["cache_bytes_per_sequence"] == 6 * (128 + 128) * (128 + 128) * 2
     assert found["self_bytes_per_step"] + found["cross_bytes_per_step"] == 128 * found["cache_bytes_per_sequence"]
     parts = sum(found[f"{part}_bytes_per_step"] for part in ("weight", "self", "cross"))

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from small import BOS, model, parameters, rows
 
-from mqa_jax.decode import devices, generate
+from mqa_jax.attention.cache import reorder
+from mqa_jax.decode import generate
 from mqa_jax.decode.search import Beam, Greedy, find
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DecodeConfig
-from mqa_jax.model.cache import reorder
+from mqa_jax.kernels import host
+from mqa_jax.model.build import count
 from mqa_jax.tokens import EOS
 
 CONFIG = DecodeConfig(beam=1, alpha=0.6, length_factor=1.5, length_extra=10, batch=4)
@@ -53,7 +55,7 @@ def test_the_length_penalty_is_the_configs():
     def wanted(alpha):
         module, search = of.bind(values), Beam(int(limits_B.max()), EOS, 4, alpha, reorder)
         state = module.begin(rows(sources, 16), search.beams, search.length)
-        return find(search, module.stepper(), state, np.full(len(lines), BOS), limits_B).tokens_BT
+        return find(search, module.step, state, np.full(len(lines), BOS), limits_B).tokens_BT
 
     by_alpha = {alpha: [Letters().decode(row) for row in wanted(alpha).tolist()] for alpha in (0.0, 0.6, 1.0)}
     assert by_alpha[0.0] != by_alpha[0.6] != by_alpha[1.0] != by_alpha[0.0]
@@ -127,7 +129,7 @@ def test_buckets_are_few_and_end_with_the_longest():
 @pytest.mark.parametrize("beam", [1, 4])
 def test_two_thousand_lines_of_all_lengths_compile_at_most_eight_programs(beam, monkeypatch):
     """On one device, counted by JAX itself, everything that is compiled on the way included."""
-    monkeypatch.setattr(devices, "for_batch", lambda model, rows: jax.devices()[:1])
+    monkeypatch.setattr(host, "devices_for", lambda model, rows: jax.devices()[:1])
     of = model("translation", 4, positions=256)
     values, random = parameters(of), np.random.default_rng(0)
     lines = ["".join(random.choice(list("abcdefgh"), size)) for size in random.integers(1, 256, 2000) ** 2 // 256 + 1]
@@ -156,7 +158,7 @@ def test_an_output_that_outgrows_its_bucket_starts_again_in_the_next():
         limit = len(ids) + 40
         search = Greedy(limit, EOS)
         module = of.bind(values)
-        found = find(search, module.stepper(), module.begin(source, 1, limit), np.asarray([BOS]), np.asarray([limit]))
+        found = find(search, module.step, module.begin(source, 1, limit), np.asarray([BOS]), np.asarray([limit]))
         whole.append(Letters().decode(found.tokens_BT[0].tolist()))
     assert output.texts == whole and max(map(len, whole)) > 32
 
@@ -179,9 +181,10 @@ def test_parts_of_a_batch_on_several_devices_give_what_one_gives(monkeypatch):
     of = model("translation", 2)
     values, config = parameters(of, seed=18), dataclasses.replace(CONFIG, batch=16)
     lines = ["abcdefghijklmnopq"[: 1 + n % 17] for n in range(50)]
-    assert len(devices.for_batch(of.config, 16)) == 2 and len(devices.for_batch(of.config, 12)) == 1
+    size = count(of.shapes())
+    assert len(host.devices_for(size, 16)) == 2 and len(host.devices_for(size, 12)) == 1
     spread = generate.translate(lines, of, values, Letters(), config)
-    monkeypatch.setattr(devices, "for_batch", lambda model, rows: jax.devices()[:1])
+    monkeypatch.setattr(host, "devices_for", lambda model, rows: jax.devices()[:1])
     assert generate.translate(lines, of, values, Letters(), config) == spread
 
 

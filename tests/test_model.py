@@ -1,28 +1,57 @@
 """The models: cached steps against whole sequences, packing, causality, budgets, dropout."""
 
 import collections
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from small import BOS, HEADS, VOCABULARY, WRITE_HEADS, batch, model, parameters, rows, sentences
+from small import (
+    BOS,
+    HEADS,
+    SIGHTS,
+    TYPES,
+    VOCABULARY,
+    WRITE_HEADS,
+    attention,
+    batch,
+    model,
+    parameters,
+    rows,
+    sentences,
+)
 
+from mqa_jax.attention.cache import admit, grow, reorder
+from mqa_jax.attention.config import Place
+from mqa_jax.attention.grouped import Grouped
 from mqa_jax.batch import Batch, Prompt, Rows
+from mqa_jax.evaluate import stepwise
 from mqa_jax.experiment import DropoutConfig
-from mqa_jax.model import layers, translation
+from mqa_jax.kernels import platforms
+from mqa_jax.kernels.dropout import dropout
+from mqa_jax.layers import Norm
 from mqa_jax.model.build import cast, count
-from mqa_jax.model.cache import admit, grow, reorder
+from mqa_jax.train.step import score
 
 LENGTHS = [7, 12, 3]
+# Every type with sinks, which have a window too; without, and with a window alone, those whose paths could differ.
+EVERY_TYPE = [
+    *((kind, "sinks") for kind in TYPES),
+    *((kind, "global") for kind in ("grouped_1", "grouped_2", "grouped_4", "latent")),
+    *((kind, "local") for kind in ("grouped_1", "latent")),
+]
+IN_BOTH_DTYPES = [(*case, "float32") for case in EVERY_TYPE] + [(kind, "sinks", "bfloat16") for kind in TYPES]
+IN_BOTH_TASKS = [("language", *case) for case in EVERY_TYPE]
+IN_BOTH_TASKS += [("translation", kind, "sinks") for kind in ("grouped_1", "grouped_2", "grouped_4", "latent")]
 
 
-def in_both_types(task, G, window, dtype, inputs):
+def in_both_types(task, kind, sight, dtype, inputs):
     """A module, its logits of whole sequences, and those in float32 of the same weights, as rounded to its type."""
-    of = model(task, G, window, dtype)
+    of = model(task, kind, sight, dtype)
     values = cast(parameters(of), dtype)
-    module, exact = of.bind(values), model(task, G, window).bind(cast(values, "float32"))
+    module, exact = of.bind(values), model(task, kind, sight).bind(cast(values, "float32"))
     return module, jax.jit(lambda b: module(b))(inputs), jax.jit(lambda b: exact(b))(inputs)
 
 
@@ -39,7 +68,7 @@ def assert_as_exact(found_BLV, whole_BLV, exact_BLV, dtype):
 def feed(module, state, inputs_BL, start, stop):
     """The logits of positions start to stop - 1, one cached step at a time, for every beam."""
     W = state.ancestry_BWM.shape[1]
-    step, logits = jax.jit(module.stepper()), []
+    step, logits = jax.jit(module.step), []
     for position in range(start, stop):
         tokens_BW = jnp.broadcast_to(inputs_BL[:, position, None], (inputs_BL.shape[0], W))
         state, logits_VBW = step(state, tokens_BW)
@@ -47,40 +76,36 @@ def feed(module, state, inputs_BL, start, stop):
     return state, jnp.stack(logits, axis=2)
 
 
-@pytest.mark.parametrize("window", [None, 4])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("G", WRITE_HEADS)
-def test_translation_steps_equal_the_whole_forward(G, dtype, window):
+@pytest.mark.parametrize(("kind", "sight", "dtype"), IN_BOTH_DTYPES)
+def test_translation_steps_equal_the_whole_forward(kind, dtype, sight):
     pairs = batch(sentences(0, LENGTHS), 12, sentences(1, [5, 9, 12]))
-    module, whole_BLV, exact_BLV = in_both_types("translation", G, window, dtype, pairs)
+    module, whole_BLV, exact_BLV = in_both_types("translation", kind, sight, dtype, pairs)
     state = jax.jit(module.begin, static_argnums=(1, 2))(pairs.source, 2, 12)
-    assert state.caches[0].k.shape == (3, min(window or 12, 12) * 2, G * 4)
+    config = attention(kind, sight)
+    shapes = [each.shape for each in state.caches[0]]
+    assert shapes == [(3, 2 * config.slots(12), row.width) for row in config.rows()]
     _, steps_BWLV = feed(module, state, pairs.inputs_BL, 0, 12)
     real = lambda logits_BLV: jnp.where(pairs.target.segments_BL[..., None] > 0, logits_BLV, 0)  # noqa: E731
     for beam in range(2):
         assert_as_exact(*map(real, (steps_BWLV[:, beam], whole_BLV, exact_BLV)), dtype)
 
 
-@pytest.mark.parametrize("prompt", [1, 3, 9])
-@pytest.mark.parametrize("window", [None, 4])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("G", WRITE_HEADS)
-def test_language_prefill_and_steps_equal_the_whole_forward(G, dtype, window, prompt):
+@pytest.mark.parametrize(("kind", "sight", "dtype"), IN_BOTH_DTYPES)
+def test_language_prefill_and_steps_equal_the_whole_forward(kind, dtype, sight):
     texts = batch(sentences(0, [12, 12, 12]), 12)
-    module, whole_BLV, exact_BLV = in_both_types("language", G, window, dtype, texts)
-    state = jax.jit(module.begin, static_argnums=(1, 2))(
-        Prompt(texts.inputs_BL[:, :prompt], jnp.full((3,), prompt)), 2, 12 - prompt
-    )
-    _, steps_BWLV = feed(module, state, texts.inputs_BL, prompt, 12)
-    for beam in range(2):
-        assert_as_exact(steps_BWLV[:, beam], whole_BLV[:, prompt:], exact_BLV[:, prompt:], dtype)
+    module, whole_BLV, exact_BLV = in_both_types("language", kind, sight, dtype, texts)
+    for prompt in (1, 9):
+        given = Prompt(texts.inputs_BL[:, :prompt], jnp.full((3,), prompt))
+        state = jax.jit(module.begin, static_argnums=(1, 2))(given, 2, 12 - prompt)
+        _, steps_BWLV = feed(module, state, texts.inputs_BL, prompt, 12)
+        for beam in range(2):
+            assert_as_exact(steps_BWLV[:, beam], whole_BLV[:, prompt:], exact_BLV[:, prompt:], dtype)
 
 
-@pytest.mark.parametrize("window", [None, 3])
-@pytest.mark.parametrize("G", WRITE_HEADS)
-def test_prompts_of_different_lengths_share_a_batch(G, window):
+@pytest.mark.parametrize(("kind", "sight"), EVERY_TYPE)
+def test_prompts_of_different_lengths_share_a_batch(kind, sight):
     """Each row of a left-padded batch goes on as it would alone."""
-    of = model("language", G, window)
+    of = model("language", kind, sight)
     module = of.bind(parameters(of))
     texts = batch(sentences(0, [12, 12, 12]), 12)
     whole_BLV = jax.jit(lambda b: module(b))(texts)
@@ -95,12 +120,10 @@ def test_prompts_of_different_lengths_share_a_batch(G, window):
         np.testing.assert_allclose(steps_BWLV[row, 0], whole_BLV[row, size : size + 6], atol=2e-5)
 
 
-@pytest.mark.parametrize("task", ["translation", "language"])
-@pytest.mark.parametrize("window", [None, 3])
-@pytest.mark.parametrize("G", WRITE_HEADS)
-def test_reordered_beams_equal_copied_caches(G, window, task):
+@pytest.mark.parametrize(("task", "kind", "sight"), IN_BOTH_TASKS)
+def test_reordered_beams_equal_copied_caches(kind, sight, task):
     """The ancestry table against the plain way: every beam's own history fed from the start."""
-    of, random = model(task, G, window), np.random.default_rng(0)
+    of, random = model(task, kind, sight), np.random.default_rng(0)
     module = of.bind(parameters(of))
     B, W, L = 2, 3, 9
     source = rows(sentences(1, [5, 8]), 8)
@@ -108,7 +131,7 @@ def test_reordered_beams_equal_copied_caches(G, window, task):
         begin = lambda beams: module.begin(source, beams, L)  # noqa: E731
     else:
         begin = lambda beams: module.begin(Prompt(source.tokens_BL[:, :2], jnp.full((B,), 2)), beams, L)  # noqa: E731
-    state, step = begin(W), jax.jit(module.stepper())
+    state, step = begin(W), jax.jit(module.step)
     histories = np.zeros((B, W, 0), np.int32)
     for _ in range(L):
         tokens_BW = random.integers(4, VOCABULARY, (B, W)).astype(np.int32)
@@ -123,13 +146,11 @@ def test_reordered_beams_equal_copied_caches(G, window, task):
         np.testing.assert_allclose(last_VBW[..., beam].T, alone_BWLV[:, 0, -1], atol=2e-5)
 
 
-@pytest.mark.parametrize("window", [None, 3, 5])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("G", WRITE_HEADS)
-def test_prefill_in_chunks_equals_the_whole_forward(G, dtype, window):
+@pytest.mark.parametrize(("kind", "sight", "dtype"), IN_BOTH_DTYPES)
+def test_prefill_in_chunks_equals_the_whole_forward(kind, dtype, sight):
     lengths, P = [0, 4, 10, 11], 11
     texts = batch(sentences(0, [16] * 4), 16)
-    module, *forwards = in_both_types("language", G, window, dtype, texts)
+    module, *forwards = in_both_types("language", kind, sight, dtype, texts)
     after = [jnp.stack([each[row, size : size + 5] for row, size in enumerate(lengths)]) for each in forwards]
     prompt_BP = np.zeros((4, P), np.int32)
     for row, size in enumerate(lengths):
@@ -145,11 +166,9 @@ def test_prefill_in_chunks_equals_the_whole_forward(G, dtype, window):
             assert_as_exact(steps_BWLV[:, beam], *after, dtype)
 
 
-@pytest.mark.parametrize("task", ["translation", "language"])
-@pytest.mark.parametrize("window", [None, 3])
-@pytest.mark.parametrize("G", WRITE_HEADS)
-def test_a_grown_cache_equals_one_that_was_large_from_the_start(G, window, task):
-    of = model(task, G, window)
+@pytest.mark.parametrize(("task", "kind", "sight"), IN_BOTH_TASKS)
+def test_a_grown_cache_equals_one_that_was_large_from_the_start(kind, sight, task):
+    of = model(task, kind, sight)
     module = of.bind(parameters(of))
     pairs = batch(sentences(0, [12, 12]), 12, sentences(1, [5, 8]))
     prompt = Prompt(pairs.inputs_BL[:, :3], jnp.asarray([3, 1]))
@@ -157,19 +176,17 @@ def test_a_grown_cache_equals_one_that_was_large_from_the_start(G, window, task)
     _, large_BWLV = feed(module, begin(9), pairs.inputs_BL, 3, 12)
     state, fed, parts = begin(2), 0, []
     for room in (2, 3, 7, 9):
-        slots = room + (3 if task == "language" else 0)
-        state = jax.jit(grow, static_argnums=1)(state, min(slots, window or slots))
+        tokens = room + (3 if task == "language" else 0)
+        state = jax.jit(grow, static_argnums=(1, 2))(state, of.config.decoder.attentions, tokens)
         state, logits_BWLV = feed(module, state, pairs.inputs_BL, 3 + fed, 3 + room)
         parts, fed = [*parts, logits_BWLV], room
     np.testing.assert_allclose(jnp.concatenate(parts, axis=2), large_BWLV, atol=2e-5)
 
 
-@pytest.mark.parametrize("task", ["translation", "language"])
-@pytest.mark.parametrize("window", [None, 3])
-@pytest.mark.parametrize("G", WRITE_HEADS)
-def test_a_sentence_that_joins_late_is_decoded_as_if_alone(G, window, task):
+@pytest.mark.parametrize(("task", "kind", "sight"), IN_BOTH_TASKS)
+def test_a_sentence_that_joins_late_is_decoded_as_if_alone(kind, sight, task):
     """Rows are given to new sentences while others go on, over the end of the ring and in every row."""
-    of, room = model(task, G, window), 6
+    of, room = model(task, kind, sight), 6
     module = of.bind(parameters(of))
     count = 7
     texts = batch(sentences(0, [12] * count), 12, sentences(1, [5, 8, 3, 6, 7, 4, 8]))
@@ -190,14 +207,16 @@ def test_a_sentence_that_joins_late_is_decoded_as_if_alone(G, window, task):
     for member in range(count):
         tokens_1L = jnp.asarray([[fed(member, t) for t in range(room)]])
         alone.append(feed(module, module.begin(inputs([member]), 1, room), tokens_1L, 0, room)[1][0, 0])
-    step, join = jax.jit(module.stepper()), jax.jit(admit)
+    step, join = jax.jit(module.step), jax.jit(admit, static_argnums=2)
     state = module.begin(inputs([0, 1, 2]), 1, room)
     ages, members, waiting = [0, 0, 0], [0, 1, 2], [3, 4, 5, 6]
     for clock in range(16):
         if clock in (2, 5, 9, 10):
             row, new = {2: 1, 5: 0, 9: 2, 10: 1}[clock], waiting.pop(0)
             # The second of the two is for no row at all: it must change nothing.
-            state = join(state, module.begin(inputs([new, 0]), 1, 0), jnp.asarray([row, 3]))
+            state = join(
+                state, module.begin(inputs([new, 0]), 1, 0), of.config.decoder.attentions, jnp.asarray([row, 3])
+            )
             ages[row], members[row] = 0, new
         tokens = [fed(member, min(age, room - 1)) for member, age in zip(members, ages, strict=True)]
         state, logits_VBW = step(state, jnp.asarray(tokens)[:, None])
@@ -208,12 +227,10 @@ def test_a_sentence_that_joins_late_is_decoded_as_if_alone(G, window, task):
     assert not waiting
 
 
-@pytest.mark.parametrize("task", ["translation", "language"])
-@pytest.mark.parametrize("window", [None, 3])
-@pytest.mark.parametrize("G", WRITE_HEADS)
-def test_a_sentence_that_joins_reordered_beams_is_decoded_as_if_alone(G, window, task):
+@pytest.mark.parametrize(("task", "kind", "sight"), IN_BOTH_TASKS)
+def test_a_sentence_that_joins_reordered_beams_is_decoded_as_if_alone(kind, sight, task):
     """The beams of the sentence whose row it takes had changed places; the others in the batch go on as before."""
-    of, random = model(task, G, window), np.random.default_rng(0)
+    of, random = model(task, kind, sight), np.random.default_rng(0)
     module = of.bind(parameters(of))
     W, room, before = 3, 8, 5
     source = rows(sentences(1, [5, 8, 7]), 8)
@@ -226,7 +243,7 @@ def test_a_sentence_that_joins_reordered_beams_is_decoded_as_if_alone(G, window,
     tokens_TBW = jnp.asarray(random.integers(4, VOCABULARY, (before + room, 2, W)), jnp.int32)
     # All beams go on from the last one at first, so that no slot of the row is beam 0's any more.
     parents_TBW = jnp.asarray(np.r_[np.full((before, 2, W), W - 1), random.integers(0, W, (room, 2, W))], jnp.int32)
-    step = jax.jit(module.stepper())
+    step = jax.jit(module.step)
 
     def go_on(state, times, rows=slice(None)):
         logits = []
@@ -238,7 +255,7 @@ def test_a_sentence_that_joins_reordered_beams_is_decoded_as_if_alone(G, window,
 
     first, second = range(before), range(before, room)
     state, _ = go_on(begin([0, 1], room), first)
-    state = jax.jit(admit)(state, begin([2], 0), jnp.asarray([0]))
+    state = jax.jit(admit, static_argnums=2)(state, begin([2], 0), of.config.decoder.attentions, jnp.asarray([0]))
     _, joined_TVBW = go_on(state, second)
     _, alone_TVBW = go_on(begin([2], room), second, slice(0, 1))
     _, other_TVBW = go_on(begin([0, 1], room), [*first, *second])
@@ -246,9 +263,9 @@ def test_a_sentence_that_joins_reordered_beams_is_decoded_as_if_alone(G, window,
     np.testing.assert_allclose(joined_TVBW[:, :, 1], other_TVBW[before:, :, 1], atol=2e-5)
 
 
-@pytest.mark.parametrize("G", WRITE_HEADS)
-def test_packed_equals_unpacked(G):
-    of = model("translation", G)
+@pytest.mark.parametrize(("kind", "sight"), EVERY_TYPE)
+def test_packed_equals_unpacked(kind, sight):
+    of = model("translation", kind, sight)
     module = of.bind(parameters(of))
     targets, sources = sentences(0, [5, 4, 3]), sentences(1, [4, 6, 2])
     apart_BLV = module(batch(targets, 12, sources))
@@ -271,30 +288,24 @@ def test_packed_equals_unpacked(G):
         start = end
 
 
-@pytest.mark.parametrize("window", [None, 3])
-@pytest.mark.parametrize("G", WRITE_HEADS)
-@pytest.mark.parametrize("task", ["translation", "language"])
-def test_causality_through_gradients(task, G, window):
+@pytest.mark.parametrize(("task", "kind", "sight"), IN_BOTH_TASKS)
+def test_causality_through_gradients(task, kind, sight):
     """The logits of position i depend on the inputs of i and before, within the window of each layer, and no others."""
-    of = model(task, G, window)
+    of = model(task, kind, sight)
     module, L = of.bind(parameters(of)), 10
     pairs = batch(sentences(0, [L]), L, sentences(1, [L]))
-    # A sum over all but position i of a differentiable copy of the embedded inputs.
     embedded_BLD = module.embedding(pairs.inputs_BL, pairs.target.positions_BL)
+    target, source = pairs.target, pairs.source
 
     def logits_of(embedded_BLD, position):
-        from mqa_jax.model.attention import causal_mask
+        memory = (module.encode(source), source.segments_BL) if task == "translation" else ()
+        return module.decoder(embedded_BLD, target.segments_BL, target.positions_BL, *memory)[0, position].sum()
 
-        mask_BLL = causal_mask(L, window)
-        if task == "language":
-            return module.decoder(embedded_BLD, mask_BLL)[0, position].sum()
-        memory_BMD = module.encode(pairs.source)
-        return module.decoder(embedded_BLD, mask_BLL, memory_BMD, jnp.ones((1, L, L), bool))[0, position].sum()
-
+    window, sinks = SIGHTS[sight]
     for position in (0, 4, L - 1):
         gradient_L = np.abs(jax.grad(logits_of)(embedded_BLD, position)[0]).sum(-1)
         first = 0 if window is None else max(0, position - 2 * (window - 1))  # two layers
-        seen = (np.arange(L) <= position) & (np.arange(L) >= first)
+        seen = (np.arange(L) <= position) & ((np.arange(L) >= first) | (np.arange(L) < sinks))
         assert (gradient_L[seen] > 1e-7).all() and (gradient_L[~seen] == 0).all()
 
 
@@ -322,18 +333,13 @@ def test_padding_and_other_segments_change_nothing():
 
 def test_initial_standard_deviations():
     of = model("translation", 2)
-    from flax import nnx
-
-    from mqa_jax.experiment import AttentionConfig
-    from mqa_jax.model.attention import Attention
-
     D, H, G, K = 256, 8, 2, 32
-    attention = Attention(AttentionConfig(H, G, K, K), D, nnx.Rngs(params=0))
+    attention = Grouped(heads=H, write_heads=G, key_size=K, value_size=K).module(Place(D), nnx.Rngs(params=0))
     for weight, std in [
-        (attention.wq_DHK, D**-0.5),
-        (attention.wk_DGK, D**-0.5),
-        (attention.wv_DGV, D**-0.5),
-        (attention.wo_HVD, (H * K) ** -0.5),
+        (attention.inputs.wq_DHK, D**-0.5),
+        (attention.inputs.wk_DGK, D**-0.5),
+        (attention.inputs.wv_DGV, D**-0.5),
+        (attention.output.wo_HVD, (H * K) ** -0.5),
     ]:
         assert float(weight[...].std()) == pytest.approx(std, rel=0.05)
     values = of.init(jax.random.key(0))
@@ -376,8 +382,6 @@ def test_every_place_of_dropout_draws_with_a_key_of_its_own(monkeypatch):
 
 
 def test_dropout_keeps_the_mean():
-    from mqa_jax.model.layers import dropout
-
     x = jnp.ones((64, 4, 512))
     y = dropout(x, 0.25, jax.random.key(0))
     assert float(y.mean()) == pytest.approx(1, rel=0.02)
@@ -399,7 +403,7 @@ def test_sources_encoded_a_few_rows_at_a_time_equal_all_at_once(monkeypatch):
     source = rows(sentences(1, [5, 8, 3, 6, 7, 4]), 8)
     whole = module.begin(source, 1, 4)
     for at_once in (1, 8, 24, 40):  # of 6 rows of 8 tokens: 1, 1, 3, 3
-        monkeypatch.setattr(translation, "ENCODED_AT_ONCE", at_once)
+        monkeypatch.setattr(platforms, "CPU", dataclasses.replace(platforms.CPU, encoded=at_once))
         for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(module.begin(source, 1, 4)), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -411,7 +415,7 @@ def test_gradients_of_the_norm_match_those_of_its_plain_form(dtype):
     scale = 1 + 0.3 * jax.random.normal(jax.random.key(2), (16,))
 
     def ours(x, scale):
-        norm = layers.Norm(16)
+        norm = Norm(16)
         norm.scale_D = nnx.Param(scale)
         return norm(x)
 
@@ -424,3 +428,95 @@ def test_gradients_of_the_norm_match_those_of_its_plain_form(dtype):
     assert [each.dtype for each in found] == [x.dtype, x.dtype, jnp.float32]
     for a, b in zip(found, [y_plain, *pull_plain(bar.astype("float32"))], strict=True):
         np.testing.assert_allclose(np.asarray(a, np.float32), b, **tolerance)
+
+
+MIXED = [attention(1, "local"), attention("latent", "sinks"), attention(2, "sinks"), attention("latent", "global")]
+
+
+@pytest.mark.parametrize("task", ["translation", "language"])
+def test_layers_of_different_attentions_mix(task):
+    """Local, sinks and global, grouped and latent: each layer with its own number of slots."""
+    of = model(task, MIXED)
+    module = of.bind(parameters(of))
+    pairs = batch(sentences(0, LENGTHS), 12, sentences(1, [5, 9, 12]))
+    whole_BLV = jax.jit(lambda b: module(b))(pairs)
+    given = pairs.source if task == "translation" else Prompt(pairs.inputs_BL[:, :1], jnp.full((3,), 1))
+    state = jax.jit(module.begin, static_argnums=(1, 2))(given, 2, 12)
+    assert len({rows[0].shape[1] for rows in state.caches}) == 3
+    start = 0 if task == "translation" else 1
+    _, steps_BWLV = feed(module, state, pairs.inputs_BL, start, 12)
+    real_BL1 = pairs.target.segments_BL[..., None] > 0
+    for beam in range(2):
+        found = jnp.where(real_BL1[:, start:], steps_BWLV[:, beam], 0)
+        np.testing.assert_allclose(found, jnp.where(real_BL1, whole_BLV, 0)[:, start:], atol=2e-5)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize(("kind", "sight"), EVERY_TYPE)
+def test_a_verification_of_several_tokens_equals_steps(kind, sight, beams):
+    """After a reorder, over the end of the ring, and going on behind it."""
+    of, random = model("language", kind, sight), np.random.default_rng(0)
+    module = of.bind(parameters(of))
+    prompt = Prompt(jnp.asarray(batch(sentences(0, [3, 3]), 3).inputs_BL), jnp.asarray([3, 1]))
+    step, verify = jax.jit(module.step), jax.jit(module.verify)
+    state = module.begin(prompt, beams, 12)
+    tokens_BWL = jnp.asarray(random.integers(4, VOCABULARY, (2, beams, 9)), jnp.int32)
+    for t in range(2):
+        state, _ = step(state, tokens_BWL[..., t])
+    state = reorder(state, jnp.asarray(random.integers(0, beams, (2, beams)), jnp.int32))
+    one, logits = state, []
+    for t in range(2, 9):
+        one, logits_VBW = step(one, tokens_BWL[..., t])
+        logits.append(logits_VBW)
+    many, logits_VBWC = verify(state, tokens_BWL[..., 2:7])
+    np.testing.assert_allclose(logits_VBWC, jnp.stack(logits[:5], axis=-1), atol=2e-5)
+    for t in range(7, 9):
+        many, logits_VBW = step(many, tokens_BWL[..., t])
+        np.testing.assert_allclose(logits_VBW, logits[t - 2], atol=2e-5)
+
+
+@pytest.mark.parametrize("task", ["translation", "language"])
+@pytest.mark.parametrize("kind", TYPES)
+def test_weights_laid_out_for_decoding_equal_those_that_train(kind, task):
+    """One matrix for each input of the decoder, the same logits; in int8 nearly."""
+    of = model(task, kind)
+    values = parameters(of)
+    pairs = batch(sentences(0, LENGTHS), 12, sentences(1, [5, 9, 12]))
+    given = pairs.source if task == "translation" else Prompt(pairs.inputs_BL[:, :1], jnp.full((3,), 1))
+    logits = []
+    for weight_dtype in ("trained", None, "int8"):
+        model_ = of if weight_dtype == "trained" else model(task, kind, weight_dtype=weight_dtype)
+        module = model_.bind(values if weight_dtype == "trained" else jax.jit(model_.lay_out)(values))
+        assert (module.decoder.blocks[0].attention.inputs.laid is None) == (weight_dtype == "trained")
+        logits.append(feed(module, module.begin(given, 1, 8), pairs.inputs_BL, 1, 9)[1])
+    np.testing.assert_allclose(logits[1], logits[0], atol=2e-5)
+    error = float(jnp.abs(logits[2] - logits[0]).max()) / float(jnp.ptp(logits[0]))
+    assert 1e-4 < error < 0.05, error
+
+
+@pytest.mark.parametrize("task", ["translation", "language"])
+@pytest.mark.parametrize(("kind", "sight"), EVERY_TYPE)
+def test_a_cache_in_int8_loses_little(kind, sight, task):
+    """Prompt, steps, beams and ring: near the logits of a cache in float32, and not the same."""
+    of, small_ = model(task, kind, sight), model(task, kind, sight, cache_dtype="int8")
+    values = parameters(of)
+    pairs = batch(sentences(0, [12, 12, 12]), 12, sentences(1, [5, 9, 12]))
+    given = pairs.source if task == "translation" else Prompt(pairs.inputs_BL[:, :4], jnp.asarray([4, 3, 1]))
+    logits = []
+    for each in (of, small_):
+        module = each.bind(values)
+        state = reorder(module.begin(given, 2, 8), jnp.asarray([[1, 0], [0, 0], [1, 1]]))
+        logits.append(feed(module, state, pairs.inputs_BL, 4, 12)[1])
+    assert {x.dtype.name for x in jax.tree.leaves((state.caches, state.memories))} == {"int8", "float32"}
+    error = float(jnp.abs(logits[1] - logits[0]).max()) / float(jnp.ptp(logits[0]))
+    assert 1e-4 < error < 0.03, error
+
+
+@pytest.mark.parametrize("task", ["translation", "language"])
+def test_likelihoods_step_by_step_are_those_of_whole_sequences(task):
+    of = model(task, "latent", "sinks")
+    values = parameters(of)
+    pairs = batch(sentences(0, LENGTHS), 12, sentences(1, [5, 9, 12]) if task == "translation" else None)
+    whole = score(of, values, pairs)
+    nll, tokens = stepwise.score(of, jax.jit(of.lay_out)(values), pairs)
+    assert float(nll) == pytest.approx(float(whole.nll), rel=1e-5) and int(tokens) == int(whole.tokens)

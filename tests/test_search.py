@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from small import BOS, WRITE_HEADS, batch, model, parameters, sentences
 
+from mqa_jax.attention.cache import reorder
 from mqa_jax.batch import Prompt
-from mqa_jax.decode import choose
+from mqa_jax.decode import sampling
 from mqa_jax.decode.search import Beam, Greedy, Sample, find
-from mqa_jax.model.cache import reorder
+from mqa_jax.kernels import largest
 
 EOS = 1
 
@@ -105,8 +106,8 @@ def test_greedy_equals_the_plain_loop_and_beam_of_one(G, task):
         begin = lambda: module.begin(pairs.source, 1, T)  # noqa: E731
     else:
         begin = lambda: module.begin(Prompt(jnp.zeros((2, 1), jnp.int32), jnp.zeros((2,), jnp.int32)), 1, T)  # noqa: E731
-    greedy = jax.jit(lambda: find(Greedy(T, EOS), module.stepper(), begin(), first_B, limits_B))()
-    beam = jax.jit(lambda: find(Beam(T, EOS, 1, 0.0, reorder), module.stepper(), begin(), first_B, limits_B))()
+    greedy = jax.jit(lambda: find(Greedy(T, EOS), module.step, begin(), first_B, limits_B))()
+    beam = jax.jit(lambda: find(Beam(T, EOS, 1, 0.0, reorder), module.step, begin(), first_B, limits_B))()
 
     outputs = [[] for _ in range(2)]
     for row in range(2):
@@ -128,7 +129,7 @@ def test_wide_beam_on_a_model_equals_scoring_every_output(G):
     source = [[4, 3, 4, EOS]]
     state = module.begin(batch([[3]], 4, source).source, V**T, T)
     search = Beam(T, EOS, V**T, 0.6, reorder)
-    found = jax.jit(lambda s: find(search, module.stepper(), s, jnp.asarray([2]), jnp.asarray([T])))(state)
+    found = jax.jit(lambda s: find(search, module.step, s, jnp.asarray([2]), jnp.asarray([T])))(state)
     bodies = [body for size in range(T) for body in itertools.product([0, 2, 3, 4], repeat=size)]
     outputs = [[*body, EOS] for body in bodies]
     pairs = batch(outputs, 4, source * len(outputs))
@@ -165,7 +166,7 @@ def test_sampling_follows_the_distribution_and_its_limits():
 
     def shares(temperature, top, mass):
         keys = jax.random.split(jax.random.key(0), 4000)
-        tokens = jax.vmap(lambda key: choose.sample(logits, key, temperature, top, mass))(keys)
+        tokens = jax.vmap(lambda key: sampling.sample(logits, key, temperature, top, mass))(keys)
         return np.bincount(np.asarray(tokens), minlength=4) / 4000
 
     np.testing.assert_allclose(shares(1.0, 0, 1.0), [0.5, 0.3, 0.15, 0.05], atol=0.03)
@@ -220,16 +221,16 @@ def test_sampling_within_the_narrowest_limit_is_greedy(limit):
 def test_blockwise_top_k_equals_the_plain_one(size, k):
     smooth_VBW = jax.random.normal(jax.random.key(size), (size, 3, 2))
     for scores_VBW in (smooth_VBW, jnp.round(smooth_VBW)):  # rounded: many equal scores
-        best, beam, token = choose.top_k(scores_VBW, k)
+        best, beam, token = largest.top_k(scores_VBW, k)
         flat_BC = jnp.transpose(scores_VBW, (1, 2, 0)).reshape(3, -1)
         plain, _ = jax.lax.top_k(flat_BC, k)
         np.testing.assert_array_equal(best, plain)
         np.testing.assert_array_equal(scores_VBW[token, jnp.arange(3)[:, None], beam], plain)
         pairs = np.stack([beam, token], axis=-1).reshape(3, k, 2)
         assert all(len({tuple(pair) for pair in row}) == k for row in pairs.tolist())
-        np.testing.assert_array_equal(choose.argmax(scores_VBW[..., 0]), scores_VBW[..., 0].argmax(0))
+        np.testing.assert_array_equal(largest.argmax(scores_VBW[..., 0]), scores_VBW[..., 0].argmax(0))
 
 
 def test_candidates_are_no_more_than_there_are():
-    best, beam, token = choose.top_k(jnp.asarray([[[1.0, 4.0]], [[3.0, 2.0]]]), 8)
+    best, beam, token = largest.top_k(jnp.asarray([[[1.0, 4.0]], [[3.0, 2.0]]]), 8)
     assert best.tolist() == [[4, 3, 2, 1]] and beam.tolist() == [[1, 0, 1, 0]] and token.tolist() == [[0, 1, 1, 0]]

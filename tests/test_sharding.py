@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small
 from jax.sharding import PartitionSpec
 from small import HEADS, batch, model, sentences
 
@@ -19,11 +20,12 @@ from mqa_jax.train.step import init_state, make_train_step, state_shardings
 
 MESHES = [(d, f, 8 // (d * f)) for d in (1, 2, 4, 8) for f in (1, 2, 4, 8) if d * f <= 8]
 TYPES = {
-    "multi_head": ("translation", HEADS, None),
-    "multi_query": ("translation", 1, None),
-    "grouped": ("translation", 2, None),
-    "multi_query_local": ("translation", 1, 4),
-    "language": ("language", 1, None),
+    **{f"grouped_{G}": ("translation", G, "global") for G in small.WRITE_HEADS},
+    **{
+        config.name: ("translation", kind, "global") for kind, config in small.TYPES.items()
+    },  # one of each that there is
+    "grouped_1_sinks": ("translation", "grouped_1", "sinks"),
+    "language": ("language", "grouped_1", "global"),
 }
 
 
@@ -68,7 +70,7 @@ def on_one_device(G, config):
 def losses_and_gradients(mesh):
     """Of every attention type: the mean loss of rows of very different lengths and its gradient, in one program."""
     pairs = batch(sentences(0, [2, 12, 3, 12, 2, 7, 12, 4]), 12, sentences(1, [5] * 8))
-    kinds = {name: model(task, G, window) for name, (task, G, window) in TYPES.items()}
+    kinds = {name: model(task, kind, sight) for name, (task, kind, sight) in TYPES.items()}
 
     def means(parameters, pairs):
         def mean(p, name):
@@ -124,7 +126,7 @@ def test_every_mesh_gives_the_single_device_update(shape, G):
         jax.tree.flatten_with_path(alone.parameters)[0], jax.tree.leaves(spread.parameters), strict=True
     ):
         np.testing.assert_allclose(a, b, atol=2e-5, err_msg=jax.tree_util.keystr(path))
-    query = spread.parameters["decoder"]["blocks"][0]["attention"]["wq_DHK"]
+    query = spread.parameters["decoder"]["blocks"][0]["attention"]["inputs"]["wq_DHK"]
     assert query.addressable_shards[0].data.size * mesh.shape["fsdp"] * min(mesh.shape["tensor"], HEADS) == query.size
 
 

@@ -37,9 +37,9 @@ model = build(experiment.model)
 parameters = jax.eval_shape(lambda: decode._random_parameters(model))
 source = jax.ShapeDtypeStruct((shape.batch, shape.source_length), "int32")
 state = jax.eval_shape(functools.partial(decode._begin, model, shape), parameters, source)
-flat = jax.eval_shape(lambda parameters: model.bind(parameters).lay_out(), parameters)
-jitted = jax.jit(functools.partial(decode._decode, model, shape), donate_argnums=2)
-compiled = jitted.lower(on_chip(parameters), on_chip(flat), on_chip(state)).compile()
+parameters = jax.eval_shape(model.lay_out, parameters)
+jitted = jax.jit(functools.partial(decode._decode, model, shape), donate_argnums=1)
+compiled = jitted.lower(on_chip(parameters), on_chip(state)).compile()
 bodies, name = {}, None
 for line in compiled.as_text().splitlines():
     if line[:1] not in ("", " ", "}") and line.endswith("{"):
@@ -53,7 +53,7 @@ while waiting:
         for line in bodies[name]:
             waiting += re.findall(r"(?:calls|to_apply|body|condition)=%?([\\w.-]+)", line)
 smallest = min(each.size for each in jax.tree.leaves((state.caches, state.memories)))
-width = state.caches[0].k.shape[-1]
+width = state.caches[0][0].shape[-1]
 # The logits may be laid out anew for the choice of a token; they are not a cache.
 logits = shape.batch * shape.beam * experiment.model.vocabulary
 move = re.compile(r"= (\\w+)\\[([\\d,]+)\\]\\S* (copy|transpose|convert|copy-start)\\(")

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from mqa_jax.attention.cache import reorder
 from mqa_jax.batch import Prompt, Rows
 from mqa_jax.decode import pool
 from mqa_jax.decode.search import Beam, Greedy, Sample, Search
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DecodeConfig
 from mqa_jax.model.build import Model, Parameters
-from mqa_jax.model.cache import reorder
 from mqa_jax.tokens import BOS, EOS, PAD, Tokenizer
 
 SMALLEST_BUCKET = 16
@@ -27,7 +27,7 @@ FINE_BUCKETS_TO = 64
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """How to draw tokens at random; see choose.sample."""
+    """How to draw tokens at random; see `sampling.sample`."""
 
     seed: int = 0
     temperature: float = 1.0
@@ -75,7 +75,7 @@ def translate(
 
     Args:
       lines: source sentences.
-      parameters: in the type to decode in (see `model.build.cast`).
+      parameters: as decoding multiplies with them (`Model.lay_out`).
       config: beam, alpha, length limits and batch size.
       on_progress: called with the number of lines that are through.
     """

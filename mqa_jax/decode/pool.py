@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mqa_jax.decode import devices
+from mqa_jax.attention import cache
 from mqa_jax.decode.search import Search, run
-from mqa_jax.model import cache
-from mqa_jax.model.build import Model, Parameters
+from mqa_jax.kernels import host
+from mqa_jax.model.build import Model, Parameters, count
 
 SHARE = 4  # rows that are read at once, and free before that: one in so many of the batch
 
@@ -64,7 +64,7 @@ def serve(
 ) -> Iterator[Answer]:
     """Answers all requests, in the order in which they come to an end.
 
-    The batch is decoded in as many parts as `devices.for_batch` gives it devices, each with a thread that
+    The batch is decoded in as many parts as `host.devices_for` gives it devices, each with a thread that
     takes requests from one queue: a part that is through sooner serves more of them.
 
     Args:
@@ -72,7 +72,7 @@ def serve(
       requests: longest first is best, so that few rows stand empty while the last ones end.
       batch: B.
     """
-    places = devices.for_batch(model.config, batch * search.beams)
+    places = host.devices_for(count(model.shapes()), batch * search.beams)
     places = places if batch % len(places) == 0 else places[:1]
     waiting, out = collections.deque(requests), queue.SimpleQueue()
 
@@ -109,7 +109,6 @@ def _serve_part(
 ) -> None:
     """One part of the batch, on one device, until the queue is empty."""
     at_once = max(1, batch // SHARE)
-    flat = _lay_out(model, parameters)
     rows, state = _empty(model, search, parameters, inputs, batch)
     serving: dict[int, Request] = {}
     while waiting or serving:
@@ -118,7 +117,7 @@ def _serve_part(
         serving |= dict(zip(free, taken, strict=False))
         wanted = batch if not waiting else at_once if len(serving) == batch else 0
         rows, state, halted_B, over_B, tokens_BT = _advance(
-            model, search, parameters, flat, rows, state, _admission(inputs, taken, free, at_once, batch), wanted
+            model, search, parameters, rows, state, _admission(inputs, taken, free, at_once, batch), wanted
         )
         halted, over = np.asarray(halted_B), np.asarray(over_B)
         tokens = np.asarray(tokens_BT)
@@ -162,18 +161,13 @@ def _admission(inputs: Any, taken: list[Request], free: list[int], at_once: int,
     )
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _lay_out(model: Model, parameters: Parameters) -> Any:
-    return model.bind(parameters).lay_out()
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=(4, 5))
-def _advance(model: Model, search: Search, parameters: Parameters, flat: Any, rows: Any, state: Any, admission, wanted):
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=(3, 4))
+def _advance(model: Model, search: Search, parameters: Parameters, rows: Any, state: Any, admission, wanted):
     """Takes sentences in, then goes on until `wanted` rows are free."""
     inputs, first_R, limits_R, seeds_R, into_R = admission
     module = model.bind(parameters)
-    state = cache.admit(state, module.begin(inputs, search.beams, 0), into_R)
+    state = cache.admit(state, module.begin(inputs, search.beams, 0), model.config.decoder.attentions, into_R)
     fresh = search.begin(first_R, limits_R, seeds_R)
     rows = jax.tree.map(lambda old, new: old.at[into_R].set(new, mode="drop"), rows, fresh)
-    rows, state, _ = run(search, module.stepper(flat), rows, state, lambda rows: search.halted(rows).sum() >= wanted)
+    rows, state, _ = run(search, module.step, rows, state, lambda rows: search.halted(rows).sum() >= wanted)
     return rows, state, search.halted(rows), search.over(rows), search.best(rows)[0]

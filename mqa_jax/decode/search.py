@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from mqa_jax.decode import choose
+from mqa_jax.decode import sampling
+from mqa_jax.kernels import largest
 
 Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 Reorder = Callable[[Any, jax.Array], Any]
@@ -156,7 +157,7 @@ class Greedy:
 
     def pick(self, logits_VB: jax.Array, rows: Line) -> jax.Array:
         """The next token of each sentence."""
-        return choose.argmax(logits_VB)
+        return largest.argmax(logits_VB)
 
     def over(self, rows: Line) -> jax.Array:
         """See `Search`."""
@@ -173,7 +174,7 @@ class Greedy:
 
 @dataclasses.dataclass(frozen=True)
 class Sample(Greedy):
-    """A token at random at each step. What a row draws depends on its seed and time alone; see `choose.sample`."""
+    """A token at random at each step. What a row draws depends on its seed and time alone; see `sampling.sample`."""
 
     temperature: float = 1.0
     top: int = 0
@@ -184,7 +185,7 @@ class Sample(Greedy):
 
         def draw(logits_V, seed, t):
             key = jax.random.fold_in(jax.random.key(seed), t)
-            return choose.sample(logits_V, key, self.temperature, self.top, self.mass)
+            return sampling.sample(logits_V, key, self.temperature, self.top, self.mass)
 
         return jax.vmap(draw)(logits_VB.T, rows.seeds_B, rows.t_B)
 
@@ -245,7 +246,7 @@ class Beam:
         state, logits_VBW = step(state, rows.token_BW)
         logits_VBW, W = logits_VBW.astype(jnp.float32), self.beams
         total_BW = rows.live_scores_BW - jax.nn.logsumexp(logits_VBW, axis=0)
-        scores_BC, parent_BC, token_BC = choose.top_k(logits_VBW + total_BW[None], 2 * W)
+        scores_BC, parent_BC, token_BC = largest.top_k(logits_VBW + total_BW[None], 2 * W)
         ends_BC = token_BC == self.eos
         outputs_BCT = jnp.take_along_axis(rows.live_BWT, parent_BC[..., None], axis=1)
         now_BT = jnp.arange(self.length)[None] == rows.t_B[:, None]

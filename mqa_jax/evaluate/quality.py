@@ -9,7 +9,7 @@ from mqa_jax import progress, records
 from mqa_jax.data import examples, pipeline, text
 from mqa_jax.data.sources import Split
 from mqa_jax.decode import generate
-from mqa_jax.evaluate import bleu
+from mqa_jax.evaluate import bleu, stepwise
 from mqa_jax.evaluate.perplexity import perplexity
 from mqa_jax.train.step import score
 from mqa_jax.train.trained import Trained
@@ -29,11 +29,11 @@ def translation_quality(
             split.source, run.model, run.decoding_parameters(), run.vocabulary, config, bar.update
         )
     seconds = time.perf_counter() - start
-    path = hypotheses_path(run.folder, f"{name}{_averaged(run)}", beam)
+    path = hypotheses_path(run.folder, f"{name}{_variation(run)}", beam)
     path.parent.mkdir(exist_ok=True)
     text.write_lines(path, output.texts)
     figures = {
-        "split": name,
+        "split": _split(run, name),
         "split_from": origin,
         "beam": beam,
         "alpha": config.alpha,
@@ -42,7 +42,7 @@ def translation_quality(
         "hypotheses": str(path.relative_to(run.folder)),
     } | bleu.score(output.texts, split.target)
     record = records.make("quality", run.experiment, figures)
-    records.write(run.folder / "records", record, f"{name}{_averaged(run)}-beam{beam}")
+    records.write(run.folder / "records", record, f"{name}{_variation(run)}-beam{beam}")
     return record
 
 
@@ -52,20 +52,34 @@ def perplexity_of(run: Trained, split: Split, name: str, origin: str = "the run'
     batches = pipeline.scoring_batches(split, run.vocabulary, data, run.experiment.decode.batch)
     pairs_cut, tokens_cut = examples.lost_in_scoring(split, run.vocabulary, data)
 
-    def sums(batch):
-        result = score(run.model, run.parameters, batch)
-        return result.nll, result.tokens
+    model, whole_nll = run.experiment.model, 0.0
+    stepped = run.decoding_parameters() if model.weight_dtype or model.cache_dtype else None
 
-    figures = {"split": name, "split_from": origin, "checkpoints": list(run.steps), "pairs_cut": pairs_cut}
+    def sums(batch):
+        nonlocal whole_nll
+        result = score(run.model, run.parameters, batch)
+        whole_nll += float(result.nll)
+        return (result.nll, result.tokens) if stepped is None else stepwise.score(run.model, stepped, batch)
+
+    figures = {"split": _split(run, name), "split_from": origin, "checkpoints": list(run.steps), "pairs_cut": pairs_cut}
     figures |= perplexity(sums, batches, split.target, tokens_cut)
+    if stepped is not None:
+        figures["nll_lost_per_token"] = figures["nll_per_token"] - whole_nll / figures["tokens"]
     record = records.make("perplexity", run.experiment, figures)
-    records.write(run.folder / "records", record, f"{name}{_averaged(run)}")
+    records.write(run.folder / "records", record, f"{name}{_variation(run)}")
     return record
 
 
-def _averaged(run: Trained) -> str:
-    """What tells the files of averaged checkpoints from those of the newest."""
-    return f"-average{len(run.steps)}" if len(run.steps) > 1 else ""
+def _variation(run: Trained) -> str:
+    """What tells the files of averaged checkpoints, or of other types, from those of the newest in the model's own."""
+    model, averaged = run.experiment.model, f"-average{len(run.steps)}" if len(run.steps) > 1 else ""
+    return averaged + (f"-{model.decoding_types}" if model.weight_dtype or model.cache_dtype else "")
+
+
+def _split(run: Trained, name: str) -> str:
+    """What a record calls the split: scores in other types than the model's own are not to be mixed with them."""
+    model = run.experiment.model
+    return f"{name}, {model.decoding_types}" if model.weight_dtype or model.cache_dtype else name
 
 
 def hypotheses_path(folder: pathlib.Path, split: str, beam: int) -> pathlib.Path:

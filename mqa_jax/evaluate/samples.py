@@ -3,12 +3,14 @@
 import dataclasses
 from collections.abc import Callable
 
+import jax
+
 from mqa_jax import processes
 from mqa_jax.data.sources import Corpus
 from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.decode import generate
 from mqa_jax.experiment import Experiment
-from mqa_jax.model.build import Parameters, build, cast
+from mqa_jax.model.build import Parameters, build
 from mqa_jax.train.metrics import Sample
 
 
@@ -25,7 +27,7 @@ def sampler(experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary) -> C
     def samples(parameters: Parameters) -> list[Sample]:
         if not sources:
             return []
-        here = processes.whole(cast(parameters, experiment.model.dtype))
+        here = processes.whole(jax.jit(model.lay_out)(parameters))
         if not processes.is_first():
             return []
         output = generate.translate(sources, model, here, vocabulary, config).texts

@@ -1,13 +1,17 @@
 """A model's structure, apart from its parameters: NNX used functionally."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 
 from mqa_jax.experiment import ModelConfig
+from mqa_jax.layers import Linear
+from mqa_jax.model.embedding import Embedding
 from mqa_jax.model.language import Language
 from mqa_jax.model.translation import Translation
 
@@ -23,20 +27,43 @@ class Model:
         model = build(config)
         parameters = model.init(jax.random.key(0))
         logits_BLV = model.bind(parameters)(batch)
+
+    Attributes:
+      mesh: the devices that share rows and heads in training; None for one device.
     """
 
     config: ModelConfig
+    mesh: Mesh | None = None
 
     def init(self, key: jax.Array) -> Parameters:
         """Fresh float32 parameters."""
         return nnx.to_pure_dict(nnx.state(self._module(key), nnx.Param))
 
     def bind(self, parameters: Parameters) -> Any:
-        """The module, `Translation` or `Language`, on these parameters."""
-        module = nnx.eval_shape(lambda: self._module(jax.random.key(0)))
-        graphdef, state = nnx.split(module)
-        nnx.replace_by_pure_dict(state, parameters)
-        return nnx.merge(graphdef, state)
+        """The module, `Translation` or `Language`, on parameters of `init` or `lay_out`."""
+        graphdef, state = nnx.split(self._abstract())
+        plain, laid = _without_laid(parameters)
+        nnx.replace_by_pure_dict(state, plain)
+        module = nnx.merge(graphdef, state)
+        for path, value in laid:
+            functools.reduce(_child, path, module).laid = nnx.data(value)
+        return module
+
+    def lay_out(self, parameters: Parameters) -> Parameters:
+        """The parameters as decoding multiplies with them, in its types; made once, for any number of decodes.
+
+        The decoder's linear maps become one matrix for each input, since a step has few rows. Where weights are int8
+        all linear maps do, and the softmax's weights.
+        """
+        values: dict[Any, Any] = cast(parameters, self.config.dtype)
+        rounded = self.config.weight_dtype == "int8"
+        for path, module in nnx.iter_graph(self._abstract()):
+            few_rows = path[:1] == ("decoder",) and path[-1:] != ("memory",)
+            if isinstance(module, Linear | Embedding) and (few_rows or rounded):
+                *above, last = path
+                within: Any = functools.reduce(lambda tree, key: tree[key], above, values)
+                within[last] = module.lay_out(within[last], rounded)
+        return values
 
     def shapes(self) -> Parameters:
         """The parameters' shapes and types; allocates nothing, whatever the size."""
@@ -44,17 +71,38 @@ class Model:
 
     def axes(self) -> Parameters:
         """The parameters' logical axes (sharding.RULES), a tuple of names for each array."""
-        state = nnx.state(nnx.eval_shape(lambda: self._module(jax.random.key(0))), nnx.Param)
+        state = nnx.state(self._abstract(), nnx.Param)
         return nnx.to_pure_dict(state, extract_fn=lambda variable: variable.get_metadata()["axes"])
+
+    def _abstract(self) -> Any:
+        return nnx.eval_shape(lambda: self._module(jax.random.key(0)))
 
     def _module(self, key: jax.Array) -> Any:
         kind = Language if self.config.encoder is None else Translation
-        return kind(self.config, nnx.Rngs(params=key))
+        return kind(self.config, self.mesh, nnx.Rngs(params=key))
 
 
-def build(config: ModelConfig) -> Model:
+def build(config: ModelConfig, mesh: Mesh | None = None) -> Model:
     """The encoder-decoder if the config has an encoder, the language model if not."""
-    return Model(config)
+    return Model(config, mesh)
+
+
+def _child(module: Any, key: Any) -> Any:
+    return module[key] if isinstance(key, int) else getattr(module, key)
+
+
+def _without_laid(parameters: Parameters, path: tuple[Any, ...] = ()) -> tuple[Parameters, list[tuple[Any, Any]]]:
+    """The tree without what `lay_out` put in, and that with its places."""
+    plain, laid = {}, []
+    for key, value in parameters.items():
+        if key == "laid":
+            laid.append((path, value))
+        elif isinstance(value, dict):
+            plain[key], more = _without_laid(value, (*path, key))
+            laid += more
+        else:
+            plain[key] = value
+    return plain, laid
 
 
 def cast(parameters: Parameters, dtype: str) -> Parameters:

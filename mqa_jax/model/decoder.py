@@ -1,14 +1,13 @@
-"""What both models are while they decode: a stack between the embedding and its logits, one token at a time."""
-
-from collections.abc import Callable
+"""What both models are while they decode: a stack between the embedding and its logits."""
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mqa_jax.model.cache import DecodeState, positions
-from mqa_jax.model.layers import Embedding
-from mqa_jax.model.stack import FlatBlock, Stack
+from mqa_jax.attention import cache
+from mqa_jax.attention.cache import DecodeState
+from mqa_jax.model.block import Stack
+from mqa_jax.model.embedding import Embedding
 
 
 class Decoder(nnx.Module):
@@ -17,23 +16,16 @@ class Decoder(nnx.Module):
     embedding: Embedding
     decoder: Stack
 
-    def lay_out(self) -> tuple[FlatBlock, ...]:
-        """The decoder's weights as `stepper` multiplies with them; made once, kept for any number of decodes."""
-        return self.decoder.lay_out()
+    def step(self, state: DecodeState, tokens_BW: jax.Array) -> tuple[DecodeState, jax.Array]:
+        """Feeds one token of every beam: the state after it, and logits_VBW, float32."""
+        state, logits_VBW1 = self.verify(state, tokens_BW[:, :, None])
+        return state, logits_VBW1[..., 0]
 
-    def stepper(
-        self, flat: tuple[FlatBlock, ...] | None = None
-    ) -> Callable[[DecodeState, jax.Array], tuple[DecodeState, jax.Array]]:
-        """The function that feeds one token of every beam: (state, tokens_BW) -> (state, logits_VBW float32).
-
-        Args:
-          flat: what `lay_out` made; by default it is made here, which belongs outside the loop.
-        """
-        weights = self.lay_out() if flat is None else flat
-
-        def step(state: DecodeState, tokens_BW: jax.Array) -> tuple[DecodeState, jax.Array]:
-            position_BW = jnp.broadcast_to(positions(state)[:, None], tokens_BW.shape)
-            x_BWD, state = self.decoder.step(weights, self.embedding(tokens_BW, position_BW), state)
-            return state, self.embedding.step_logits(x_BWD)
-
-        return step
+    def verify(self, state: DecodeState, tokens_BWC: jax.Array) -> tuple[DecodeState, jax.Array]:
+        """Feeds C tokens of every beam at once: the state after them, and logits_VBWC, float32."""
+        B, W, C = tokens_BWC.shape
+        position_BC = cache.positions(state, C)
+        position_BWC = jnp.broadcast_to(position_BC[:, None], tokens_BWC.shape)
+        x_BQD = self.embedding(tokens_BWC.reshape(B, W * C), position_BWC.reshape(B, W * C))
+        x_BQD, state = self.decoder.extend(x_BQD, state, W)
+        return state, self.embedding.step_logits(x_BQD).reshape(-1, B, W, C)

@@ -100,7 +100,7 @@ def _decode_changes(experiment: Experiment, topology: Topology, shape: Shape) ->
     for n in (n for n in _halvings(shape.batch) if n % (devices // tensor) == 0):
         smaller = dataclasses.replace(shape, batch=n)
         yield f"--batch={n}", lambda smaller=smaller: decode_step(experiment, topology, smaller)
-    for wide in _doublings(2 * tensor, min(devices, experiment.model.decoder.attention.heads)):
+    for wide in _doublings(2 * tensor, min(devices, max(each.heads for each in experiment.model.decoder.attention))):
         changed = dataclasses.replace(experiment, mesh=MeshConfig(-1, 1, wide))
         flags = f"--config.mesh.data=-1 --config.mesh.fsdp=1 --config.mesh.tensor={wide}"
         yield flags, lambda changed=changed: decode_step(changed, topology, shape)

@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mqa_jax import sharding
+from mqa_jax.attention.config import AttentionConfig, Row
 from mqa_jax.batch import Batch, Rows
 from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import build
@@ -53,9 +55,8 @@ def train_step(experiment: Experiment, topology: Topology) -> Step:
     Raises:
       InputError: the mesh does not fit the devices, or its data axes do not divide the rows.
     """
-    model = build(experiment.model)
-    optimizer = make_optimizer(experiment.train)
     mesh = sharding.make_mesh(experiment.mesh, topology.devices)
+    model, optimizer = build(experiment.model, mesh), make_optimizer(experiment.train)
     sharding.check_rows(experiment.data.rows, mesh)
     where = state_shardings(model, optimizer, mesh)
     state = _placed(jax.eval_shape(functools.partial(init_state, model, optimizer, 0)), where)
@@ -93,26 +94,31 @@ def decode_step(experiment: Experiment, topology: Topology, shape: Shape) -> Ste
     )
     model, part = build(config), dataclasses.replace(shape, batch=shape.batch // groups)
     group = Mesh(mesh.devices[:1, :1], mesh.axis_names, axis_types=mesh.axis_types)
-    jitted, (parameters, flat, state) = decode.abstract(model, part, laid_out=group.size == 1)
+    jitted, (parameters, state) = decode.abstract(model, part, laid_out=group.size == 1)
     everywhere = sharding.replicated(group)
-    parameters = _placed(parameters, sharding.parameter_shardings(model.axes(), parameters, group))
-    flat = _placed(flat, jax.tree.map(lambda _: everywhere, flat))
+    if group.size == 1:
+        parameters = _placed(parameters, jax.tree.map(lambda _: everywhere, parameters))
+    else:
+        parameters = _placed(parameters, sharding.parameter_shardings(model.axes(), parameters, group))
 
-    def heads_split(write_heads: int) -> NamedSharding:
-        split = "tensor" if write_heads % group.size == 0 else None
-        return NamedSharding(group, PartitionSpec(None, None, split))
+    def where(layers: Sequence[AttentionConfig], kept: Any) -> Any:
+        """A row's heads are split over `tensor` where it divides them."""
 
-    at = jax.tree.map(lambda _: everywhere, state)
+        def of(row: Row, stored: Any) -> Any:
+            split = "tensor" if row.heads % group.size == 0 else None
+            return jax.tree.map(lambda _: NamedSharding(group, PartitionSpec(None, None, split)), stored)
+
+        return tuple(tuple(map(of, layer.rows(), rows)) for layer, rows in zip(layers, kept, strict=True))
+
     decoder = config.decoder
-    at = at._replace(
-        caches=jax.tree.map(lambda _: heads_split(decoder.attention.write_heads), state.caches),
-        memories=jax.tree.map(lambda _: heads_split((decoder.cross or decoder.attention).write_heads), state.memories),
+    at = jax.tree.map(lambda _: everywhere, state)._replace(
+        caches=where(decoder.attentions, state.caches), memories=where(decoder.crosses, state.memories)
     )
     state = _placed(state, at)
     cache = state.caches, state.memories
     rest = state._replace(caches=(), memories=())
-    kinds = {"parameters": (parameters, flat), "cache": cache, "search": rest}
-    program = compile_for(jitted, (parameters, flat, state), kinds, group.size, loops_only=True)
+    kinds = {"parameters": parameters, "cache": cache, "search": rest}
+    program = compile_for(jitted, (parameters, state), kinds, group.size, loops_only=True)
     needed = cost.decode_cost(
         config, part.batch, shape.beam, shape.source_length, shape.target_length, shape.padded_cache
     )

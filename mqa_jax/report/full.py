@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from mqa_jax.attention.config import in_turn
+from mqa_jax.experiment import model_of
 from mqa_jax.report import cells
 from mqa_jax.report.document import Table
 from mqa_jax.report.selection import Record, Selection, sample
@@ -14,29 +16,15 @@ def attention_types(records: Sequence[Record], order: Sequence[str] = ()) -> Tab
     rows = []
     for variant in runs.variants:
         if record := runs.any(variant):
-            model = record["config"]["model"]
-            decoder = model["decoder"]
-            attention = decoder["attention"]
-            sites = {
-                "encoder": model["encoder"] and model["encoder"]["attention"],
-                "decoder": attention,
-                "cross": decoder["cross"],
-            }
-            heads = {site: each["write_heads"] for site, each in sites.items() if each}
-            shared = len(set(heads.values())) == 1
-            rows.append(
-                (
-                    variant,
-                    str(attention["heads"]),
-                    str(attention["write_heads"]) if shared else ", ".join(f"{site} {n}" for site, n in heads.items()),
-                    str(attention["key_size"]),
-                    str(attention["value_size"]),
-                    str(attention["window"] or "none"),
-                    feed_forward(runs, variant),
-                )
-            )
-    columns = "variant", "query heads", "write heads", "d_k", "d_v", "window", "d_ff"
-    note = "Write heads: heads of keys and values. A window: of decoder self-attention, the position itself included."
+            model = model_of(record)
+            decoder, encoder = model.decoder, model.encoder
+            cycle = in_turn(decoder.attention)
+            others = decoder.cross + (encoder.attention if encoder else ())
+            described = dict.fromkeys(each.describe() for each in others)
+            elsewhere = "; ".join(each for each in described if each != cycle)
+            rows.append((variant, cycle, elsewhere or "the same", feed_forward(runs, variant)))
+    columns = "variant", "decoder self-attention", "elsewhere", "d_ff"
+    note = "Write heads: heads of keys and values. A window holds the position itself."
     return Table("Attention types", columns, tuple(rows), note) if rows else None
 
 

@@ -8,6 +8,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from mqa_jax.attention.grouped import Grouped
+from mqa_jax.experiment import model_of
+
 SOURCE = "Shazeer 2019, arXiv 1911.02150"
 DEVICE = "TPUv2"
 STEPS = {"translation": 100_000, "language": 136_000}  # of the paper's training
@@ -91,20 +94,15 @@ def table_3(name: str, config: Mapping[str, Any]) -> float | None:
 
 def _shape(name: str, task: str, config: Mapping[str, Any]) -> Shape | None:
     """The shape of a model of the paper's size on the paper's task, the same attention at every site."""
-    model = config["model"]
-    encoder, decoder = model["encoder"], model["decoder"]
-    layers = encoder["layers"] if encoder else 0, decoder["layers"]
-    if name != task or model["width"] != 1024 or layers != {"wmt14": (6, 6), "lm1b": (0, 6)}[task]:
+    model = model_of({"config": config})
+    encoder, decoder = model.encoder, model.decoder
+    layers = encoder.layers if encoder else 0, decoder.layers
+    if name != task or model.width != 1024 or layers != {"wmt14": (6, 6), "lm1b": (0, 6)}[task]:
         return None
-    attention = decoder["attention"]
-    sites = [attention, decoder["cross"], encoder and encoder["attention"]]
-    shapes = {tuple(site[key] for key in ("heads", "write_heads", "key_size", "value_size")) for site in sites if site}
-    if len(shapes) > 1 or attention["key_size"] != attention["value_size"]:
+    own, *more = {*decoder.attention}
+    others = {*decoder.cross, *(encoder.attention if encoder else ())}
+    if more or not isinstance(own, Grouped) or others - {own.across()} or own.key_size != own.value_size:
         return None
-    return Shape(
-        attention["heads"],
-        attention["write_heads"],
-        attention["key_size"],
-        decoder["feed_forward"],
-        attention["window"],
-    )
+    if own != dataclasses.replace(own.across(), window=own.window):
+        return None
+    return Shape(own.heads, own.write_heads, own.key_size, decoder.feed_forward, own.window)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from mqa_jax.experiment import model_of
 from mqa_jax.report import cells, paper
 from mqa_jax.report.document import Table
 from mqa_jax.report.selection import Record, Sample, Selection, sample
@@ -192,9 +193,9 @@ def _attention(runs: Selection, variant: str) -> tuple[str, str, str, str]:
     record = runs.any(variant)
     if record is None:
         return variant, cells.MISSING, cells.MISSING, cells.MISSING
-    attention = record["config"]["model"]["decoder"]["attention"]
-    sizes = dict.fromkeys((attention["key_size"], attention["value_size"]))
-    return variant, str(attention["heads"]), ", ".join(map(str, sizes)), feed_forward(runs, variant)
+    attention = model_of(record).decoder.attention[0]
+    sizes = dict.fromkeys((attention.key_size, attention.value_size))
+    return variant, str(attention.heads), ", ".join(map(str, sizes)), feed_forward(runs, variant)
 
 
 def feed_forward(runs: Selection, variant: str) -> str:

@@ -1,16 +1,18 @@
 """Bytes and operations of decoding, by arithmetic on the model's shape, and the floor they put under its time.
 
-Counted are the reads that cannot be avoided: each weight once a step, each live key and value once (paper,
-sections 2.4 and 3.1). Activations, norms, softmaxes and the embedding's gathers are left out: they are small.
+Counted are the reads that cannot be avoided: each weight once a step, each live row of a cache once (paper,
+sections 2.4 and 3.1). What an attention costs is asked of its type. Activations, norms, softmaxes and the embedding's
+gathers are left out: they are small.
 """
 
 import dataclasses
 from collections.abc import Sequence
 
-from mqa_jax.experiment import AttentionConfig, ModelConfig, StackConfig
+from mqa_jax.attention.config import AttentionConfig
+from mqa_jax.experiment import ModelConfig, StackConfig
 from mqa_jax.timing.peaks import Peaks
 
-BYTES = {"bfloat16": 2, "float32": 4}
+BYTES = {"int8": 1, "bfloat16": 2, "float32": 4}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +21,8 @@ class Cost:
 
     Attributes:
       weight_bytes, weight_flops: products with weights, the softmax's included.
-      self_bytes, self_flops: self-attention over its keys and values.
-      cross_bytes, cross_flops: attention over the source's keys and values.
+      self_bytes, self_flops: self-attention over its rows.
+      cross_bytes, cross_flops: attention over the source's rows.
     """
 
     weight_bytes: float
@@ -52,43 +54,37 @@ def decode_cost(
 ) -> Cost:
     """One decode step of the whole batch, averaged over `target_length` steps.
 
-    A padded cache is read in full at every step, a growing one as far as it is filled. The source's keys and
-    values are read once a sentence, not once a beam. A language model's source is its prompt.
+    A padded cache is read in full at every step, a growing one as far as it is filled. The source's rows are
+    read once a sentence, not once a beam. A language model's source is its prompt.
     """
-    decoder, size = model.decoder, BYTES[model.dtype]
-    rows = batch * beam
+    decoder, rows = model.decoder, batch * beam
     prompt = 0 if decoder.cross else source_length
     slots = prompt + target_length
     filled = [slots] * target_length if padded_cache else range(prompt + 1, slots + 1)
-    length = _mean_length(filled, decoder.attention)
     weights = _step_weights(model)
-    cost = Cost(
-        weight_bytes=weights * size,
+    lengths = {layer: _mean_length(filled, layer) for layer in decoder.attention}
+    return Cost(
+        weight_bytes=weights * _weight_bytes(model),
         weight_flops=2.0 * weights * rows,
-        self_bytes=decoder.layers * rows * length * _token_width(decoder.attention) * size,
-        self_flops=decoder.layers * rows * length * 2 * _query_width(decoder.attention),
-    )
-    if not decoder.cross:
-        return cost
-    return dataclasses.replace(
-        cost,
-        cross_bytes=decoder.layers * batch * source_length * _token_width(decoder.cross) * size,
-        cross_flops=decoder.layers * rows * source_length * 2.0 * _query_width(decoder.cross),
+        self_bytes=sum(rows * lengths[layer] * token_bytes(model, layer) for layer in decoder.attentions),
+        self_flops=sum(rows * lengths[layer] * 2.0 * layer.operations(cached=True) for layer in decoder.attentions),
+        cross_bytes=float(sum(batch * source_length * token_bytes(model, layer) for layer in decoder.crosses)),
+        cross_flops=sum(rows * source_length * 2.0 * layer.operations(cached=True) for layer in decoder.crosses),
     )
 
 
 def encode_cost(model: ModelConfig, batch: int, source_length: int) -> Cost:
-    """Reading the source: the encoder and the decoder's keys and values of it, or a language model's prompt."""
+    """Reading the source: the encoder and the decoder's rows of it, or a language model's prompt."""
     stack, tokens, size = model.encoder or model.decoder, batch * source_length, BYTES[model.dtype]
-    weights = stack.layers * _block_weights(model.width, stack)
-    if model.decoder.cross:
-        weights += model.decoder.layers * model.width * _token_width(model.decoder.cross)
+    memories = sum(layer.memory_parameters(model.width) for layer in model.decoder.crosses)
+    weights = _stack_weights(model, stack) + memories
     seen = [source_length] * source_length if model.encoder else range(1, source_length + 1)
+    lengths = {layer: _mean_length(seen, layer) for layer in stack.attention}
     return Cost(
-        weight_bytes=weights * size,
+        weight_bytes=weights * _weight_bytes(model),
         weight_flops=2.0 * weights * tokens,
-        self_bytes=stack.layers * tokens * _token_width(stack.attention) * size,
-        self_flops=stack.layers * tokens * _mean_length(seen, stack.attention) * 2 * _query_width(stack.attention),
+        self_bytes=sum(tokens * _numbers(layer) * size for layer in stack.attentions),
+        self_flops=sum(tokens * lengths[layer] * 2.0 * layer.operations(cached=False) for layer in stack.attentions),
     )
 
 
@@ -97,25 +93,33 @@ def train_flops(model: ModelConfig, batch: int, source_length: int, target_lengt
 
     What a query does not see is not counted, nor is what rematerialisation does a second time.
     """
-    forward = target_length * decode_cost(model, batch, 1, source_length, target_length, False).flops
+    decoder, tokens = model.decoder, batch * target_length
+    lengths = {layer: _mean_length(range(1, target_length + 1), layer) for layer in decoder.attention}
+    attention = sum(lengths[layer] * layer.operations(cached=False) for layer in decoder.attentions)
+    attention += sum(source_length * layer.operations(cached=False) for layer in decoder.crosses)
+    forward = 2.0 * tokens * (_step_weights(model) + attention)
     if model.encoder:
         forward += encode_cost(model, batch, source_length).flops
     return 3.0 * forward
 
 
 def cache_bytes_per_sequence(model: ModelConfig, source_length: int, target_length: int) -> int:
-    """Keys and values that one sequence keeps while it is decoded: its own, or its window's, and the source's."""
+    """What one sequence keeps while it is decoded: its own rows, or its windows', and the source's."""
     decoder = model.decoder
     own = target_length if decoder.cross else source_length + target_length
-    width = min(own, decoder.attention.window or own) * _token_width(decoder.attention)
-    if decoder.cross:
-        width += source_length * _token_width(decoder.cross)
-    return decoder.layers * width * BYTES[model.dtype]
+    kept = sum(layer.slots(own) * token_bytes(model, layer) for layer in decoder.attentions)
+    return kept + sum(source_length * token_bytes(model, layer) for layer in decoder.crosses)
+
+
+def token_bytes(model: ModelConfig, layer: AttentionConfig) -> int:
+    """What one token leaves in one layer's cache; int8 has a float32 scale for each head of a row."""
+    scales = 4 * sum(row.heads for row in layer.rows()) if model.kept_dtype == "int8" else 0
+    return _numbers(layer) * BYTES[model.kept_dtype] + scales
 
 
 def floor(cost: Cost, peaks: Peaks) -> float:
     """Seconds for `cost` on a device at its peaks: products with weights, then attention, each at its slower limit."""
-    products = max(cost.weight_bytes / peaks.bytes_per_s, cost.weight_flops / peaks.flops_per_s)
+    products = max(cost.weight_bytes / peaks.bytes_per_s, cost.weight_flops / peaks.weight_flops_per_s)
     cache = max(cost.cache_bytes / peaks.bytes_per_s, cost.cache_flops / peaks.flops_per_s)
     return products + cache
 
@@ -123,18 +127,19 @@ def floor(cost: Cost, peaks: Peaks) -> float:
 def parameters_by_part(model: ModelConfig) -> dict[str, int]:
     """Parameters of each part and their `total`."""
     D, decoder, encoder = model.width, model.decoder, model.encoder
+    attention = lambda layers: sum(layer.parameters(D) for layer in layers)  # noqa: E731
     parts = {
         "token embedding": model.vocabulary * D,
         "softmax": 0 if model.tied_softmax else model.vocabulary * D,
-        "positions": model.positions * D,
+        "positions": model.positions * D if model.learned_positions else 0,
     }
     if encoder:
-        parts["encoder attention"] = encoder.layers * encoder.attention.parameters(D)
-        parts["encoder feed-forward"] = encoder.layers * 2 * D * encoder.feed_forward
-    parts["decoder self-attention"] = decoder.layers * decoder.attention.parameters(D)
+        parts["encoder attention"] = attention(encoder.attentions)
+        parts["encoder feed-forward"] = encoder.layers * model.feed_forward_parameters(encoder.feed_forward)
+    parts["decoder self-attention"] = attention(decoder.attentions)
     if decoder.cross:
-        parts["decoder cross-attention"] = decoder.layers * decoder.cross.parameters(D)
-    parts["decoder feed-forward"] = decoder.layers * 2 * D * decoder.feed_forward
+        parts["decoder cross-attention"] = attention(decoder.crosses)
+    parts["decoder feed-forward"] = decoder.layers * model.feed_forward_parameters(decoder.feed_forward)
     norms = decoder.layers * (3 if decoder.cross else 2) + 1
     if encoder:
         norms += encoder.layers * 2 + 1
@@ -144,28 +149,26 @@ def parameters_by_part(model: ModelConfig) -> dict[str, int]:
 
 def _step_weights(model: ModelConfig) -> int:
     """Weights that a decode step multiplies with: the blocks, less the memory's projections, and the softmax."""
-    decoder = model.decoder
-    weights = decoder.layers * _block_weights(model.width, decoder) + model.vocabulary * model.width
-    if decoder.cross:
-        per_layer = decoder.cross.parameters(model.width) - model.width * _token_width(decoder.cross)
-        weights += decoder.layers * per_layer
-    return weights
+    crosses, D = model.decoder.crosses, model.width
+    across = sum(layer.parameters(D) - layer.memory_parameters(D) for layer in crosses)
+    return _stack_weights(model, model.decoder) + across + model.vocabulary * D
 
 
-def _block_weights(width: int, stack: StackConfig) -> int:
-    return stack.attention.parameters(width) + 2 * width * stack.feed_forward
+def _stack_weights(model: ModelConfig, stack: StackConfig) -> int:
+    """Of a stack's self-attention and feed-forward layers."""
+    attention = sum(layer.parameters(model.width) for layer in stack.attentions)
+    return attention + stack.layers * model.feed_forward_parameters(stack.feed_forward)
 
 
-def _mean_length(lengths: Sequence[int], attention: AttentionConfig) -> float:
+def _weight_bytes(model: ModelConfig) -> int:
+    return BYTES[model.weight_dtype or model.dtype]
+
+
+def _mean_length(lengths: Sequence[int], layer: AttentionConfig) -> float:
     """Tokens seen on average by queries that have so many behind them, their own included; a window limits each."""
-    return sum(min(length, attention.window or length) for length in lengths) / len(lengths)
+    return sum(map(layer.seen, lengths)) / len(lengths)
 
 
-def _token_width(attention: AttentionConfig) -> int:
-    """Numbers that a cache keeps for one token of one layer."""
-    return attention.write_heads * (attention.key_size + attention.value_size)
-
-
-def _query_width(attention: AttentionConfig) -> int:
-    """Multiply-adds of one query with one token of one layer."""
-    return attention.heads * (attention.key_size + attention.value_size)
+def _numbers(layer: AttentionConfig) -> int:
+    """Numbers in the rows of one token of one layer."""
+    return sum(row.width for row in layer.rows())

@@ -18,12 +18,12 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 
 from mqa_jax import records
+from mqa_jax.attention.cache import grow, reorder
 from mqa_jax.batch import Prompt, Rows
-from mqa_jax.decode import devices
 from mqa_jax.decode.search import Beam, Greedy, Search, run
 from mqa_jax.experiment import Experiment
-from mqa_jax.model.build import Model, Parameters, build
-from mqa_jax.model.cache import grow, reorder
+from mqa_jax.kernels import host
+from mqa_jax.model.build import Model, Parameters, build, count
 from mqa_jax.timing import cost, stopwatch
 from mqa_jax.timing.peaks import Peaks
 from mqa_jax.tokens import BOS
@@ -72,7 +72,7 @@ class Shape:
 class TimedDecode:
     """One model compiled for one shape, ready to be run and timed.
 
-    The batch is decoded in as many parts as `devices.for_batch` gives it devices, all at once.
+    The batch is decoded in as many parts as `host.devices_for` gives it devices, all at once.
     """
 
     def __init__(self, experiment: Experiment, shape: Shape):
@@ -82,7 +82,7 @@ class TimedDecode:
         config = experiment.model
         self.model_config = dataclasses.replace(config, positions=max(config.positions, longest))
         self.experiment, self.shape = experiment, shape
-        places = devices.for_batch(config, shape.batch * shape.beam)
+        places = host.devices_for(count(build(config).shapes()), shape.batch * shape.beam)
         places = places if shape.batch % len(places) == 0 else places[:1]
         part = dataclasses.replace(shape, batch=shape.batch // len(places))
         self.parts = [Part(build(self.model_config), part, place) for place in places]
@@ -122,6 +122,8 @@ class TimedDecode:
             **dataclasses.asdict(shape),
             "steps": shape.timed_steps,
             "dtype": self.model_config.dtype,
+            "cache_dtype": self.model_config.kept_dtype,
+            "weight_dtype": self.model_config.weight_dtype or self.model_config.dtype,
             "parts": len(self.parts),
             "encoder_us_per_token": encoder_us,
             "decoder_us_per_token": decoder_us,
@@ -163,9 +165,8 @@ class Part:
     def __init__(self, model: Model, shape: Shape, device: Any):
         where = SingleDeviceSharding(device)
         with jax.default_device(device):
-            self.parameters = _random_parameters(model)
-            self.flat = jax.jit(lambda parameters: model.bind(parameters).lay_out())(self.parameters)
-        self.parameters, self.flat = jax.device_put((self.parameters, self.flat), device)
+            parameters = jax.jit(model.lay_out, donate_argnums=0)(_random_parameters(model))
+        self.parameters = jax.device_put(parameters, device)
         self.model = model
         self._source = jax.device_put(np.full((shape.batch, shape.source_length), 5, np.int32), device)
         begin = jax.jit(functools.partial(_begin, model, shape))
@@ -174,9 +175,9 @@ class Part:
             lambda each: jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=where),
             jax.eval_shape(begin, self.parameters, self._source),
         )
-        donated = 2 if len(shape.rooms()) == 1 else ()  # caches that grow are not written in place
+        donated = 1 if len(shape.rooms()) == 1 else ()  # caches that grow are not written in place
         decode = jax.jit(functools.partial(_decode, model, shape), donate_argnums=donated)
-        self._decode, decode_s = stopwatch.compile_timed(decode, self.parameters, self.flat, state)
+        self._decode, decode_s = stopwatch.compile_timed(decode, self.parameters, state)
         self.compile_s = begin_s + decode_s
 
     def begin(self) -> Any:
@@ -185,22 +186,22 @@ class Part:
 
     def decode(self, state: Any) -> Any:
         """The outputs, with their scores, and the state after them."""
-        return self._decode(self.parameters, self.flat, state)
+        return self._decode(self.parameters, state)
 
 
-def abstract(model: Model, shape: Shape, laid_out: bool = True) -> tuple[Any, tuple[Any, Any, Any]]:
+def abstract(model: Model, shape: Shape, laid_out: bool = True) -> tuple[Any, tuple[Any, Any]]:
     """The jitted decode of `Part` and the shapes of its arguments, for a compiler (mqa_jax/plan); allocates nothing.
 
     Args:
-      laid_out: the weights in the form of `lay_out` are an argument; otherwise the program makes them itself.
+      laid_out: the weights are in the form of `Model.lay_out`; otherwise as they are trained, for several devices.
     """
     parameters = jax.tree.map(lambda w: jax.ShapeDtypeStruct(w.shape, model.config.dtype), model.shapes())
+    parameters = jax.eval_shape(model.lay_out, parameters) if laid_out else parameters
     source = jax.ShapeDtypeStruct((shape.batch, shape.source_length), "int32")
     state = jax.eval_shape(functools.partial(_begin, model, shape), parameters, source)
-    flat = jax.eval_shape(lambda parameters: model.bind(parameters).lay_out(), parameters) if laid_out else None
-    donated = 2 if len(shape.rooms()) == 1 else ()
+    donated = 1 if len(shape.rooms()) == 1 else ()
     jitted = jax.jit(functools.partial(_decode, model, shape), donate_argnums=donated, keep_unused=True)
-    return jitted, (parameters, flat, state)
+    return jitted, (parameters, state)
 
 
 def _random_parameters(model: Model) -> Parameters:
@@ -223,16 +224,14 @@ def _begin(model: Model, shape: Shape, parameters, source_BM):
     return model.bind(parameters).begin(source, shape.beam, shape.rooms()[0])
 
 
-def _decode(model: Model, shape: Shape, parameters, flat, state):
+def _decode(model: Model, shape: Shape, parameters, state):
     """Every output forced to its full length; the state goes out again, so that its buffers are used in place."""
     module, T = model.bind(parameters), shape.timed_steps
     first_B, limits_B = jnp.full((shape.batch,), BOS, jnp.int32), jnp.full((shape.batch,), T, jnp.int32)
     search: Search = Greedy(T, NEVER) if shape.beam == 1 else Beam(T, NEVER, shape.beam, 0.6, reorder)
     rows: Any = search.begin(first_B, limits_B, jnp.zeros((shape.batch,), jnp.uint32))
-    step = module.stepper(flat)
-    prompt, window = max(0, shape.source_length - 1), model.config.decoder.attention.window
-    prompt = 0 if model.config.encoder else prompt
+    prompt = 0 if model.config.encoder else max(0, shape.source_length - 1)
     for room in shape.rooms():
-        state = grow(state, min(prompt + room, window or prompt + room))
-        rows, state, _ = run(search, step, rows, state, lambda rows, room=room: rows.t_B[0] >= min(room, T))
+        state = grow(state, model.config.decoder.attentions, prompt + room)
+        rows, state, _ = run(search, module.step, rows, state, lambda rows, room=room: rows.t_B[0] >= min(room, T))
     return search.best(rows), state

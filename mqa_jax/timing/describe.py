@@ -1,9 +1,9 @@
 """Models and timings for a person to read: what one is made of and a decode step costs (`train.py --describe`, without
 building it), and how fast it was."""
 
-import dataclasses
 from typing import Any
 
+from mqa_jax.attention.config import in_turn
 from mqa_jax.experiment import Experiment
 from mqa_jax.timing import cost
 
@@ -14,7 +14,7 @@ def describe(experiment: Experiment) -> dict[str, Any]:
     shape = timing.batch, 1, timing.source_length, timing.target_length
     step = cost.decode_cost(model, *shape, padded_cache=True)
     sites = {
-        "encoder": model.encoder and model.encoder.attention,
+        "encoder": model.encoder.attention if model.encoder else (),
         "decoder": model.decoder.attention,
         "cross": model.decoder.cross,
     }
@@ -27,7 +27,9 @@ def describe(experiment: Experiment) -> dict[str, Any]:
         "vocabulary": model.vocabulary,
         "positions": model.positions,
         "dtype": model.dtype,
-        "attention": {site: dataclasses.asdict(each) for site, each in sites.items() if each},
+        "cache_dtype": model.kept_dtype,
+        "weight_dtype": model.weight_dtype or model.dtype,
+        "attention": {site: in_turn(cycle) for site, cycle in sites.items() if cycle},
         "parameters": cost.parameters_by_part(model),
         "batch": timing.batch,
         "source_length": timing.source_length,
@@ -66,12 +68,7 @@ def lines(description: dict[str, Any]) -> list[str]:
         f"d_ff {description['feed_forward']}, vocabulary {description['vocabulary']:,}, "
         f"{description['positions']} positions",
     ]
-    for site, each in description["attention"].items():
-        window = f", window {each['window']}" if each["window"] else ""
-        text.append(
-            f"  {site} attention: {each['heads']} query heads, {each['write_heads']} write heads, "
-            f"d_k {each['key_size']}, d_v {each['value_size']}{window}"
-        )
+    text += [f"  {site} attention: {each}" for site, each in description["attention"].items()]
     source = "source" if layers["encoder"] else "prompt"
     megabytes = {part: description[f"{part}_bytes_per_step"] / 1e6 for part in ("weight", "self", "cross")}
     text += [

@@ -16,28 +16,38 @@ from mqa_jax.timing.stopwatch import time_call
 
 @dataclasses.dataclass(frozen=True)
 class Peaks:
-    """Memory read bandwidth, and matmul operations (a multiply-add is two) for operands of `dtype`."""
+    """Memory read bandwidth, and matmul operations (a multiply-add is two) for operands of `dtype`.
+
+    Attributes:
+      int8_per_s: operations for operands of int8, where weights are so; None where they are of `dtype` too.
+    """
 
     bytes_per_s: float
     flops_per_s: float
     dtype: str
+    int8_per_s: float | None = None
+
+    @property
+    def weight_flops_per_s(self) -> float:
+        """For products with weights."""
+        return self.int8_per_s or self.flops_per_s
 
 
 @functools.cache
-def measure(dtype: str) -> Peaks:
+def measure(dtype: str, weight_dtype: str | None = None) -> Peaks:
     """The peaks of the default device; measured once a process, in a few seconds."""
-    return Peaks(_bandwidth(), matmul(dtype), dtype)
+    return Peaks(_bandwidth(), matmul(dtype), dtype, matmul("int8") if weight_dtype == "int8" else None)
 
 
 @functools.cache
 def matmul(dtype: str) -> float:
-    """Operations a second, accumulated in float32, at the best of a few shapes."""
+    """Operations a second, accumulated in float32 (int8: in int32), at the best of a few shapes."""
     shapes = [(128, 1024, 4096), (512, 1024, 4096), (2048, 1024, 1024)]
     if jax.default_backend() != "cpu":
         shapes = [(8192, 8192, 8192)]
 
     def product(a_MK, b_KN):
-        return jnp.dot(a_MK, b_KN, preferred_element_type=jnp.float32)
+        return jnp.dot(a_MK, b_KN, preferred_element_type=jnp.int32 if dtype == "int8" else jnp.float32)
 
     rates = []
     for M, K, N in shapes:

@@ -77,7 +77,7 @@ def time_missing(
         progress.say("timing: all there")
         return
     with progress.bar("time decoding", len(missing)) as bar:
-        limits = peaks.measure(experiments[0].model.dtype)
+        limits = peaks.measure(experiments[0].model.dtype, experiments[0].model.weight_dtype)
         minutes = sum(seconds_expected(experiments, shape, repeats, limits) for shape in missing) / 60
         progress.say(f"{len(missing)} shapes of {len(experiments)} variants: about {minutes:.0f} minutes")
         for done, shape in enumerate(missing):
@@ -88,8 +88,8 @@ def time_missing(
 
 
 def memory_needed(experiments: Sequence[Experiment], shape: Shape) -> int:
-    """Bytes to time a shape: the weights of all variants, which are there together, each in two layouts, and twice the
-    largest caches, since one variant runs at a time."""
+    """Bytes to time a shape: the weights of all variants, which are there together, twice while they are laid out, and
+    twice the largest caches, since one variant runs at a time."""
     weights = sum(count(build(each.model).shapes()) * cost.BYTES[each.model.dtype] for each in experiments)
     lengths = shape.source_length, shape.target_length
     caches = max(cost.cache_bytes_per_sequence(each.model, *lengths) for each in experiments)

@@ -52,9 +52,9 @@ class TimedTraining:
         longest = max(config.positions, shape.source_length, shape.target_length)
         self.model_config = dataclasses.replace(config, positions=longest)
         self.experiment, self.shape = experiment, shape
-        model, optimizer = build(self.model_config), make_optimizer(experiment.train)
-        self.parameters = count(model.shapes())
         mesh = sharding.make_mesh(experiment.mesh)
+        model, optimizer = build(self.model_config, mesh), make_optimizer(experiment.train)
+        self.parameters = count(model.shapes())
         self.devices = mesh.size
         init = functools.partial(init_state, model, optimizer, experiment.seed)
         self._state = jax.jit(init, out_shardings=state_shardings(model, optimizer, mesh))()

@@ -7,10 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from mqa_jax.batch import Rows
-from mqa_jax.model.products import transposed, weight_gradient
-
-TOKENS_ON_CPU = 1024  # at once: fewer slow the products down, more (of a small vocabulary) leave the cache
-LOGITS = 2**27  # at once on each device, elsewhere
+from mqa_jax.kernels import platforms
+from mqa_jax.kernels.products import transposed, weight_gradient
 
 
 class Sums(NamedTuple):
@@ -83,10 +81,11 @@ def _in_parts(part, devices, x_BLD, table_VD, token_BL, weight_BL):
     """`part` of the table and some positions of every row after the other: its totals added up, and its values by
     position. Rows stay whole, since devices share them out."""
 
-    def at_once(tokens, x_BLD, table_VD, token_BL, weight_BL):
+    def at_once(sizes, x_BLD, table_VD, token_BL, weight_BL):
         table_VD = table_VD.astype(x_BLD.dtype)
         B, L = token_BL.shape
-        parts = min(L, -(-B * L // tokens))
+        most = max(1, devices * min(sizes.loss_tokens, sizes.loss_logits // table_VD.shape[0]))
+        parts = min(L, -(-B * L // most))
         C = -(-L // parts)
         parts = -(-L // C)
         if parts == 1:
@@ -108,14 +107,7 @@ def _in_parts(part, devices, x_BLD, table_VD, token_BL, weight_BL):
             lambda each: jnp.moveaxis(each, 0, 1).reshape(B, parts * C, *each.shape[3:])[:, :L], by_position
         )
 
-    return jax.lax.platform_dependent(
-        x_BLD,
-        table_VD,
-        token_BL,
-        weight_BL,
-        cpu=functools.partial(at_once, devices * TOKENS_ON_CPU),
-        default=functools.partial(at_once, max(1, devices * LOGITS // table_VD.shape[0])),
-    )
+    return platforms.in_sizes(at_once, x_BLD, table_VD, token_BL, weight_BL)
 
 
 def _values(smoothing, z_loss, table_VD, tokens: _Tokens):

@@ -47,7 +47,8 @@ def begin(experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary, checkp
       InputError: the mesh does not fit the devices or the rows, there is nothing to train on, or no checkpoint can be
         read.
     """
-    model, mesh, rows = build(experiment.model), sharding.make_mesh(experiment.mesh), experiment.data.rows
+    mesh, rows = sharding.make_mesh(experiment.mesh), experiment.data.rows
+    model = build(experiment.model, mesh)
     sharding.check_rows(rows, mesh)
     optimizer = make_optimizer(experiment.train)
     own = sharding.own_rows(rows, mesh)

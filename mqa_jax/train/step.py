@@ -12,8 +12,8 @@ from jax.sharding import Mesh
 from mqa_jax import sharding
 from mqa_jax.batch import Batch
 from mqa_jax.experiment import TrainConfig
+from mqa_jax.model.block import as_it_is
 from mqa_jax.model.build import Model, Parameters
-from mqa_jax.model.stack import as_it_is
 from mqa_jax.train import guard as guards
 from mqa_jax.train.loss import Sums, loss_sums
 

@@ -3,11 +3,13 @@
 import dataclasses
 import pathlib
 
+import jax
+
 from mqa_jax import workdir
 from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
-from mqa_jax.model.build import Model, Parameters, build, cast
+from mqa_jax.model.build import Model, Parameters, build
 from mqa_jax.train import stored
 
 
@@ -27,17 +29,20 @@ class Trained:
     steps: tuple[int, ...]
 
     def decoding_parameters(self) -> Parameters:
-        """The parameters in the type that the model computes in."""
-        return cast(self.parameters, self.experiment.model.dtype)
+        """The parameters as decoding multiplies with them."""
+        return jax.jit(self.model.lay_out)(self.parameters)
 
 
-def load(folder: pathlib.Path, average: int = 1) -> Trained:
+def load(folder: pathlib.Path, average: int = 1, dtype: str | None = None, cache_dtype: str | None = None) -> Trained:
     """The run in `folder`, with the mean of its last `average` checkpoints (Vaswani et al. 2017, section 6.1).
 
+    Args:
+      dtype, cache_dtype: to decode in, if not in the config's (`ModelConfig.decoding_in`).
     Raises:
       InputError: no run, too few checkpoints, no vocabulary, or a checkpoint of another architecture.
     """
     experiment = workdir.owner(folder)
+    experiment = dataclasses.replace(experiment, model=experiment.model.decoding_in(dtype, cache_dtype))
     model = build(experiment.model)
     path = folder / "vocabulary.model"
     if not path.exists():

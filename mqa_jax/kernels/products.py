@@ -1,15 +1,21 @@
-"""The matrix products, each in the form that is fast on the backend at hand, for operands of either type.
+"""The matrix products, each in the form that is fast on the platform at hand.
 
 Products of bfloat16 operands accumulate in float32, forwards and backwards. JAX's own transpose rule would
-multiply a float32 cotangent with a bfloat16 operand, which a CPU does in float32, five times slower.
+multiply a float32 cotangent with a bfloat16 operand, which a CPU does in float32, several times slower.
 """
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
+
+from mqa_jax.kernels import int8, platforms
+from mqa_jax.kernels.int8 import Int8
+
+FEW_ROWS = 64  # up to which the weights are the first operand
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -72,14 +78,14 @@ _linear.defvjp(_linear_forward, _linear_backward)
 
 
 def weight_gradient(x_MD: jax.Array, y_bar_MN: jax.Array) -> jax.Array:
-    """x^T y in float32. On a CPU a real transpose of one operand first makes it up to five times faster in bfloat16.
+    """x^T y in float32. A CPU transposes one operand by itself first; its kernels contract rows slowly.
 
-    Transposing x gives the result as it is wanted, transposing y gives it the other way round. What costs less is
-    done: the narrower operand, or the result not at all (4096 rows of 1360: 13 ms, the product 3).
+    Transposing x gives the result as it is wanted, transposing y gives it the other way round. What moves fewer
+    numbers is done.
     """
     (M, D), N = x_MD.shape, y_bar_MN.shape[1]
 
-    def on_cpu(x_MD, y_bar_MN):
+    def tuned(x_MD, y_bar_MN):
         if M * D <= M * N + 2 * D * N:  # elements moved; those of the result are twice as wide
             return _contract_rows(x_MD, y_bar_MN)
         return _moved(_contract_rows(y_bar_MN, x_MD))
@@ -87,7 +93,7 @@ def weight_gradient(x_MD: jax.Array, y_bar_MN: jax.Array) -> jax.Array:
     def plain(x_MD, y_bar_MN):
         return jnp.einsum("md,mn->dn", x_MD, y_bar_MN, preferred_element_type=jnp.float32)
 
-    return jax.lax.platform_dependent(x_MD, y_bar_MN, cpu=on_cpu, default=plain)
+    return platforms.choose(tuned, plain, x_MD, y_bar_MN)
 
 
 def _contract_rows(a_MX: jax.Array, b_MY: jax.Array) -> jax.Array:
@@ -97,35 +103,52 @@ def _contract_rows(a_MX: jax.Array, b_MY: jax.Array) -> jax.Array:
 
 def transposed(a_XY: jax.Array) -> jax.Array:
     """a^T, which a CPU makes once and by itself. Left to XLA it is fused into what is before and behind it, which then
-    go along the wrong axis: a ReLU takes 11 ms for 1, an optimiser's passes over 4096 x 1024 take 29 ms for 4."""
-    return jax.lax.platform_dependent(a_XY, cpu=_moved, default=jnp.transpose)
+    go along the wrong axis."""
+    return platforms.choose(_moved, jnp.transpose, a_XY)
 
 
 def _moved(a_XY: jax.Array) -> jax.Array:
     return with_layout_constraint(jax.lax.optimization_barrier(a_XY).T, Layout((0, 1)))
 
 
-FEW_ROWS = 64
-
-
-def weights_first(*weights: jax.Array, contracted: int = 1) -> jax.Array:
-    """Weights [D..., N...] as one matrix w_ND for `few_rows`, their outputs one behind the other."""
+def rows_first(*weights: jax.Array, contracted: int = 1) -> jax.Array:
+    """Weights [D..., N...] of one input as one matrix w_ND, their outputs one behind the other."""
     inner = math.prod(weights[0].shape[:contracted])
     return jnp.concatenate([w.reshape(inner, -1).T for w in weights], axis=0)
 
 
-def few_rows(x: jax.Array, w_ND: jax.Array) -> jax.Array:
-    """[..., D] -> [..., N] in the type of `x`, for the few rows of a decode step.
+def laid_out(x: jax.Array, w_ND: jax.Array | Int8) -> jax.Array:
+    """[..., D] -> [..., N] in the type of `x`, with weights that were laid out once for many steps (`rows_first`).
 
-    Weights with their outputs' axis first are multiplied up to 2.3 times faster on a CPU than [D, N], and faster still
-    as the first operand where the rows are few (bfloat16, 32 rows, 9088 x 1024, from memory: 2.2 ms for [D, N], 1.7
-    for [N, D] behind the rows, 0.97 before them; at the paper's 128 rows the latter two are alike).
+    A decode step has few rows. A CPU multiplies them fastest with the outputs' axis first in memory, and faster still
+    with the weights as the first operand. int8 weights have a scale an output; each row of `x` is rounded to int8.
     """
     x_MD = x.reshape(-1, x.shape[-1])
-    if x_MD.shape[0] <= FEW_ROWS:
-        y_NM = jnp.einsum("nd,md->nm", w_ND, x_MD, preferred_element_type=jnp.float32).astype(x.dtype)
-        # Kept apart from the product, whose operands XLA would swap to be rid of the transposition.
-        y_MN = jax.lax.optimization_barrier(y_NM).T
+    if isinstance(w_ND, Int8):
+        rounded = int8.quantise(x_MD)
+        y_MN = _rows_by_outputs(rounded.values, w_ND.values, jnp.int32)
+        y_MN = (y_MN.astype(jnp.float32) * rounded.scales * w_ND.scales.T).astype(x.dtype)
     else:
-        y_MN = jnp.einsum("md,nd->mn", x_MD, w_ND, preferred_element_type=jnp.float32).astype(x.dtype)
+        y_MN = _rows_by_outputs(x_MD, w_ND, jnp.float32, x.dtype)
     return y_MN.reshape(*x.shape[:-1], -1)
+
+
+def by_vocabulary(x: jax.Array, table_VD: jax.Array | Int8) -> jax.Array:
+    """logits float32 [V, ...] of `x` [..., D]: vocabulary first, as a product of few rows gives them fastest."""
+    x_MD = x.reshape(-1, x.shape[-1])
+    if isinstance(table_VD, Int8):
+        rounded = int8.quantise(x_MD)
+        logits_VM = jnp.einsum("vd,md->vm", table_VD.values, rounded.values, preferred_element_type=jnp.int32)
+        logits_VM = logits_VM.astype(jnp.float32) * table_VD.scales * rounded.scales.T
+    else:
+        logits_VM = jnp.einsum("vd,md->vm", table_VD.astype(x.dtype), x_MD, preferred_element_type=jnp.float32)
+    return logits_VM.reshape(-1, *x.shape[:-1])
+
+
+def _rows_by_outputs(x_MD: jax.Array, w_ND: jax.Array, accumulated: Any, dtype: Any = None) -> jax.Array:
+    """x w^T, rounded to `dtype` if one is given."""
+    if x_MD.shape[0] > FEW_ROWS:
+        return jnp.einsum("md,nd->mn", x_MD, w_ND, preferred_element_type=accumulated).astype(dtype or accumulated)
+    y_NM = jnp.einsum("nd,md->nm", w_ND, x_MD, preferred_element_type=accumulated).astype(dtype or accumulated)
+    # Kept apart from the product, whose operands XLA would swap to be rid of the transposition.
+    return jax.lax.optimization_barrier(y_NM).T

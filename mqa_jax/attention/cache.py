@@ -1,0 +1,277 @@
+"""The decode state: explicit arrays, passed in and returned, written in place. It knows no attention type.
+
+All beams of a sentence write into one cache, side by side, and nothing is ever moved: the ancestry says which beam
+wrote each token of a beam's history, and a reorder permutes that small table instead of the rows. Greedy search is
+the case of one beam. A prompt is stored once, as beam 0's, for all beams.
+
+All rows share one clock, so that one `dynamic_update_slice` writes them all; a row's tokens begin at its
+`start_B`. Prompts of different lengths therefore end together, padded in front, and a row whose sentence is
+over can be given to another one at any time (`admit`).
+
+A layer's slots are its sinks, then a ring. The ring has as many slots as the window, or as the longest sentence needs:
+the time at which a slot was last written follows from the clock alone, and what was written before a row's start is not
+seen by it. A sink's slot is of a position, not of a time: the first tokens of a row stay there while it lasts. They are
+in the ring too, where they are not seen. So each layer has its own number of slots, and one clock serves all.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mqa_jax.attention.config import AttentionConfig, Row
+from mqa_jax.kernels import int8
+from mqa_jax.kernels.over_cache import Kept, Stored
+
+FEW_TOKENS = 8  # up to which each is written by itself
+
+Rows = tuple[Stored, ...]
+"""Rows of one layer, [B, N, X] each. A decode state's have N = W * M: the slots of beam 0, then those of beam 1. A step
+writes and multiplies with these very arrays: with a reshape between, XLA's CPU compiler makes whole copies a step."""
+
+
+class DecodeState(NamedTuple):
+    """What decoding carries from step to step, for B sentences of W beams.
+
+    Attributes:
+      caches: each layer's rows.
+      memories: each layer's rows of the encoder's output, shared by all beams; empty without an encoder.
+      memory_mask_BM: True on the encoder's real tokens.
+      time: int32 scalar, the clock: the time of the next token.
+      start_B: int32, the time of each row's first real token; below 0 for a prompt admitted early.
+      sinks_BWS: int8, the beam that wrote the token at position s of beam w's history.
+      ancestry_BWM: int8, the beam that wrote the token at time t of beam w's history, at t % M for the last M times.
+    """
+
+    caches: tuple[Rows, ...]
+    memories: tuple[Rows, ...]
+    memory_mask_BM: jax.Array
+    time: jax.Array
+    start_B: jax.Array
+    sinks_BWS: jax.Array
+    ancestry_BWM: jax.Array
+
+
+class Past(NamedTuple):
+    """A state as the layers of one number of slots see it, for C new tokens of each of U beams; made once for all.
+
+    Attributes:
+      live_BCM: which slots each new token sees. One token by itself is stored before it looks, more look first.
+      ancestry_BWM: the beam that wrote each slot of a beam's history.
+      new_mask_BCC: which of the new tokens each of them sees; None for one token.
+    """
+
+    time: jax.Array
+    start_B: jax.Array
+    live_BCM: jax.Array
+    ancestry_BWM: jax.Array
+    new_mask_BCC: jax.Array | None
+
+
+def ring_of(layer: AttentionConfig, tokens: int) -> int:
+    """Slots of a layer's ring, where a sentence has so many tokens."""
+    return tokens if layer.window is None else min(tokens, layer.window)
+
+
+def begin(
+    layers: Sequence[AttentionConfig],
+    batch: int,
+    beams: int,
+    tokens: int,
+    dtype: str,
+    start_B: jax.Array,
+    memories: tuple[Rows, ...] = (),
+    memory_mask_BM: jax.Array | None = None,
+) -> DecodeState:
+    """A state without tokens, with room for so many in each sentence.
+
+    Args:
+      dtype: of the rows: a float type, or int8 with a scale for each head of a row.
+    """
+
+    def empty(row: Row, slots: int) -> Stored:
+        values = jnp.zeros((batch, beams * slots, row.width), dtype)
+        return int8.Int8(values, jnp.zeros((*values.shape[:2], row.heads), jnp.float32)) if dtype == "int8" else values
+
+    ring = max(ring_of(layer, tokens) for layer in layers)
+    return DecodeState(
+        caches=tuple(
+            tuple(empty(row, layer.sinks + ring_of(layer, tokens)) for row in layer.rows()) for layer in layers
+        ),
+        memories=memories,
+        memory_mask_BM=jnp.zeros((batch, 0), bool) if memory_mask_BM is None else memory_mask_BM,
+        time=jnp.zeros((), jnp.int32),
+        start_B=start_B,
+        sinks_BWS=jnp.zeros((batch, beams, max(layer.sinks for layer in layers)), jnp.int8),
+        ancestry_BWM=jnp.zeros((batch, beams, ring), jnp.int8),
+    )
+
+
+def encode(rows: Sequence[jax.Array], kept_as: Sequence[Row], dtype: str) -> Rows:
+    """Rows [..., X] as a cache of this type stores them."""
+    if dtype == "int8":
+        return tuple(int8.quantise(each, row.heads) for each, row in zip(rows, kept_as, strict=True))
+    return tuple(each.astype(dtype) for each in rows)
+
+
+def positions(state: DecodeState, count: int = 1) -> jax.Array:
+    """positions_BC of the `count` tokens about to be fed; below 0 in front of a prompt."""
+    return state.time + jnp.arange(count)[None] - state.start_B[:, None]
+
+
+def past(state: DecodeState, layer: AttentionConfig, count: int, fed: int) -> Past:
+    """The state as a layer sees it that is about to be fed `count` tokens of `fed` beams (1: of beam 0, for all)."""
+    M, S = state.ancestry_BWM.shape[2], layer.sinks
+    R = M if layer.window is None else min(M, layer.window)
+    time, slot_R = state.time, jnp.arange(R)
+    new_C = time + jnp.arange(count)
+    start_B1, start_B11 = state.start_B[:, None], state.start_B[:, None, None]
+    if count == 1:
+        state = advance(state, count, fed)
+        written_R = time - (time - slot_R) % R  # of slots that were not written yet: before time 0
+        live_BCR = (written_R[None] - start_B1 >= S)[:, None]
+        kept_BCS = (jnp.arange(S)[None] <= time - start_B1)[:, None]
+        new_mask_BCC = None
+    else:
+        written_R = time - 1 - (time - 1 - slot_R) % R
+        live_BCR = (written_R[None] - start_B1 >= S)[:, None]
+        if layer.window:
+            live_BCR &= (new_C[:, None] - written_R[None] < layer.window)[None]
+        kept_BCS = (jnp.arange(S)[None] < time - start_B1)[:, None]
+        age_CC = new_C[:, None] - new_C[None]
+        near_BCC = (age_CC < (layer.window or M + count))[None] | (new_C[None, None] - start_B11 < S)
+        new_mask_BCC = (age_CC >= 0)[None] & near_BCC & (new_C[None, None] >= start_B11)
+    live_BCR = jnp.broadcast_to(live_BCR, (live_BCR.shape[0], count, R))
+    ancestry_BWR = state.ancestry_BWM if R == M else state.ancestry_BWM[:, :, written_R % M]
+    if S:
+        live_BCR = jnp.concatenate([jnp.broadcast_to(kept_BCS, (live_BCR.shape[0], count, S)), live_BCR], axis=-1)
+        ancestry_BWR = jnp.concatenate([state.sinks_BWS[:, :, :S], ancestry_BWR], axis=-1)
+    return Past(time, state.start_B, live_BCR, ancestry_BWR, new_mask_BCC)
+
+
+def advance(state: DecodeState, count: int, fed: int) -> DecodeState:
+    """The state's clock and ancestry after `count` more tokens of `fed` beams."""
+    W, M = state.ancestry_BWM.shape[1:]
+    writer_W = (jnp.arange(W) % fed).astype(jnp.int8)
+    ago_M = (state.time + count - 1 - jnp.arange(M)) % M  # 0: the last one
+    ancestry_BWM = jnp.where((ago_M < count)[None, None], writer_W[None, :, None], state.ancestry_BWM)
+    first_B1 = state.time - state.start_B[:, None]
+    position_1S = jnp.arange(state.sinks_BWS.shape[2])[None]
+    written_BS = (position_1S >= first_B1) & (position_1S < first_B1 + count)
+    sinks_BWS = jnp.where(written_BS[:, None], writer_W[None, :, None], state.sinks_BWS)
+    return state._replace(time=state.time + count, sinks_BWS=sinks_BWS, ancestry_BWM=ancestry_BWM)
+
+
+def append(rows: Rows, new_BUC: Rows, past: Past, sinks: int) -> Rows:
+    """A layer's rows with C new tokens of U beams written at their slots.
+
+    Args:
+      new_BUC: encoded rows, [B, U, C, X] each.
+    """
+    slots = past.ancestry_BWM.shape[2]
+    return jax.tree.map(lambda into, new: _append(into, new, past.time, past.start_B, slots, sinks), rows, new_BUC)
+
+
+def _append(into_BNX, new_BUCX, time, start_B, slots: int, sinks: int):
+    _, U, C, _ = new_BUCX.shape
+    R = slots - sinks
+    for beam in range(U if C and R else 0):
+        first, new_BCX = beam * slots, new_BUCX[:, beam]
+        if sinks:
+            at_BS = jnp.arange(sinks)[None] - (time - start_B[:, None])
+            token_BSX = jnp.take_along_axis(new_BCX, jnp.clip(at_BS, 0, C - 1)[..., None], axis=1)
+            here_BS1 = ((at_BS >= 0) & (at_BS < C))[..., None]
+            kept_BSX = jnp.where(here_BS1, token_BSX, into_BNX[:, first : first + sinks])
+            into_BNX = jax.lax.dynamic_update_slice(into_BNX, kept_BSX, (0, first, 0))
+        first += sinks
+        if C <= FEW_TOKENS:
+            for c in range(C):
+                place = first + (time + c) % R
+                into_BNX = jax.lax.dynamic_update_slice(into_BNX, new_BCX[:, c : c + 1], (0, place, 0))
+        else:
+            into_BNX = _put_many(into_BNX, new_BCX, first, R, time)
+    return into_BNX
+
+
+def _put_many(into_BNX, new_BCX, first: int, ring: int, time):
+    """C tokens from `time` on in the ring whose slots begin at `first`, which keeps the last of them."""
+    ago_R = (time + new_BCX.shape[1] - 1 - jnp.arange(ring)) % ring
+    token_R = jnp.maximum(new_BCX.shape[1] - 1 - ago_R, 0)
+    new_R = ago_R < new_BCX.shape[1]
+    ring_BRX = jnp.where(new_R[None, :, None], new_BCX[:, token_R], into_BNX[:, first : first + ring])
+    return jax.lax.dynamic_update_slice(into_BNX, ring_BRX, (0, first, 0))
+
+
+def kept(rows: Rows, past: Past, fed: int, new: tuple[jax.Array, ...] | None) -> Kept:
+    """What new tokens of `fed` beams look at: all beams' slots, or beam 0's where a prompt goes on."""
+    W, M = past.ancestry_BWM.shape[1:]
+    if fed == W:
+        return Kept(rows, past.live_BCM, past.ancestry_BWM if W > 1 else None, new, past.new_mask_BCC)
+    return Kept(jax.tree.map(lambda each: each[:, :M], rows), past.live_BCM, None, new, past.new_mask_BCC)
+
+
+def grow(state: DecodeState, layers: Sequence[AttentionConfig], tokens: int) -> DecodeState:
+    """The same state with room for so many tokens. Rows must not be older than the slots that there were."""
+    W, M = state.ancestry_BWM.shape[1:]
+    new_M = max(ring_of(layer, tokens) for layer in layers)
+    if new_M == M:
+        return state
+
+    def places(ring: int, larger: int) -> jax.Array:
+        """For each slot of the larger ring, the slot of the smaller one that holds its time."""
+        ago = (state.time - 1 - jnp.arange(larger)) % larger
+        return (state.time - 1 - jnp.minimum(ago, ring - 1)) % ring
+
+    def grown(layer: AttentionConfig, rows: Rows) -> Rows:
+        ring, larger = ring_of(layer, M), ring_of(layer, tokens)
+        slot = jnp.concatenate([jnp.arange(layer.sinks), layer.sinks + places(ring, larger)])
+
+        def put(each):
+            by_beam_BWMX = each.reshape(each.shape[0], W, -1, each.shape[-1])
+            return by_beam_BWMX[:, :, slot].reshape(each.shape[0], -1, each.shape[-1])
+
+        return rows if larger == ring else jax.tree.map(put, rows)
+
+    return state._replace(
+        caches=tuple(grown(layer, rows) for layer, rows in zip(layers, state.caches, strict=True)),
+        ancestry_BWM=state.ancestry_BWM[:, :, places(M, new_M)],
+    )
+
+
+def admit(state: DecodeState, fresh: DecodeState, layers: Sequence[AttentionConfig], into_R: jax.Array) -> DecodeState:
+    """The state with sentence r of `fresh` in row into_R[r], its time now; rows outside the state are dropped.
+
+    What the row held before needs no clearing: it was written before the new sentence's start. `fresh` has as
+    many beams and its prompt's slots, none for a translation; its prompt must be of beam 0 alone.
+    """
+    put = lambda all_rows, new: all_rows.at[into_R].set(new, mode="drop")  # noqa: E731
+    M, fed = state.ancestry_BWM.shape[2], fresh.ancestry_BWM.shape[2]
+    caches = state.caches
+    if fed:
+        admitted = []
+        for layer, rows, new in zip(layers, state.caches, fresh.caches, strict=True):
+            S, ring, prompt = layer.sinks, ring_of(layer, M), ring_of(layer, fed)
+            order = S + (fresh.time + jnp.arange(prompt)) % prompt
+
+            def join(all_BNX, new_RMX, S=S, ring=ring, prompt=prompt, order=order):
+                rows_RNX = all_BNX.at[into_R].get(mode="clip")
+                rows_RNX = _put_many(rows_RNX, new_RMX[:, order], S, ring, state.time - prompt)
+                return put(all_BNX, rows_RNX.at[:, :S].set(new_RMX[:, :S]) if S else rows_RNX)
+
+            admitted.append(jax.tree.map(join, rows, new))
+        caches = tuple(admitted)
+    return state._replace(
+        caches=caches,
+        memories=jax.tree.map(put, state.memories, fresh.memories),
+        memory_mask_BM=put(state.memory_mask_BM, fresh.memory_mask_BM),
+        start_B=put(state.start_B, fresh.start_B + state.time - fresh.time),
+        sinks_BWS=put(state.sinks_BWS, jnp.zeros((), jnp.int8)),
+        ancestry_BWM=put(state.ancestry_BWM, jnp.zeros((), jnp.int8)),
+    )
+
+
+def reorder(state: DecodeState, parents_BW: jax.Array) -> DecodeState:
+    """Beam w goes on from beam parents_BW[:, w]. Touches the ancestry only."""
+    take = lambda table: jnp.take_along_axis(table, parents_BW[:, :, None], axis=1)  # noqa: E731
+    return state._replace(sinks_BWS=take(state.sinks_BWS), ancestry_BWM=take(state.ancestry_BWM))

@@ -1,0 +1,68 @@
+"""What a process does on a CPU before it uses JAX, and which of its cores share a batch.
+
+Each core can be a device of its own, and a small model decodes faster in parts: its products are so short that sharing
+each one between cores costs more in waiting than it saves. Parts need nothing from each other, so they never wait. A
+large model is the other way round: its products keep all cores busy, and every part would read all its weights.
+"""
+
+import ctypes
+import os
+import platform
+from typing import Any
+
+import jax
+
+LEAST_ROWS = 8  # of a part
+SMALL = 32_000_000  # parameters
+
+
+def devices_for(parameters: int, rows: int) -> list[Any]:
+    """The devices to decode `rows` rows on, each an equal part; one where there is nothing to gain.
+
+    Args:
+      parameters: of the model.
+      rows: sentences times beams.
+    """
+    devices = jax.local_devices()
+    if devices[0].platform != "cpu" or parameters > SMALL:
+        return devices[:1]
+    parts = max(n for n in range(1, len(devices) + 1) if n == 1 or (rows % n == 0 and rows // n >= LEAST_ROWS))
+    return devices[:parts]
+
+
+def make_cores_devices() -> None:
+    """Makes each core of a CPU a device, for `devices_for`; leaves it to XLA_FLAGS where they set a number."""
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        jax.config.update("jax_num_cpu_devices", cores)
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep freed memory for the next use, in one heap. For scripts that train, before they use JAX.
+
+    XLA on a CPU asks for the memory of a step anew each time, and the kernel hands such blocks out a zeroed page at
+    a time. Decoding allocates little and gains nothing; there one heap's gaps would add to the peak.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        for option, value in ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, 2**28)):
+            libc.mallopt(option, value)
+        _use_huge_pages(libc)
+
+
+def _use_huge_pages(libc: ctypes.CDLL) -> None:
+    """Marks the address space that the heap will grow into for pages of 2 MB, where the kernel gives them on request
+    only. No memory is used by this itself."""
+    size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    libc.free.argtypes = [ctypes.c_void_p]
+    block = libc.malloc(size)
+    if block:
+        start = -(-block // _HUGE_PAGE) * _HUGE_PAGE
+        libc.madvise(start, (block + size - start) // _HUGE_PAGE * _HUGE_PAGE, _MADV_HUGEPAGE)
+        libc.free(block)
+
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8  # of mallopt(3)
+_MADV_HUGEPAGE, _HUGE_PAGE = 14, 2**21  # of madvise(2)

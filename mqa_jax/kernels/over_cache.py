@@ -1,0 +1,191 @@
+"""Attention of few queries over a cache: softmax(q k^T) v, with the write heads side by side in a row.
+
+A decode step reads its cache once and does little else, so the form of the two products decides the time. Here
+it is one product a sentence: each query is laid into its own head's columns of a row of zeros, as wide as the
+cache's rows. A CPU is faster with that than with a product for each write head, for every G. A TPU loads each tile
+of the cache into its matrix unit once either way, and with a product for each head its compiler would first move
+the whole cache into another layout, at every step (tests/test_tpu.py). The many queries of a prompt take a product
+for each write head.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mqa_jax.kernels import int8, platforms
+from mqa_jax.kernels.int8 import Int8
+
+FEW_QUERIES = 16  # up to which a CPU takes the keys as the first operand
+FEW_TOKENS = 8  # of one beam, up to which zeros cost less than a product for each write head
+
+Stored = jax.Array | Int8
+"""Rows in a cache, [B, N, X], as they are or in int8 with a scale for each write head."""
+
+
+class Kept(NamedTuple):
+    """What C new tokens of each of U beams look at.
+
+    Attributes:
+      stored: an attention type's rows, [B, N, X] each: the slots of beam 0, then those of beam 1; or M slots for all.
+      live_BCM: True on the slots that a token sees; C and B may be 1.
+      ancestry_BUM: int8, the beam that wrote slot m of beam u's history; None where all read the same slots.
+      new: rows [B, U, C, X] that are not stored yet, seen by tokens of their own beam only; None where there are none.
+      new_mask_BCC: which of them each token sees.
+    """
+
+    stored: tuple[Stored, ...]
+    live_BCM: jax.Array
+    ancestry_BUM: jax.Array | None = None
+    new: tuple[jax.Array, ...] | None = None
+    new_mask_BCC: jax.Array | None = None
+
+
+def attend(q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: int) -> jax.Array:
+    """Attention of C tokens of U beams over what is kept.
+
+    Beams that read a cache together take one product for all their scores. Then each slot's score is picked from the
+    beam that wrote it, so that the softmax is over M slots, not over all N.
+
+    Args:
+      q_BUCHK: scaled queries.
+      keys, values: which of the kept rows are the keys, X = G * K, and which the values, Y = G * V. They may be the
+        same: values that are a prefix of their keys are stored once.
+      write_heads: G.
+    Returns:
+      o_BUCHV, in the type of the queries.
+    """
+    B, U, C, H, _ = q_BUCHK.shape
+    M, ancestry_BUM = kept.live_BCM.shape[-1], kept.ancestry_BUM
+    scores_BUCHM = _scores(q_BUCHK, kept.stored[keys], write_heads)
+    if ancestry_BUM is not None:
+        scores_BUCHM = _of_writers(scores_BUCHM, ancestry_BUM)
+
+    def outputs(weights_BUCHM: jax.Array) -> jax.Array:
+        weights_BUCHM = weights_BUCHM.astype(q_BUCHK.dtype)
+        if ancestry_BUM is not None:
+            weights_BUCHM = _to_writers(weights_BUCHM, ancestry_BUM)
+        return _outputs(weights_BUCHM, kept.stored[values], write_heads)
+
+    scores_BUCHM = jnp.where(kept.live_BCM[:, None, :, None], scores_BUCHM, jnp.finfo(jnp.float32).min)
+    if kept.new is None or kept.new_mask_BCC is None:
+        weights_BUCHM, sums_BUCH = _unnormalised_softmax(scores_BUCHM)
+        o_BUCHV = outputs(weights_BUCHM)
+        return (o_BUCHV / sums_BUCH[..., None]).astype(q_BUCHK.dtype)
+    q_BUCGRK = q_BUCHK.reshape(B, U, C, write_heads, H // write_heads, -1)
+    k_BUEGK, v_BUEGV = (kept.new[each].reshape(B, U, C, write_heads, -1) for each in (keys, values))
+    new_BUCGRE = jnp.einsum("bucgrk,buegk->bucgre", q_BUCGRK, k_BUEGK, preferred_element_type=jnp.float32)
+    mask_BCE = kept.new_mask_BCC[:, None, :, None, None]
+    new_BUCHE = jnp.where(mask_BCE, new_BUCGRE, jnp.finfo(jnp.float32).min).reshape(B, U, C, H, C)
+    weights, sums_BUCH = _unnormalised_softmax(jnp.concatenate([scores_BUCHM, new_BUCHE], axis=-1))
+    weights_BUCHM, new_BUCHE = weights[..., :M], weights[..., M:]
+    new_BUCGRE = new_BUCHE.reshape(new_BUCGRE.shape).astype(v_BUEGV.dtype)
+    more_BUCGRV = jnp.einsum("bucgre,buegv->bucgrv", new_BUCGRE, v_BUEGV, preferred_element_type=jnp.float32)
+    o_BUCHV = outputs(weights_BUCHM) + more_BUCGRV.reshape(B, U, C, H, -1)
+    return (o_BUCHV / sums_BUCH[..., None]).astype(q_BUCHK.dtype)
+
+
+def _of_writers(scores_BUCHN: jax.Array, ancestry_BUM: jax.Array) -> jax.Array:
+    """scores_BUCHM: of each slot of a beam's history, the score over the slots of the beam that wrote it."""
+    beams, M = scores_BUCHN.shape[1], ancestry_BUM.shape[-1]
+    scores_BUCHM = scores_BUCHN[..., :M]
+    for beam in range(1, beams):
+        of_beam = scores_BUCHN[..., beam * M : (beam + 1) * M]
+        scores_BUCHM = jnp.where(ancestry_BUM[:, :, None, None] == beam, of_beam, scores_BUCHM)
+    return scores_BUCHM
+
+
+def _to_writers(weights_BUCHM: jax.Array, ancestry_BUM: jax.Array) -> jax.Array:
+    """weights_BUCHN: each weight at the slot of the beam that wrote it, zeros at the other beams'."""
+    beams = weights_BUCHM.shape[1]
+    own = [jnp.where(ancestry_BUM[:, :, None, None] == beam, weights_BUCHM, 0) for beam in range(beams)]
+    return jnp.concatenate(own, axis=-1)
+
+
+def _unnormalised_softmax(scores: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """exp(scores - max) over the last axis and its sum: dividing the output is cheaper than the weights."""
+    weights = jnp.exp(scores - scores.max(-1, keepdims=True))
+    return weights, weights.sum(-1)
+
+
+def _scores(q_BUCHK: jax.Array, stored: Stored, write_heads: int) -> jax.Array:
+    """q k^T, float32 [B, U, C, H, N]."""
+    B, U, C, H, K = q_BUCHK.shape
+    if C > FEW_TOKENS:
+        k_BNGK = _wide(stored, q_BUCHK.dtype).reshape(B, -1, write_heads, K)
+        q_BGRQK = jnp.moveaxis(q_BUCHK.reshape(B, U * C, write_heads, -1, K), 1, 3)
+        scores_BGRQN = jnp.einsum("bgrqk,bngk->bgrqn", q_BGRQK, k_BNGK, preferred_element_type=jnp.float32)
+        return jnp.moveaxis(scores_BGRQN, 3, 1).reshape(B, U, C, H, -1)
+    q_BPX = _lay_out(q_BUCHK.reshape(B, U * C, H, K), write_heads)
+    if isinstance(stored, Int8):
+        digits_BPX, unit_BP1 = int8.digits(q_BPX)
+        scores_BPN = int8.from_digits(_by_keys(digits_BPX, stored.values, jnp.int32), unit_BP1)
+        scores_BQHN = scores_BPN.reshape(B, U * C, H, -1) * _of_heads(stored.scales, H)
+    else:
+        scores_BQHN = _by_keys(q_BPX, stored, jnp.float32)
+    return scores_BQHN.reshape(B, U, C, H, -1)
+
+
+def _outputs(weights_BUCHN: jax.Array, stored: Stored, write_heads: int) -> jax.Array:
+    """Unnormalised weights times values, float32 [B, U, C, H, V]."""
+    B, U, C, H, N = weights_BUCHN.shape
+    if C > FEW_TOKENS:
+        v_BNGV = _wide(stored, weights_BUCHN.dtype).reshape(B, N, write_heads, -1)
+        weights_BGRQN = jnp.moveaxis(weights_BUCHN.reshape(B, U * C, write_heads, -1, N), 1, 3)
+        o_BGRQV = jnp.einsum("bgrqn,bngv->bgrqv", weights_BGRQN, v_BNGV, preferred_element_type=jnp.float32)
+        return jnp.moveaxis(o_BGRQV, 3, 1).reshape(B, U, C, H, -1)
+    weights_BQHN = weights_BUCHN.reshape(B, U * C, H, N)
+    if isinstance(stored, Int8):
+        weights_BQHN = weights_BQHN.astype(jnp.float32) * _of_heads(stored.scales, H)
+        digits_BPN, unit_BP1 = int8.digits(weights_BQHN.reshape(B, -1, N))
+        o_BPY = jnp.einsum("bpn,bny->bpy", digits_BPN, stored.values, preferred_element_type=jnp.int32)
+        o_BPY = int8.from_digits(o_BPY, unit_BP1)
+    else:
+        weights_BPN = weights_BQHN.reshape(B, -1, N).astype(stored.dtype)
+        o_BPY = jnp.einsum("bpn,bny->bpy", weights_BPN, stored, preferred_element_type=jnp.float32)
+    return _own_heads(o_BPY, H, write_heads).reshape(B, U, C, H, -1)
+
+
+def _by_keys(q_BPX: jax.Array, k_BNX: jax.Array, accumulated: Any) -> jax.Array:
+    """q k^T, [B, P, N]. On a CPU the keys are the first operand where the queries are few."""
+
+    def queries_first(q_BPX, k_BNX):
+        return jnp.einsum("bpx,bnx->bpn", q_BPX, k_BNX, preferred_element_type=accumulated)
+
+    def keys_first(q_BPX, k_BNX):
+        scores_BNP = jnp.einsum("bnx,bpx->bnp", k_BNX, q_BPX, preferred_element_type=accumulated)
+        # Kept apart from the product, whose operands XLA would swap to be rid of the transposition.
+        return jnp.swapaxes(jax.lax.optimization_barrier(scores_BNP), 1, 2)
+
+    tuned = keys_first if q_BPX.shape[1] <= FEW_QUERIES else queries_first
+    return platforms.choose(tuned, queries_first, q_BPX, k_BNX)
+
+
+def _lay_out(q_BQHK: jax.Array, write_heads: int) -> jax.Array:
+    """q_BPX, P = Q * H: each query in its write head's columns, zeros in the others.
+
+    Static pads and slices: on a CPU several times faster than a product with the pattern of zeros.
+    """
+    B, _, H, K = q_BQHK.shape
+    G, R = write_heads, H // write_heads
+    own = [q_BQHK[:, :, g * R : (g + 1) * R] for g in range(G)]
+    wide = [jnp.pad(q, ((0, 0), (0, 0), (0, 0), (g * K, (G - 1 - g) * K))) for g, q in enumerate(own)]
+    return jnp.concatenate(wide, axis=2).reshape(B, -1, G * K)
+
+
+def _own_heads(o_BPY: jax.Array, heads: int, write_heads: int) -> jax.Array:
+    """o_BQHV: of each query's output its own write head's columns."""
+    B, P, Y = o_BPY.shape
+    G, R, V = write_heads, heads // write_heads, Y // write_heads
+    o_BQHY = o_BPY.reshape(B, P // heads, heads, Y)
+    kept = [o_BQHY[:, :, g * R : (g + 1) * R, g * V : (g + 1) * V] for g in range(G)]
+    return jnp.concatenate(kept, axis=2)
+
+
+def _of_heads(scales_BNG: jax.Array, heads: int) -> jax.Array:
+    """[B, 1, H, N]: the scale of each head's write head at each slot."""
+    return jnp.repeat(jnp.swapaxes(scales_BNG, 1, 2), heads // scales_BNG.shape[2], axis=1)[:, None]
+
+
+def _wide(stored: Stored, dtype: Any) -> jax.Array:
+    return int8.dequantise(stored, dtype) if isinstance(stored, Int8) else stored.astype(dtype)
