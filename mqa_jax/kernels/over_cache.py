@@ -55,50 +55,52 @@ def attend(q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: 
     Returns:
       o_BUCHV, in the type of the queries.
     """
-    B, U, C, H, _ = q_BUCHK.shape
-    M, ancestry_BUM = kept.live_BCM.shape[-1], kept.ancestry_BUM
-    scores_BUCHM = _scores(q_BUCHK, kept.stored[keys], write_heads)
-    if ancestry_BUM is not None:
-        scores_BUCHM = _of_writers(scores_BUCHM, ancestry_BUM)
+    B, U, C, H, K = q_BUCHK.shape
+    M, Q = kept.live_BCM.shape[-1], U * C
+    live_BQM = kept.live_BCM if C == 1 else jnp.tile(kept.live_BCM, (1, U, 1))
+    ancestry_BQM = kept.ancestry_BUM
+    if ancestry_BQM is not None and C > 1:
+        ancestry_BQM = jnp.repeat(ancestry_BQM, C, axis=1)
+    scores_BQHM = _scores(q_BUCHK, kept.stored[keys], write_heads)
+    if ancestry_BQM is not None:
+        scores_BQHM = _of_writers(scores_BQHM, ancestry_BQM, U)
+    scores_BQHM = jnp.where(live_BQM[:, :, None], scores_BQHM, jnp.finfo(jnp.float32).min)
 
-    def outputs(weights_BUCHM: jax.Array) -> jax.Array:
-        weights_BUCHM = weights_BUCHM.astype(q_BUCHK.dtype)
-        if ancestry_BUM is not None:
-            weights_BUCHM = _to_writers(weights_BUCHM, ancestry_BUM)
-        return _outputs(weights_BUCHM, kept.stored[values], write_heads)
+    def outputs(weights_BQHM: jax.Array) -> jax.Array:
+        weights_BQHM = weights_BQHM.astype(q_BUCHK.dtype)
+        if ancestry_BQM is not None:
+            weights_BQHM = _to_writers(weights_BQHM, ancestry_BQM, U)
+        return _outputs(weights_BQHM, kept.stored[values], write_heads, few=C <= FEW_TOKENS)
 
-    scores_BUCHM = jnp.where(kept.live_BCM[:, None, :, None], scores_BUCHM, jnp.finfo(jnp.float32).min)
     if kept.new is None or kept.new_mask_BCC is None:
-        weights_BUCHM, sums_BUCH = _unnormalised_softmax(scores_BUCHM)
-        o_BUCHV = outputs(weights_BUCHM)
-        return (o_BUCHV / sums_BUCH[..., None]).astype(q_BUCHK.dtype)
-    q_BUCGRK = q_BUCHK.reshape(B, U, C, write_heads, H // write_heads, -1)
-    k_BUEGK, v_BUEGV = (kept.new[each].reshape(B, U, C, write_heads, -1) for each in (keys, values))
-    new_BUCGRE = jnp.einsum("bucgrk,buegk->bucgre", q_BUCGRK, k_BUEGK, preferred_element_type=jnp.float32)
-    mask_BCE = kept.new_mask_BCC[:, None, :, None, None]
-    new_BUCHE = jnp.where(mask_BCE, new_BUCGRE, jnp.finfo(jnp.float32).min).reshape(B, U, C, H, C)
-    weights, sums_BUCH = _unnormalised_softmax(jnp.concatenate([scores_BUCHM, new_BUCHE], axis=-1))
-    weights_BUCHM, new_BUCHE = weights[..., :M], weights[..., M:]
-    new_BUCGRE = new_BUCHE.reshape(new_BUCGRE.shape).astype(v_BUEGV.dtype)
-    more_BUCGRV = jnp.einsum("bucgre,buegv->bucgrv", new_BUCGRE, v_BUEGV, preferred_element_type=jnp.float32)
-    o_BUCHV = outputs(weights_BUCHM) + more_BUCGRV.reshape(B, U, C, H, -1)
-    return (o_BUCHV / sums_BUCH[..., None]).astype(q_BUCHK.dtype)
+        weights_BQHM, sums_BQH = _unnormalised_softmax(scores_BQHM)
+        o_BQHV = outputs(weights_BQHM)
+    else:
+        q_BUCGRK = q_BUCHK.reshape(B, U, C, write_heads, H // write_heads, K)
+        k_BUEGK, v_BUEGV = (kept.new[each].reshape(B, U, C, write_heads, -1) for each in (keys, values))
+        new_BUCGRE = jnp.einsum("bucgrk,buegk->bucgre", q_BUCGRK, k_BUEGK, preferred_element_type=jnp.float32)
+        mask_BCE = kept.new_mask_BCC[:, None, :, None, None]
+        new_BQHE = jnp.where(mask_BCE, new_BUCGRE, jnp.finfo(jnp.float32).min).reshape(B, Q, H, C)
+        weights_BQHM, sums_BQH = _unnormalised_softmax(jnp.concatenate([scores_BQHM, new_BQHE], axis=-1))
+        new_BUCGRE = weights_BQHM[..., M:].reshape(new_BUCGRE.shape).astype(v_BUEGV.dtype)
+        more_BUCGRV = jnp.einsum("bucgre,buegv->bucgrv", new_BUCGRE, v_BUEGV, preferred_element_type=jnp.float32)
+        o_BQHV = outputs(weights_BQHM[..., :M]) + more_BUCGRV.reshape(B, Q, H, -1)
+    return (o_BQHV / sums_BQH[..., None]).astype(q_BUCHK.dtype).reshape(B, U, C, H, -1)
 
 
-def _of_writers(scores_BUCHN: jax.Array, ancestry_BUM: jax.Array) -> jax.Array:
-    """scores_BUCHM: of each slot of a beam's history, the score over the slots of the beam that wrote it."""
-    beams, M = scores_BUCHN.shape[1], ancestry_BUM.shape[-1]
-    scores_BUCHM = scores_BUCHN[..., :M]
+def _of_writers(scores_BQHN: jax.Array, ancestry_BQM: jax.Array, beams: int) -> jax.Array:
+    """scores_BQHM: of each slot of a beam's history, the score over the slots of the beam that wrote it."""
+    M = ancestry_BQM.shape[-1]
+    scores_BQHM = scores_BQHN[..., :M]
     for beam in range(1, beams):
-        of_beam = scores_BUCHN[..., beam * M : (beam + 1) * M]
-        scores_BUCHM = jnp.where(ancestry_BUM[:, :, None, None] == beam, of_beam, scores_BUCHM)
-    return scores_BUCHM
+        of_beam = scores_BQHN[..., beam * M : (beam + 1) * M]
+        scores_BQHM = jnp.where(ancestry_BQM[:, :, None] == beam, of_beam, scores_BQHM)
+    return scores_BQHM
 
 
-def _to_writers(weights_BUCHM: jax.Array, ancestry_BUM: jax.Array) -> jax.Array:
-    """weights_BUCHN: each weight at the slot of the beam that wrote it, zeros at the other beams'."""
-    beams = weights_BUCHM.shape[1]
-    own = [jnp.where(ancestry_BUM[:, :, None, None] == beam, weights_BUCHM, 0) for beam in range(beams)]
+def _to_writers(weights_BQHM: jax.Array, ancestry_BQM: jax.Array, beams: int) -> jax.Array:
+    """weights_BQHN: each weight at the slot of the beam that wrote it, zeros at the other beams'."""
+    own = [jnp.where(ancestry_BQM[:, :, None] == beam, weights_BQHM, 0) for beam in range(beams)]
     return jnp.concatenate(own, axis=-1)
 
 
@@ -109,32 +111,30 @@ def _unnormalised_softmax(scores: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _scores(q_BUCHK: jax.Array, stored: Stored, write_heads: int) -> jax.Array:
-    """q k^T, float32 [B, U, C, H, N]."""
+    """q k^T, float32 [B, Q, H, N], Q = U * C."""
     B, U, C, H, K = q_BUCHK.shape
+    q_BQHK = q_BUCHK.reshape(B, U * C, H, K)
     if C > FEW_TOKENS:
-        k_BNGK = _wide(stored, q_BUCHK.dtype).reshape(B, -1, write_heads, K)
-        q_BGRQK = jnp.moveaxis(q_BUCHK.reshape(B, U * C, write_heads, -1, K), 1, 3)
+        k_BNGK = _wide(stored, q_BQHK.dtype).reshape(B, -1, write_heads, K)
+        q_BGRQK = jnp.moveaxis(q_BQHK.reshape(B, U * C, write_heads, -1, K), 1, 3)
         scores_BGRQN = jnp.einsum("bgrqk,bngk->bgrqn", q_BGRQK, k_BNGK, preferred_element_type=jnp.float32)
-        return jnp.moveaxis(scores_BGRQN, 3, 1).reshape(B, U, C, H, -1)
-    q_BPX = _lay_out(q_BUCHK.reshape(B, U * C, H, K), write_heads)
+        return jnp.moveaxis(scores_BGRQN, 3, 1).reshape(B, U * C, H, -1)
+    q_BPX = _lay_out(q_BQHK, write_heads)
     if isinstance(stored, Int8):
         digits_BPX, unit_BP1 = int8.digits(q_BPX)
         scores_BPN = int8.from_digits(_by_keys(digits_BPX, stored.values, jnp.int32), unit_BP1)
-        scores_BQHN = scores_BPN.reshape(B, U * C, H, -1) * _of_heads(stored.scales, H)
-    else:
-        scores_BQHN = _by_keys(q_BPX, stored, jnp.float32)
-    return scores_BQHN.reshape(B, U, C, H, -1)
+        return scores_BPN.reshape(B, U * C, H, -1) * _of_heads(stored.scales, H)
+    return _by_keys(q_BPX, stored, jnp.float32).reshape(B, U * C, H, -1)
 
 
-def _outputs(weights_BUCHN: jax.Array, stored: Stored, write_heads: int) -> jax.Array:
-    """Unnormalised weights times values, float32 [B, U, C, H, V]."""
-    B, U, C, H, N = weights_BUCHN.shape
-    if C > FEW_TOKENS:
-        v_BNGV = _wide(stored, weights_BUCHN.dtype).reshape(B, N, write_heads, -1)
-        weights_BGRQN = jnp.moveaxis(weights_BUCHN.reshape(B, U * C, write_heads, -1, N), 1, 3)
+def _outputs(weights_BQHN: jax.Array, stored: Stored, write_heads: int, few: bool) -> jax.Array:
+    """Unnormalised weights times values, float32 [B, Q, H, V]. `few`: in one product a sentence."""
+    B, Q, H, N = weights_BQHN.shape
+    if not few:
+        v_BNGV = _wide(stored, weights_BQHN.dtype).reshape(B, N, write_heads, -1)
+        weights_BGRQN = jnp.moveaxis(weights_BQHN.reshape(B, Q, write_heads, -1, N), 1, 3)
         o_BGRQV = jnp.einsum("bgrqn,bngv->bgrqv", weights_BGRQN, v_BNGV, preferred_element_type=jnp.float32)
-        return jnp.moveaxis(o_BGRQV, 3, 1).reshape(B, U, C, H, -1)
-    weights_BQHN = weights_BUCHN.reshape(B, U * C, H, N)
+        return jnp.moveaxis(o_BGRQV, 3, 1).reshape(B, Q, H, -1)
     if isinstance(stored, Int8):
         weights_BQHN = weights_BQHN.astype(jnp.float32) * _of_heads(stored.scales, H)
         digits_BPN, unit_BP1 = int8.digits(weights_BQHN.reshape(B, -1, N))
@@ -143,7 +143,7 @@ def _outputs(weights_BUCHN: jax.Array, stored: Stored, write_heads: int) -> jax.
     else:
         weights_BPN = weights_BQHN.reshape(B, -1, N).astype(stored.dtype)
         o_BPY = jnp.einsum("bpn,bny->bpy", weights_BPN, stored, preferred_element_type=jnp.float32)
-    return _own_heads(o_BPY, H, write_heads).reshape(B, U, C, H, -1)
+    return _own_heads(o_BPY, H, write_heads)
 
 
 def _by_keys(q_BPX: jax.Array, k_BNX: jax.Array, accumulated: Any) -> jax.Array:
