@@ -25,7 +25,7 @@ def _paper(config: TrainConfig) -> optax.Schedule:
     def rate(step):
         step = jnp.asarray(step, jnp.float32)
         fall = jnp.minimum(1.0, (config.steps - step) / max(config.cooldown, 1))
-        return config.learning_rate * fall / jnp.sqrt(jnp.maximum(step, config.warmup))
+        return config.learning_rate * fall / jnp.sqrt(jnp.maximum(step, max(config.warmup, 1)))
 
     return rate
 
