@@ -165,7 +165,7 @@ class Part:
     def __init__(self, model: Model, shape: Shape, device: Any):
         where = SingleDeviceSharding(device)
         with jax.default_device(device):
-            parameters = jax.jit(model.lay_out, donate_argnums=0)(_random_parameters(model))
+            parameters = jax.jit(lambda: model.lay_out(_random_parameters(model)))()
         self.parameters = jax.device_put(parameters, device)
         self.model = model
         self._source = jax.device_put(np.full((shape.batch, shape.source_length), 5, np.int32), device)
