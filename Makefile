@@ -23,7 +23,7 @@ tpu: setup
 tensorflow: setup
 	@.ci/prepare
 
-compare: setup ## the main job: trains, evaluates and times four attention types on the embedded data
+compare: setup ## the main job: trains, evaluates and times five attention types on the embedded data
 	@$(PYTHON) scripts/compare.py --config=configs/toy.py --workdir=runs/compare $(ARGS)
 
 test: setup tpu tensorflow ## the tests

@@ -1,6 +1,8 @@
 """Attention types against their equations, one head and one position at a time in float64; a Llama block likewise."""
 
 import dataclasses
+import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +12,15 @@ from flax import nnx
 from small import HEADS, ROTARY, TYPES, attention, batch, model, parameters, sentences
 
 from mqa_jax.attention import registry
-from mqa_jax.attention.config import Place
-from mqa_jax.attention.contract import Context, Whole
+from mqa_jax.attention.config import AttentionConfig, Place, Row
+from mqa_jax.attention.contract import Attention, Context, Whole
 from mqa_jax.attention.latent import Latent
 from mqa_jax.attention.rotary import Rotary, rotate
+from mqa_jax.batch import Prompt
 from mqa_jax.errors import InputError
+from mqa_jax.kernels import over_cache
 from mqa_jax.kernels.whole import causal_mask
+from mqa_jax.layers import Weight
 
 D, L = 16, 6
 
@@ -181,3 +186,28 @@ def test_defaults_of_a_type():
     latent = registry.TYPES["latent"].complete(given)
     assert [(row.heads, row.size) for row in latent.rows()] == [(1, 512 + 64)]
     assert dataclasses.replace(latent, window=4, sinks=1).everywhere() == latent
+
+
+@pytest.mark.parametrize("task", ["translation", "language"])
+def test_the_readmes_attention_type_decodes_as_it_trains(task):
+    """The worked example, as it stands there: steps over rings with sinks against whole sequences; int8 nearly."""
+    text = (pathlib.Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    code = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class Shared(" in block)
+    names = [dataclasses, jnp, over_cache, Attention, AttentionConfig, Row, Weight]
+    known = {getattr(each, "__name__", "").rpartition(".")[2]: each for each in names} | {"jnp": jnp}
+    exec(code, known)
+    config = known["Shared"](heads=HEADS, key_size=4, value_size=4, write_heads=2, window=3, sinks=1)
+    module = nnx.eval_shape(lambda: config.module(Place(D), nnx.Rngs(params=0)))
+    assert sum(x.size for x in jax.tree.leaves(nnx.state(module, nnx.Param))) == config.parameters(D)
+    pairs = batch(sentences(0, [9, 9]), 9, sentences(1, [5, 8]))
+    given = pairs.source if task == "translation" else Prompt(pairs.inputs_BL[:, :1], jnp.ones((2,), "int32"))
+    values = parameters(model(task, [config]))
+    whole_BLV = model(task, [config]).bind(values)(pairs)[:, 1:]
+    for cache_dtype, tolerance in ((None, 2e-5), ("int8", 0.03 * float(jnp.ptp(whole_BLV)))):
+        of = model(task, [config], cache_dtype=cache_dtype)
+        bound = of.bind(jax.jit(of.lay_out)(values))
+        state, step = bound.begin(given, 1, 9), jax.jit(bound.step)
+        for t in range(0 if task == "translation" else 1, 9):
+            state, logits_VB1 = step(state, pairs.inputs_BL[:, t, None])
+            if t:
+                np.testing.assert_allclose(logits_VB1[..., 0].T, whole_BLV[:, t - 1], atol=tolerance)

@@ -51,7 +51,7 @@ class Context(NamedTuple):
 
 
 class Attention(nnx.Module):
-    """One attention: what a type adds are its weights and the five methods that raise here.
+    """One attention: what a type adds are its weights and the four methods that raise here.
 
     Queries are arrays [B, L, H, ...] of the type's own kind, rows arrays [B, M, X] in the order of `config.rows()`.
     """
