@@ -131,6 +131,7 @@ def scored(tmp_path_factory):
         patch.setattr(vocabularies, "obtain", lambda data, corpus, path: path.touch())
         patch.setattr(compare, "train", lambda *_: None)
         patch.setattr(trained, "load", load)
+        patch.setattr(trained.Trained, "decoding_parameters", lambda _: {})
         patch.setattr(quality, "perplexity_of", lambda *_: None)
         patch.setattr(generate, "translate", translate)
         patch.setattr(sweep, "time_missing", lambda *_: None)

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from small import BOS, model, parameters, rows
+from small import BOS, Compiled, model, parameters, rows
 
 from mqa_jax.attention.cache import reorder
 from mqa_jax.decode import generate
@@ -53,7 +53,7 @@ def test_the_length_penalty_is_the_configs():
 
     @jax.jit
     def wanted(alpha):
-        module, search = of.bind(values), Beam(int(limits_B.max()), EOS, 4, alpha, reorder)
+        module, search = Compiled(of.bind(values)), Beam(int(limits_B.max()), EOS, 4, alpha, reorder)
         state = module.begin(rows(sources, 16), search.beams, search.length)
         return find(search, module.step, state, np.full(len(lines), BOS), limits_B).tokens_BT
 
@@ -78,7 +78,7 @@ HOT = generate.Sampling(seed=1, temperature=3.0, top=12, mass=0.95)
 @pytest.mark.parametrize("beam", [1, 2])
 def test_each_prompt_is_continued_as_if_alone(beam, sampling):
     """A line draws by its place, so alone it stands among empty lines. Sampling has no beams, whatever the config's."""
-    of, config = model("language", 1, window=6), dataclasses.replace(CONFIG, beam=beam)
+    of, config = model("language", 1, "local"), dataclasses.replace(CONFIG, beam=beam)
     values, lines = parameters(of, seed=2), LINES[:4]
 
     def run(lines, sampling=sampling, config=config):
@@ -104,7 +104,7 @@ def test_equal_prompts_are_continued_each_in_its_own_way():
 
 @pytest.mark.parametrize("limit", [{"top": 1}, {"mass": 1e-6}, {"temperature": 1e-4}])
 def test_text_sampled_within_the_narrowest_limit_is_greedy(limit):
-    of = model("language", 1, window=6)
+    of = model("language", 1, "local")
     values = parameters(of, seed=3)
     run = lambda sampling: generate.continue_text(LINES, of, values, Letters(), CONFIG, 8, sampling).texts  # noqa: E731
     wide = generate.Sampling(seed=1, temperature=3.0)
@@ -157,7 +157,7 @@ def test_an_output_that_outgrows_its_bucket_starts_again_in_the_next():
         source = rows([ids], 64)
         limit = len(ids) + 40
         search = Greedy(limit, EOS)
-        module = of.bind(values)
+        module = Compiled(of.bind(values))
         found = find(search, module.step, module.begin(source, 1, limit), np.asarray([BOS]), np.asarray([limit]))
         whole.append(Letters().decode(found.tokens_BT[0].tolist()))
     assert output.texts == whole and max(map(len, whole)) > 32

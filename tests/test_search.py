@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import BOS, WRITE_HEADS, batch, model, parameters, sentences
+from small import BOS, WRITE_HEADS, Compiled, batch, model, parameters, sentences
 
 from mqa_jax.attention.cache import reorder
 from mqa_jax.batch import Prompt
@@ -98,7 +98,7 @@ def test_beam_returns_the_best_live_output_if_none_ended():
 @pytest.mark.parametrize("G", WRITE_HEADS)
 def test_greedy_equals_the_plain_loop_and_beam_of_one(G, task):
     of, T = model(task, G), 10
-    module = of.bind(parameters(of, seed=3))
+    module = Compiled(of.bind(parameters(of, seed=3)))
     sources = sentences(1, [5, 8])
     pairs = batch(sentences(0, [3, 3]), 8, sources)
     first_B, limits_B = jnp.full((2,), BOS), jnp.asarray([T, 6])
@@ -125,7 +125,7 @@ def test_wide_beam_on_a_model_equals_scoring_every_output(G):
     """Cached, reordered beams of a real model against the whole forward over all outputs of 3 tokens."""
     V, T = 5, 3
     of = model("translation", G, vocabulary=V)
-    module = of.bind(parameters(of, seed=1))
+    module = Compiled(of.bind(parameters(of, seed=1)))
     source = [[4, 3, 4, EOS]]
     state = module.begin(batch([[3]], 4, source).source, V**T, T)
     search = Beam(T, EOS, V**T, 0.6, reorder)

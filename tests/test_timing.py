@@ -97,7 +97,7 @@ def test_a_sweep_times_all_shapes_once_and_goes_on_where_it_was(tmp_path, capsys
     shapes = sweep.plan(experiments[0], [4, 8], [1, 2], [1, 2])
     assert len(shapes) == len({shape.label for shape in shapes}) == 8
     assert {(s.source_length, s.target_length) for s in shapes} == {(4, 4), (8, 8), (base.source_length,) * 2}
-    monkeypatch.setattr(peaks, "measure", lambda dtype: BFLOAT16)
+    monkeypatch.setattr(peaks, "measure", lambda *_: BFLOAT16)
     # 3 sentences, which the eight devices of the tests do not share out: one compilation, not eight.
     small = [dataclasses.replace(s, batch=3) for s in shapes if s.beam == 1 and s.target_length < 9]
     huge = dataclasses.replace(small[0], batch=10**9)

@@ -1,5 +1,6 @@
 """Loss, optimisers, schedules and the step."""
 
+import dataclasses
 import functools
 
 import jax
@@ -12,7 +13,7 @@ from test_sharding import train_config
 
 from mqa_jax import sharding
 from mqa_jax.experiment import DropoutConfig, MeshConfig
-from mqa_jax.train import loss
+from mqa_jax.kernels import platforms
 from mqa_jax.train.loss import loss_sums
 from mqa_jax.train.optimizer import optimizer, schedule
 from mqa_jax.train.step import accumulated, init_state, make_train_step, score
@@ -45,7 +46,7 @@ def softmax_operands(dtype="float32"):
 @pytest.mark.parametrize("z_loss", [0.0, 1e-2])
 def test_loss_sums_match_the_slow_twin(smoothing, z_loss, at_once, monkeypatch):
     """At once, and in parts of two positions, of which the last is half empty."""
-    monkeypatch.setattr(loss, "TOKENS_ON_CPU", at_once)
+    monkeypatch.setattr(platforms, "CPU", dataclasses.replace(platforms.CPU, loss_tokens=at_once))
     x, table, target = softmax_operands()
     slow = slow_sums(x @ table.T, target, smoothing, z_loss)
     np.testing.assert_allclose(loss_sums(x, table, target, smoothing, z_loss), slow, rtol=1e-5)
@@ -58,7 +59,7 @@ def test_loss_sums_match_the_slow_twin(smoothing, z_loss, at_once, monkeypatch):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("at_once", [10**6, 2 * 3])
 def test_gradients_of_the_loss_match_those_of_its_plain_form(at_once, dtype, monkeypatch):
-    monkeypatch.setattr(loss, "TOKENS_ON_CPU", at_once)
+    monkeypatch.setattr(platforms, "CPU", dataclasses.replace(platforms.CPU, loss_tokens=at_once))
     x, table, target = softmax_operands(dtype)
 
     def plain(x, table):
@@ -76,7 +77,7 @@ def test_gradients_of_the_loss_match_those_of_its_plain_form(at_once, dtype, mon
 
 
 def test_memory_of_the_loss_does_not_grow_with_tokens_times_vocabulary(monkeypatch):
-    monkeypatch.setattr(loss, "TOKENS_ON_CPU", 4)
+    monkeypatch.setattr(platforms, "CPU", dataclasses.replace(platforms.CPU, loss_tokens=4))
     V, D = 4096, 8
 
     def temporary(length):
