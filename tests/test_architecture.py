@@ -11,7 +11,7 @@ PACKAGE = ROOT / "mqa_jax"
 # From the ground up. A unit, a package or a module of mqa_jax, may import only from floors below its own; the
 # modules of the ground floor may also import each other.
 FLOORS = (
-    ("errors", "batch", "tokens", "progress", "processes"),
+    ("errors", "batch", "files", "tokens", "progress", "processes"),
     ("kernels",),
     ("layers",),
     ("attention",),
