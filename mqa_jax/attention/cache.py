@@ -163,14 +163,12 @@ def advance(state: DecodeState, count: int, fed: int) -> DecodeState:
     return state._replace(time=state.time + count, sinks_BWS=sinks_BWS, ancestry_BWM=ancestry_BWM)
 
 
-def append(rows: Rows, new_BUC: Rows, past: Past, sinks: int) -> Rows:
-    """A layer's rows with C new tokens of U beams written at their slots.
-
-    Args:
-      new_BUC: encoded rows, [B, U, C, X] each.
-    """
+def append(rows: Rows, new_BUC: Sequence[jax.Array], past: Past, layer: AttentionConfig) -> Rows:
+    """A layer's rows with C new tokens of U beams, [B, U, C, X] each, written at their slots in the cache's type."""
+    dtype = "int8" if isinstance(rows[0], int8.Int8) else rows[0].dtype.name
     slots = past.ancestry_BWM.shape[2]
-    return jax.tree.map(lambda into, new: _append(into, new, past.time, past.start_B, slots, sinks), rows, new_BUC)
+    put = lambda into, new: _append(into, new, past.time, past.start_B, slots, layer.sinks)  # noqa: E731
+    return jax.tree.map(put, rows, encode(new_BUC, layer.rows(), dtype))
 
 
 def _append(into_BNX, new_BUCX, time, start_B, slots: int, sinks: int):

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -31,6 +32,10 @@ class Row:
     def width(self) -> int:
         """Numbers."""
         return self.heads * self.size
+
+    def bytes(self, dtype: str) -> int:
+        """What it takes in a cache of this type; int8 has a float32 scale for each part."""
+        return self.width * jnp.dtype(dtype).itemsize + (4 * self.heads if dtype == "int8" else 0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,6 @@ from mqa_jax.attention import cache as caches
 from mqa_jax.attention.cache import Past, Rows
 from mqa_jax.attention.config import AttentionConfig, Place
 from mqa_jax.kernels import fused, whole
-from mqa_jax.kernels.int8 import Int8
 from mqa_jax.kernels.over_cache import Kept
 from mqa_jax.layers import Linear, Weight
 
@@ -166,9 +165,8 @@ class Attention(nnx.Module):
         return self.memory(memory_BMD)
 
     def _append(self, kept: Rows, rows: tuple[jax.Array, ...], past: Past, fed: int) -> Rows:
-        dtype = "int8" if isinstance(kept[0], Int8) else kept[0].dtype.name
         by_beam = tuple(each.reshape(each.shape[0], fed, -1, each.shape[-1]) for each in rows)
-        return caches.append(kept, caches.encode(by_beam, self.config.rows(), dtype), past, self.config.sinks)
+        return caches.append(kept, by_beam, past, self.config)
 
     def _output(self, o: jax.Array) -> jax.Array:
         """y_BLD of [B, L, H, V], or of [B, U, C, H, V]."""

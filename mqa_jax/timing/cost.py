@@ -112,9 +112,8 @@ def cache_bytes_per_sequence(model: ModelConfig, source_length: int, target_leng
 
 
 def token_bytes(model: ModelConfig, layer: AttentionConfig) -> int:
-    """What one token leaves in one layer's cache; int8 has a float32 scale for each head of a row."""
-    scales = 4 * sum(row.heads for row in layer.rows()) if model.kept_dtype == "int8" else 0
-    return _numbers(layer) * BYTES[model.kept_dtype] + scales
+    """What one token leaves in one layer's cache."""
+    return sum(row.bytes(model.kept_dtype) for row in layer.rows())
 
 
 def floor(cost: Cost, peaks: Peaks) -> float:
