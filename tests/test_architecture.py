@@ -1,6 +1,7 @@
 """Imports point down only, and a few rules of the house, read off the source with `ast`."""
 
 import ast
+import functools
 import graphlib
 import pathlib
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ FLOORS = (
 FLOOR_OF = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 
 
+@functools.cache
 def sources() -> list[pathlib.Path]:
     return [*sorted(PACKAGE.rglob("*.py")), *sorted((ROOT / "scripts").glob("*.py"))]
 
@@ -43,8 +45,13 @@ def unit_of(module: str) -> str:
     return rest[0] if first == "mqa_jax" else first
 
 
-def imports(path: pathlib.Path) -> Iterator[str]:
+@functools.cache
+def imports(path: pathlib.Path) -> tuple[str, ...]:
     """Every module that a file imports, at its top or inside a function; `from a import b` gives a.b."""
+    return tuple(_imports(path))
+
+
+def _imports(path: pathlib.Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
