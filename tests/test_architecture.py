@@ -60,9 +60,10 @@ def _imports(path: pathlib.Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
 def inner_imports(path: pathlib.Path) -> set[str]:
     """The modules of mqa_jax among them, without the names that are imported from inside a module."""
-    modules = {name_of(each) for each in PACKAGE.rglob("*.py")}
+    modules = {name_of(each) for each in sources() if name_of(each).startswith("mqa_jax")}
     named = {name for name in imports(path) if name.split(".")[0] == "mqa_jax"}
     found = {name if name in modules else name.rpartition(".")[0] for name in named} - {"mqa_jax"}
     assert found <= modules, f"{path} imports {sorted(found - modules)}, which are not there"
