@@ -23,6 +23,7 @@ from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
 
 SCHEMA = 1
+RENAMED = {"peak_share": "mfu"}  # fields of the first edition's records, by what they are called now
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "sentencepiece", "sacrebleu", "numpy")
 
 
@@ -95,7 +96,7 @@ def _load(path: pathlib.Path) -> dict[str, Any]:
         raise InputError(f"{path} is not a record ({error}); delete it or put a copy there") from error
     if missing:
         raise InputError(f"{path} is not a record: it lacks {', '.join(sorted(missing))}; delete it")
-    return record
+    return {RENAMED.get(str(field), str(field)): value for field, value in record.items()}
 
 
 def device() -> str:

@@ -7,7 +7,7 @@ import pathlib
 from typing import TypeVar
 
 from mqa_jax import config, records
-from mqa_jax.report.document import Table
+from mqa_jax.report.table import Table
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 T = TypeVar("T")
@@ -93,10 +93,10 @@ def there(value: T | None) -> T:
     return value
 
 
-def cell(table: Table | None, row: str, column: str) -> str:
+def column(table: Table | None, header: str) -> list[str]:
+    """The cells of a column, from the first row down."""
     table = there(table)
-    (found,) = [line for line in table.rows if line[0] == row]
-    return found[table.columns.index(column)]
+    return [row[table.columns.index(header)] for row in table.rows]
 
 
 def of_kind(everything, *kinds):

@@ -1,12 +1,15 @@
 """Plots of a report: what there is, each variant in one colour, nothing outside the picture."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from reported import PAIR, comparison, experiment, of_kind, there, timing, train
 
-from mqa_jax.report import canvas, labels, page, quality_plots, time_plots
+from mqa_jax.report import plots
+from mqa_jax.report.selection import Selection
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +19,20 @@ def toy():
 
 # The plots.
 
-PLOTS = [draw for _, draw, _ in page.PLOTS]
+PLOTS = [draw for draw, _ in plots.PLOTS.values()]
+
+
+def legend(figure):
+    """The names in a figure's legend, each with its colour."""
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    handles = [getattr(each, "lines", [each])[0] for each in figure.legends[0].legend_handles]
+    return dict(zip(names, (handle.get_color() for handle in handles), strict=True))
+
+
+def tick_labels(axis):
+    """The labels that are drawn: matplotlib also keeps some for ticks outside of the view."""
+    low, high = sorted(axis.get_view_interval())
+    return [tick.label1 for tick in axis.get_major_ticks() if axis.get_visible() and low <= tick.get_loc() <= high]
 
 
 def lines_of(figure, panel=0):
@@ -24,14 +40,13 @@ def lines_of(figure, panel=0):
 
 
 def test_time_against_length_has_a_line_and_a_floor_for_each_variant(toy):
-    figure = there(time_plots.time_against_length(toy, PAIR))
+    figure = there(plots.time_against_length(Selection(toy, PAIR)))
     solid = {line.get_label(): line for line in lines_of(figure) if line.get_linestyle() == "-"}
     dashed = [line for line in lines_of(figure) if line.get_linestyle() != "-"]
     assert solid.keys() == set(PAIR) and len(dashed) == 2
     np.testing.assert_array_equal(solid["multi_query"].get_xydata(), [[16, 7.5], [32, 15], [64, 30], [128, 60]])
     np.testing.assert_array_equal(dashed[0].get_xydata(), [[16, 2], [32, 4], [64, 10], [128, 16]])
-    texts = [text.get_text() for text in figure.axes[0].texts]
-    assert sorted(texts) == sorted(PAIR)
+    assert list(legend(figure)) == PAIR
 
 
 def test_speed_up_is_the_baselines_time_over_the_variants_and_faster_is_higher(toy):
@@ -50,8 +65,9 @@ def test_speed_up_is_the_baselines_time_over_the_variants_and_faster_is_higher(t
         ]
 
     base = other("multi_head", 1, 1)
-    figure = there(time_plots.speed_up([*base, *other("fast", 1 / 4, 1 / 8), *other("slow", 2, 1.25)], ["multi_head"]))
-    figure.canvas.draw()
+    runs = Selection([*base, *other("fast", 1 / 4, 1 / 8), *other("slow", 2, 1.25)], ["multi_head"])
+    figure = there(plots.speed_up(runs))
+    figure.draw_without_rendering()
     assert len(figure.axes) == 2
     for panel, axes in enumerate(figure.axes):
         one = axes.transData.transform((1, 1))[1]
@@ -67,50 +83,57 @@ def test_speed_up_is_the_baselines_time_over_the_variants_and_faster_is_higher(t
 
 
 def test_quality_against_time_joins_the_beams_of_a_variant(toy):
-    figure = there(quality_plots.quality_against_time(toy, PAIR))
+    figure = there(plots.quality_against_time(Selection(toy, PAIR)))
     joined = lines_of(figure)
     assert len(joined) == 2
     np.testing.assert_array_equal(joined[1].get_xydata(), [[30, 27.25], [90, 28.25]])
-    assert {text.get_text() for text in figure.axes[0].texts} >= set(PAIR)
+    marks = [line.get_xydata().tolist() for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
+    assert sorted(marks) == [[[30, 27.25]], [[90, 27.5]], [[90, 28.25]], [[270, 28.5]]]
+    assert list(legend(figure)) == PAIR
 
 
 def test_learning_curves_have_a_line_for_each_run_and_panel(toy):
     more = train(experiment("toy", "multi_query", seed=1))
     broken = train(experiment("toy", "multi_query", seed=2))
     broken["curve"] = [{"step": 100, "loss": 3.0}, {"step": 200, "loss": math.nan, "dev_nll_per_token": math.nan}]
-    figure = there(quality_plots.learning_curves([*toy, more, broken], PAIR))
+    figure = there(plots.learning_curves(Selection([*toy, more, broken], PAIR)))
     assert len(figure.axes[0].lines) == 4 and len(figure.axes[1].lines) == 3
     assert "label smoothing" in " ".join(text.get_text() for text in figure.texts)
 
 
 def test_cache_size_has_a_bar_for_each_variant(toy):
-    axes = there(time_plots.cache_size(toy, PAIR)).axes[0]
-    assert [bar.get_extents().width / axes.patches[1].get_extents().width for bar in axes.patches] == pytest.approx(
-        [8, 1]
-    )
-    assert [text.get_text() for text in axes.texts] == ["128 KiB", "16 KiB  (0.125)"]
+    axes = there(plots.cache_size(Selection(toy, PAIR))).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [131_072, 16_384]
+    assert [text.get_text() for text in axes.texts] == ["128 KiB", "16.0 KiB  (0.125)"]
 
 
 def test_a_variant_has_one_colour_in_every_plot(toy):
     more = [*toy, timing(experiment("toy", "grouped_2"), 20.0, cache=1)]
-    order = ["multi_head", "grouped_2", "multi_query"]
-    seen = {
-        line.get_color()
-        for draw in PLOTS[:3]
-        for line in lines_of(there(draw(more, order)))
-        if "query" in str(line.get_label())
-    }
-    bar = there(time_plots.cache_size(more, order)).axes[0].patches[2]
-    assert seen == {canvas.COLORS[2]} and bar.get_facecolor()[:3] == pytest.approx(
-        np.array([0, 158, 115]) / 255, abs=0.01
-    )
+    runs = Selection(more, ["multi_head", "grouped_2", "multi_query"])
+    assert [legend(there(draw(runs)))["multi_query"] for draw in PLOTS[:4]] == [plots.COLORS[2]] * 4
+    bar = there(plots.cache_size(runs)).axes[0].patches[2]
+    assert bar.get_facecolor()[:3] == pytest.approx(np.array([0, 158, 115]) / 255, abs=0.01)
 
 
 @pytest.mark.parametrize("draw", PLOTS)
 def test_nothing_to_draw_makes_no_figure(toy, draw):
-    assert draw([], PAIR) is None and draw(of_kind(toy, "significance"), PAIR) is None
-    figure = draw([*toy, timing(experiment("toy", "grouped_2"), math.nan)], PAIR)
+    assert draw(Selection([], PAIR)) is None and draw(Selection(of_kind(toy, "significance"), PAIR)) is None
+    figure = draw(Selection([*toy, timing(experiment("toy", "grouped_2"), math.nan)], PAIR))
     assert figure is not None and figure.axes
+
+
+def test_labels_of_many_lengths_do_not_touch(toy):
+    """32 to 4,096 beside a panel of batches, as a sweep times them."""
+    of = {variant: experiment("toy", variant) for variant in PAIR}
+    found = [timing(each, 9.0, length=2**n) for each in of.values() for n in range(5, 13)]
+    found += [timing(each, 9.0) | {"batch": 2**n} for each in of.values() for n in range(0, 9, 2)]
+    for draw in (plots.time_against_length, plots.speed_up):
+        figure = there(draw(Selection(found, PAIR)))
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            boxes = [label.get_window_extent() for label in tick_labels(axes.xaxis)]
+            assert len(boxes) >= 4
+            assert all(one.x1 + 10 < two.x0 for one, two in itertools.pairwise(boxes))
 
 
 @pytest.mark.parametrize("draw", PLOTS)
@@ -121,22 +144,15 @@ def test_many_variants_and_long_names_stay_inside_the_picture(toy, draw):
         for n in range(6)
         if record["kind"] != "significance"
     ]
-    figure = there(draw(many))
-    figure.canvas.draw()
+    figure = there(draw(Selection(many)))
+    figure.draw_without_rendering()
     width, height = figure.get_size_inches() * figure.dpi
+    if figure.legends:
+        box = figure.legends[0].get_window_extent()
+        assert box.x0 > figure.axes[-1].get_window_extent().x1 and box.x1 <= width + 1 and box.y0 >= -1
     assert all(text.get_window_extent().x1 <= width + 1 for text in figure.texts)
     for axes in figure.axes:
-        for text in [*axes.texts, *axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label, axes.yaxis.label]:
+        labels = *tick_labels(axes.xaxis), *tick_labels(axes.yaxis), axes.xaxis.label, axes.yaxis.label
+        for text in filter(Text.get_text, [*axes.texts, *labels]):
             box = text.get_window_extent()
             assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1, text
-
-
-def test_spread_keeps_order_and_distance_and_moves_little():
-    values = [5.0, 5.1, 40.0, 4.9]
-    placed = labels.spread(values, 10, 0, 100)
-    assert np.argsort(placed).tolist() == np.argsort(values).tolist()
-    assert np.diff(sorted(placed)).min() == pytest.approx(10)
-    assert placed[2] == 40.0 and min(placed) >= 0
-    assert labels.spread([1.0, 50.0], 10, 0, 100) == [1.0, 50.0]
-    crowded = labels.spread([5.0] * 20, 10, 0, 100)
-    assert np.diff(sorted(crowded)) == pytest.approx(np.full(19, 10.0))

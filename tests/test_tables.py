@@ -1,13 +1,15 @@
-"""Tables of a report: each number in its cell, from records alone; the paper's beside its own rows."""
+"""Tables of a report: each number in its cell, from records alone."""
 
 import dataclasses
 import math
+import pathlib
+import re
 
 import numpy as np
 import pytest
 from reported import (
     PAIR,
-    cell,
+    column,
     comparison,
     experiment,
     of_kind,
@@ -19,8 +21,13 @@ from reported import (
     without,
 )
 
+from mqa_jax import records
 from mqa_jax.errors import InputError
-from mqa_jax.report import cells, full, tables, time_plots
+from mqa_jax.report import cells, plots, tables
+from mqa_jax.report.selection import Selection, Series
+from mqa_jax.report.table import Column, Table
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -28,43 +35,43 @@ def toy():
     return comparison()
 
 
+def summary(found, order=()):
+    return tables.summary(Selection(found, order))
+
+
 # The summary.
 
 
 def test_summary_has_each_figure_in_its_cell(toy):
-    table = tables.summary(toy, PAIR)
-    assert [row[0] for row in table.rows] == PAIR
-    expected = {
-        "d_ff": "680",
-        "parameters": "1,000,000",
-        "BLEU, beam 1": "27.25",
-        "BLEU, beam 4": "28.25",
-        "greedy µs/token, encoder + decoder": "4.00 + 30.0",
-        "decoder speed-up": "3.00×",
-        "share of floor": "33%",
-        "cache a sequence": "16.0 KiB",
-        "training tokens/s": "20,000",
+    table = summary(toy, PAIR)
+    assert dict(zip(table.columns, zip(*table.rows, strict=True), strict=True)) == {
+        "variant": ("multi_head", "multi_query"),
+        "d_ff": ("512", "680"),
+        "parameters": ("1,000,000", "1,000,000"),
+        "BLEU, beam 1": ("27.50", "27.25"),
+        "BLEU, beam 4": ("28.50", "28.25"),
+        "greedy µs/token, encoder + decoder": ("4.00 + 90.0", "4.00 + 30.0"),
+        "decoder speed-up": ("1.00×", "3.00×"),
+        "share of floor": ("11%", "33%"),
+        "cache a sequence": ("128 KiB", "16.0 KiB"),
+        "training tokens/s": ("20,000", "20,000"),
     }
-    assert {column: cell(table, "multi_query", column) for column in table.columns[1:]} == expected
-    assert cell(table, "multi_head", "decoder speed-up") == "1.00×"
     assert "±" not in table.note and "64 tokens in, 64 out" in table.note
 
 
 def test_the_first_in_the_order_is_the_baseline(toy):
-    table = tables.summary(toy, PAIR[::-1])
-    assert [row[0] for row in table.rows] == PAIR[::-1]
-    assert cell(table, "multi_head", "decoder speed-up") == "0.33×"
+    table = summary(toy, PAIR[::-1])
+    assert column(table, "variant") == PAIR[::-1] and column(table, "decoder speed-up") == ["1.00×", "0.33×"]
     assert "multi_query's decoder time" in table.note
 
 
 def test_several_seeds_give_mean_and_standard_deviation(toy):
     seeds = [quality(experiment("toy", "multi_head", seed), bleu) for seed, bleu in ((1, 28.5), (2, 29.5))]
-    table = tables.summary([*toy, *seeds], PAIR)
-    assert cell(table, "multi_head", "BLEU, beam 1") == "28.50 ± 1.00"
-    assert cell(table, "multi_query", "BLEU, beam 1") == "27.25"
+    table = summary([*toy, *seeds], PAIR)
+    assert column(table, "BLEU, beam 1") == ["28.50 ± 1.00", "27.25"]
     assert "multi_head 3, multi_query 1" in table.note
     same = [quality(experiment("toy", "multi_query", seed), 27.25) for seed in (1, 2)]
-    assert "n = 3" in tables.summary([*toy, *seeds, *same], PAIR).note
+    assert "n = 3" in summary([*toy, *seeds, *same], PAIR).note
 
 
 def test_what_was_measured_of_an_earlier_checkpoint_is_left_out():
@@ -74,55 +81,47 @@ def test_what_was_measured_of_an_earlier_checkpoint_is_left_out():
     first = {"checkpoints": [100], "when": "2026-01-01T00:00:00+00:00"}
     last = {"checkpoints": [200], "when": "2026-01-02T00:00:00+00:00"}
     found = [timing(before, 30.0), *(quality(before, 20.0, beam=beam) | first for beam in (1, 4))]
-    assert cell(tables.summary(found), "multi_head", "BLEU, beam 4") == "20.00"
+    assert column(summary(found), "BLEU, beam 4") == ["20.00"]
     found += [quality(after, 25.0, beam=beam) | last for beam in (1, 8)] + [perplexity(before, 1.0, 9.0) | first]
-    table = tables.summary(found)
-    assert [column for column in table.columns if "BLEU" in column] == ["BLEU, beam 1", "BLEU, beam 8"]
-    assert cell(table, "multi_head", "BLEU, beam 8") == "25.00"
-    assert [row[2] for row in there(full.quality(found)).rows] == ["1", "8"] and full.perplexity(found) is None
+    assert [header for header in summary(found).columns if "BLEU" in header] == ["BLEU, beam 1", "BLEU, beam 8"]
+    assert column(summary(found), "BLEU, beam 8") == ["25.00"]
+    full = tables.in_full(Selection(found))
+    assert column(full["quality"], "beam") == ["1", "8"] and "perplexity" not in full
     other = quality(experiment("toy", "multi_head", seed=1), 30.0) | first
-    assert "30.00" in there(full.quality([other])).rows[0][3], "each run by itself"
-    assert cell(tables.summary([*found, other]), "multi_head", "BLEU, beam 1") == "27.50 ± 3.54"
+    assert column(summary([*found, other]), "BLEU, beam 1") == ["27.50 ± 3.54"], "each run by itself"
 
 
 def test_a_language_model_has_perplexity_per_word():
     of = experiment("text_lm", "multi_head")
-    table = tables.summary([perplexity(of, 3.0, 31.41, "test"), timing(of, 50.0)])
-    assert cell(table, "multi_head", "perplexity per word") == "31.41"
-    assert cell(table, "multi_head", "greedy µs/token, prompt + decoder") == "4.00 + 50.0"
-    assert not any("BLEU" in column for column in table.columns)
+    table = summary([perplexity(of, 3.0, 31.41, "test"), timing(of, 50.0)])
+    assert column(table, "perplexity per word") == ["31.41"]
+    assert column(table, "greedy µs/token, prompt + decoder") == ["4.00 + 50.0"]
+    assert not any("BLEU" in header for header in table.columns)
 
 
-def test_what_is_missing_is_a_dash(toy):
-    table = tables.summary(without(toy, "timing"), [*PAIR, "grouped_2"])
-    assert cell(table, "multi_head", "BLEU, beam 1") == "27.50"
-    assert cell(table, "multi_head", "decoder speed-up") == cell(table, "multi_head", "share of floor") == "–"
+def test_what_is_missing_is_a_dash_and_what_is_no_number_is_said(toy):
+    table = summary(without(toy, "timing"), [*PAIR, "grouped_2"])
+    assert column(table, "BLEU, beam 1") == ["27.50", "27.25", "–"]
+    assert column(table, "decoder speed-up") == column(table, "share of floor") == ["–"] * 3
     assert table.rows[2] == ("grouped_2", *["–"] * (len(table.columns) - 1))
-
-
-def test_no_speed_up_without_the_baselines_time(toy):
-    rest = [record for record in toy if (record["kind"], record["variant"]) != ("timing", "multi_head")]
-    assert cell(tables.summary(rest, PAIR), "multi_query", "decoder speed-up") == "–"
-
-
-def test_no_speed_up_across_devices(toy):
-    moved = [
-        record | {"device": "1 x TPU v5e (tpu)"} if record["variant"] == "multi_query" else record for record in toy
-    ]
-    assert cell(tables.summary(moved, PAIR), "multi_query", "decoder speed-up") == "–"
-
-
-def test_nan_is_shown(toy):
     of = experiment("toy", "grouped_2")
     broken = [*toy, train(of, math.nan), quality(of, math.nan), timing(of, 40.0)]
-    assert cell(tables.summary(broken, PAIR), "grouped_2", "BLEU, beam 1") == "NaN"
+    assert column(summary(broken, PAIR), "BLEU, beam 1") == ["27.50", "27.25", "NaN"]
 
 
-def test_only_the_configs_own_shape_makes_the_headline(toy):
+def test_no_speed_up_without_the_baselines_time_or_across_devices(toy):
+    rest = [record for record in toy if (record["kind"], record["variant"]) != ("timing", "multi_head")]
+    assert column(summary(rest, PAIR), "decoder speed-up") == ["–", "–"]
+    moved = [record | ({"device": "a TPU"} if record["variant"] == "multi_query" else {}) for record in toy]
+    assert column(summary(moved, PAIR), "decoder speed-up") == ["1.00×", "–"]
+
+
+def test_only_the_configs_own_workload_makes_the_headline(toy):
     of = experiment("toy", "multi_head")
     others = [timing(of, 1.0, length=32), timing(of, 2.0, beam=2), timing(of, 3.0, padded=False)]
     others.append(timing(dataclasses.replace(of, timing=dataclasses.replace(of.timing, batch=8)), 4.0) | {"batch": 16})
-    assert tables.summary([*toy, *others], PAIR) == tables.summary(toy, PAIR)
+    others.append(timing(of, 5.0) | {"weight_dtype": "int8", "when": "1999-01-01T00:00:00+00:00"})
+    assert summary([*toy, *others], PAIR) == summary(toy, PAIR)
 
 
 @pytest.mark.parametrize("other", [{"batch": 8}, {"dtype": "float32"}])
@@ -134,8 +133,8 @@ def test_times_of_an_earlier_config_in_the_folder_do_not_count(toy, other):
         | {"decoder_us_per_token": 1.0, "config": record["config"] | {"timing": record["config"]["timing"] | other}}
         for record in old
     ]
-    assert tables.summary([*old, *toy], PAIR) == tables.summary(toy, PAIR)
-    both, alone = (there(time_plots.time_against_length(records, PAIR)) for records in ([*old, *toy], toy))
+    assert summary([*old, *toy], PAIR) == summary(toy, PAIR)
+    both, alone = (there(plots.time_against_length(Selection(found, PAIR))) for found in ([*old, *toy], toy))
     for one, two in zip(both.axes[0].lines, alone.axes[0].lines, strict=True):
         np.testing.assert_array_equal(one.get_xydata(), two.get_xydata())
 
@@ -144,19 +143,19 @@ def test_the_newest_of_two_equal_measurements_counts(toy):
     of = experiment("toy", "multi_query")
     again = quality(of, 30.0) | {"when": "2999-01-01T00:00:00+00:00"}
     before = quality(of, 10.0) | {"when": "1999-01-01T00:00:00+00:00"}
-    assert cell(tables.summary([again, *toy, before], PAIR), "multi_query", "BLEU, beam 1") == "30.00"
+    assert column(summary([again, *toy, before], PAIR), "BLEU, beam 1") == ["27.50", "30.00"]
 
 
 def test_records_of_two_configs_are_not_mixed(toy):
     with pytest.raises(InputError, match="text_lm, toy"):
-        tables.summary([*toy, perplexity(experiment("text_lm", "multi_head"), 3.0, 31.0)], PAIR)
+        Selection([*toy, perplexity(experiment("text_lm", "multi_head"), 3.0, 31.0)], PAIR)
 
 
 # The other tables.
 
 
 def test_significance_is_against_the_baseline(toy):
-    (table,) = tables.significance(toy, PAIR)
+    (table,) = tables.significance(Selection(toy, PAIR))
     assert table.title == "BLEU intl against multi_head: test, beam 4, seed 0"
     assert table.columns[1] == "BLEU intl"
     assert table.rows == (
@@ -166,46 +165,95 @@ def test_significance_is_against_the_baseline(toy):
 
 
 def test_full_tables_have_every_measurement(toy):
-    scores, perplexities, timings = (there(table(toy, PAIR)) for table in (full.quality, full.perplexity, full.timing))
-    assert len(scores.rows) == len(of_kind(toy, "quality"))
-    assert ("multi_query", "test", "4", "28.25", "27.50", "53.25", "2,000", "3") in scores.rows
-    assert len(perplexities.rows) == len(of_kind(toy, "perplexity"))
-    assert len(timings.rows) == len(of_kind(toy, "timing"))
-    assert "90.0 (81.0 to 99.0)" in {row[7] for row in timings.rows}
-    assert "8 query heads, 1 write heads" in cell(
-        full.attention_types(toy, PAIR), "multi_query", "decoder self-attention"
-    )
-    assert full.quality([], PAIR) is full.timing([], PAIR) is None
+    full = tables.in_full(Selection(toy, PAIR))
+    assert {kind: len(full[kind].rows) for kind in ("quality", "perplexity", "timing")} == {
+        kind: len(of_kind(toy, kind)) for kind in ("quality", "perplexity", "timing")
+    }
+    assert ("multi_query", "test", "4", "28.25", "27.50", "53.25", "2,000", "3") in full["quality"].rows
+    assert "90.0 (81.0 to 99.0)" in column(full["timing"], "decoder µs/token (min to max)")
+    assert "8 query heads, 1 write heads" in column(full["attention"], "decoder self-attention")[1]
+    assert tables.in_full(Selection(of_kind(toy, "train"))).keys() == {"attention"}
 
 
 def test_write_heads_of_each_site_are_told_apart():
     mixed = experiment("toy", "multi_query", change=lambda base: base.attention.update(sites=("decoder",)))
-    table = full.attention_types([train(mixed)])
-    assert "1 write heads" in cell(table, "multi_query", "decoder self-attention")
-    assert "8 write heads" in cell(table, "multi_query", "elsewhere")
+    table = tables.in_full(Selection([train(mixed)]))["attention"]
+    assert "1 write heads" in column(table, "decoder self-attention")[0]
+    assert "8 write heads" in column(table, "elsewhere")[0]
+
+
+def test_a_column_shows_fields_of_the_records_that_it_is_of():
+    row = [{"kind": "a", "seed": seed, "time": 10.0 + seed, "spread": [9.0, 20.0]} for seed in (0, 2)]
+    spread = Column("time", ("time", "spread.1"), cells.integer, {"kind": "a"}, "{} up to {}")
+    twin = dataclasses.replace(spread, header="other", where={"kind": "b"})
+    table = Table.of("t", [Column("kind", "kind"), spread, twin], [[*row, {"kind": "b", "spread": [1, 2]}], []])
+    assert table.columns == ("kind", "time", "other")
+    assert table.rows == (("a, b", "11 ± 1 up to 20", "– up to 2"), ("–", "–", "–"))
 
 
 @pytest.mark.parametrize(
-    ("shown", "text"),
+    ("show", "shown"),
     [
-        (cells.significant(3.8149), "3.81"),
-        (cells.significant(45.96), "46.0"),
-        (cells.significant(1234.4), "1,234"),
-        (cells.significant(0.01234), "0.0123"),
-        (cells.significant(0.0), "0"),
-        (cells.significant(None), "–"),
-        (cells.significant(math.nan), "NaN"),
-        (cells.size(512), "512 B"),
-        (cells.size(6 * 2**20), "6.00 MiB"),
-        (cells.size(2**45), "32,768 GiB"),
-        (cells.times(12.06), "12.1×"),
-        (cells.percent(0.624), "62%"),
-        (cells.percent(math.nan), "NaN"),
-        (cells.count(3.0), "3"),
-        (cells.count(2.5), "2.5"),
-        (cells.joined(["–", "–"]), "–"),
-        (cells.joined(["27.7", "–"]), "27.7 / –"),
+        (
+            cells.significant,
+            {3.8149: "3.81", 45.96: "46.0", 1234.4: "1,234", 0.01234: "0.0123", 0.0: "0", None: "–", math.nan: "NaN"},
+        ),
+        (cells.size, {512: "512 B", 6 * 2**20: "6.00 MiB", 2**45: "32,768 GiB"}),
+        (cells.times, {12.06: "12.1×", 0.984: "0.98×"}),
+        (cells.percent, {0.624: "62%", math.nan: "NaN"}),
+        (cells.count, {3.0: "3", 2.5: "2.5", 1024: "1,024"}),
+        (cells.decimals(2), {27.0: "27.00", math.inf: "inf"}),
     ],
 )
-def test_figures_as_text(shown, text):
-    assert shown == text
+def test_figures_as_text(show, shown):
+    assert {value: cells.text(Series(() if value is None else (value,)), show) for value in shown} == shown
+
+
+# Records that are published, among them those of the first edition.
+
+
+def tables_of(path):
+    """The rows of each table in a Markdown file, by its title."""
+    found, title = {}, ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            title = line.strip("# ")
+        elif line.startswith("| ") and not line.startswith("| :--"):
+            found.setdefault(title, []).append(tuple(line.strip("| ").split(" | ")))
+    return found
+
+
+@pytest.mark.parametrize(
+    "folder", [path.parent for path in sorted((ROOT / "results").glob("*/report.md"))], ids=lambda path: path.name
+)
+def test_published_records_give_the_published_tables(folder):
+    runs = Selection(records.read(folder), ["multi_head"])
+    found = [tables.summary(runs), tables.table_1(runs), tables.table_2(runs), *tables.significance(runs)]
+    found = {table.title: table for table in (*found, *tables.in_full(runs).values()) if table}
+    for title, (header, *rows) in tables_of(folder / "report.md").items():
+        assert found[title].columns == header
+        assert sorted(found[title].rows) == sorted(rows)
+
+
+@pytest.mark.parametrize("page", ["README.md", "RESULTS.md"])
+def test_links_to_results_lead_somewhere(page):
+    links = re.findall(r"\]\((results[^)]*)\)", (ROOT / page).read_text(encoding="utf-8"))
+    assert links and all((ROOT / link).exists() for link in links)
+
+
+def test_results_are_what_the_records_say():
+    stated = tables_of(ROOT / "RESULTS.md")
+    for folder in ("multi30k", "paper_shape"):
+        runs = Selection(records.read(ROOT / "results" / folder), ["multi_head"])
+        made = [tables.summary(runs), *tables.significance(runs)] if folder == "multi30k" else [tables.table_2(runs)]
+        for table in map(there, made):
+            assert {table.columns, *table.rows} == set(stated[table.title])
+
+
+def test_the_share_of_the_peak_in_old_records_is_the_mfu():
+    found = records.read(ROOT / "results" / "train")
+    small = [record for record in found if record["name"] == "text_translation"]
+    assert len(small) == 5 and not any("peak_share" in record for record in small)
+    table = tables.in_full(Selection(small))["train_timing"]
+    assert table.rows[0][:6] == ("multi_head", "64", "64", "64", "bfloat16", "0%")
+    assert "28%" in column(table, "mfu") and "24,364" in column(table, "tokens/s")

@@ -1,4 +1,4 @@
-"""The paper's own numbers: Noam Shazeer, Fast Transformer Decoding (arXiv 1911.02150), Tables 1 to 3.
+"""The paper's own numbers as it prints them: Noam Shazeer, Fast Transformer Decoding (arXiv 1911.02150), Tables 1 to 3.
 
 They are given only to records of the paper's own task and model, layer by layer and head by head: beside
 another task they would mean nothing.
@@ -6,7 +6,7 @@ another task they would mean nothing.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from mqa_jax.attention.grouped import Grouped
 from mqa_jax.experiment import model_of
@@ -14,11 +14,13 @@ from mqa_jax.experiment import model_of
 SOURCE = "Shazeer 2019, arXiv 1911.02150"
 DEVICE = "TPUv2"
 STEPS = {"translation": 100_000, "language": 136_000}  # of the paper's training
-CONDITIONS = "one 8-core TPUv2; training steps of 32,768 tokens; greedy batch 1024 (128 a core); beam batch not stated"
+CONDITIONS = (
+    "one 8-core TPUv2; training steps of 32,768 tokens, time per target token; greedy batch 1024 (128 a core); "
+    "beam batch not stated"
+)
 
 
-@dataclasses.dataclass(frozen=True)
-class Shape:
+class Sizes(NamedTuple):
     """What tells one row of the tables from another. `window` is of decoder self-attention."""
 
     heads: int
@@ -28,76 +30,59 @@ class Shape:
     window: int | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Translation:
-    """A row of Table 1. BLEU is sacreBLEU with `-tok intl`; test has beam 1 and 4."""
-
-    ln_perplexity: float
-    bleu_dev: float
-    bleu_test: tuple[float, float] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Timing:
-    """A row of Table 2, in microseconds a token. The pairs are encoder and decoder."""
-
-    training: float
-    greedy: tuple[float, float]
-    beam_4: tuple[float, float]
-
-
+# BLEU is sacreBLEU with `-tok intl`.
+TABLE_1_FIELDS = "ln_perplexity", "bleu_dev", "bleu_test_beam_1", "bleu_test_beam_4"
 TABLE_1 = {
-    Shape(8, 8, 128, 4096): Translation(1.424, 26.7, (27.7, 28.4)),
-    Shape(8, 1, 128, 5440): Translation(1.439, 26.5, (27.5, 28.5)),
-    Shape(8, 8, 128, 4096, 32): Translation(1.427, 26.6, (27.5, 28.3)),
-    Shape(8, 1, 128, 5440, 32): Translation(1.437, 26.5, (27.6, 28.2)),
-    Shape(1, 1, 128, 6784): Translation(1.518, 25.8),
-    Shape(2, 2, 64, 6784): Translation(1.480, 26.2, (26.8, 27.9)),
-    Shape(4, 4, 32, 6784): Translation(1.488, 26.1),
-    Shape(8, 8, 16, 6784): Translation(1.513, 25.8),
+    Sizes(8, 8, 128, 4096): ("1.424", "26.7", "27.7", "28.4"),
+    Sizes(8, 1, 128, 5440): ("1.439", "26.5", "27.5", "28.5"),
+    Sizes(8, 8, 128, 4096, 32): ("1.427", "26.6", "27.5", "28.3"),
+    Sizes(8, 1, 128, 5440, 32): ("1.437", "26.5", "27.6", "28.2"),
+    Sizes(1, 1, 128, 6784): ("1.518", "25.8"),
+    Sizes(2, 2, 64, 6784): ("1.480", "26.2", "26.8", "27.9"),
+    Sizes(4, 4, 32, 6784): ("1.488", "26.1"),
+    Sizes(8, 8, 16, 6784): ("1.513", "25.8"),
 }
-
+# Microseconds a token, of sources and targets of 128 tokens.
+TABLE_2_FIELDS = "training_us", "encoder_us_beam_1", "decoder_us_beam_1", "encoder_us_beam_4", "decoder_us_beam_4"
+TABLE_2_LENGTH = 128
 TABLE_2 = {
-    Shape(8, 8, 128, 4096): Timing(13.2, (1.7, 46), (2.0, 203)),
-    Shape(8, 1, 128, 5440): Timing(13.0, (1.5, 3.8), (1.6, 32)),
-    Shape(8, 8, 128, 4096, 32): Timing(13.2, (1.7, 23), (1.9, 47)),
-    Shape(8, 1, 128, 5440, 32): Timing(13.0, (1.5, 3.3), (1.6, 16)),
+    Sizes(8, 8, 128, 4096): ("13.2", "1.7", "46", "2.0", "203"),
+    Sizes(8, 1, 128, 5440): ("13.0", "1.5", "3.8", "1.6", "32"),
+    Sizes(8, 8, 128, 4096, 32): ("13.2", "1.7", "23", "1.9", "47"),
+    Sizes(8, 1, 128, 5440, 32): ("13.0", "1.5", "3.3", "1.6", "16"),
 }
-TABLE_2_LENGTH = 128  # of source and target
-
-TABLE_3 = {  # dev perplexity per word
-    Shape(8, 8, 128, 8192): 29.9,
-    Shape(8, 1, 128, 9088): 30.2,
-    Shape(1, 1, 128, 9984): 31.2,
-    Shape(2, 2, 64, 9984): 31.1,
-    Shape(4, 4, 32, 9984): 31.0,
-    Shape(8, 8, 16, 9984): 30.9,
+TABLE_3_FIELDS = ("perplexity_per_word",)  # of dev
+TABLE_3 = {
+    Sizes(8, 8, 128, 8192): ("29.9",),
+    Sizes(8, 1, 128, 9088): ("30.2",),
+    Sizes(1, 1, 128, 9984): ("31.2",),
+    Sizes(2, 2, 64, 9984): ("31.1",),
+    Sizes(4, 4, 32, 9984): ("31.0",),
+    Sizes(8, 8, 16, 9984): ("30.9",),
 }
 
 
-def table_1(name: str, config: Mapping[str, Any]) -> Translation | None:
-    """The paper's row for an experiment of this name and config, if it is one of the paper's."""
-    return TABLE_1.get(shape) if (shape := _shape(name, "wmt14", config)) else None
+def figures(name: str, config: Mapping[str, Any]) -> dict[str, str]:
+    """The paper's figures for an experiment of this name and config, by field; empty if it is none of the paper's."""
+    sizes = _sizes(name, config)
+    if sizes is None:
+        return {}
+    timing, found = config["timing"], {}
+    if name == "lm1b":
+        found.update(zip(TABLE_3_FIELDS, TABLE_3.get(sizes, ()), strict=False))
+    else:
+        found.update(zip(TABLE_1_FIELDS, TABLE_1.get(sizes, ()), strict=False))  # some rows end early
+        if timing["source_length"] == timing["target_length"] == TABLE_2_LENGTH:
+            found.update(zip(TABLE_2_FIELDS, TABLE_2.get(sizes, ()), strict=False))
+    return found
 
 
-def table_2(name: str, config: Mapping[str, Any]) -> Timing | None:
-    """The paper's row; the paper timed sources and targets of 128 tokens, so other lengths have none."""
-    lengths = config["timing"]["source_length"], config["timing"]["target_length"]
-    shape = _shape(name, "wmt14", config)
-    return TABLE_2.get(shape) if shape and lengths == (TABLE_2_LENGTH, TABLE_2_LENGTH) else None
-
-
-def table_3(name: str, config: Mapping[str, Any]) -> float | None:
-    """The paper's dev perplexity per word."""
-    return TABLE_3.get(shape) if (shape := _shape(name, "lm1b", config)) else None
-
-
-def _shape(name: str, task: str, config: Mapping[str, Any]) -> Shape | None:
-    """The shape of a model of the paper's size on the paper's task, the same attention at every site."""
+def _sizes(name: str, config: Mapping[str, Any]) -> Sizes | None:
+    """The sizes of a model of the paper's width and layers on its task, the same attention at every site."""
     model = model_of({"config": config})
     encoder, decoder = model.encoder, model.decoder
     layers = encoder.layers if encoder else 0, decoder.layers
-    if name != task or model.width != 1024 or layers != {"wmt14": (6, 6), "lm1b": (0, 6)}[task]:
+    if model.width != 1024 or layers != {"wmt14": (6, 6), "lm1b": (0, 6)}.get(name):
         return None
     own, *more = {*decoder.attention}
     others = {*decoder.cross, *(encoder.attention if encoder else ())}
@@ -105,4 +90,4 @@ def _shape(name: str, task: str, config: Mapping[str, Any]) -> Shape | None:
         return None
     if own != dataclasses.replace(own.across(), window=own.window):
         return None
-    return Shape(own.heads, own.write_heads, own.key_size, decoder.feed_forward, own.window)
+    return Sizes(own.heads, own.write_heads, own.key_size, decoder.feed_forward, own.window)

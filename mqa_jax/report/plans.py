@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mqa_jax.report import cells, paper
-from mqa_jax.report.document import Table
+from mqa_jax.report import paper
+from mqa_jax.report.cells import significant, size, yes_no
 from mqa_jax.report.selection import Record
+from mqa_jax.report.table import Column, Table
 
 GIB = 1 << 30
 
@@ -56,34 +57,25 @@ def _step(step: Mapping[str, Any], per_device: float) -> list[str]:
 
 def table(found: Sequence[Record]) -> Table:
     """One row a variant: what it holds and its floors, beside the paper's microseconds a token where it has them."""
-    rows = []
-    for record in found:
-        train, decode = record["train"], record["decode"]
-        theirs = paper.table_2(record["name"], record["config"])
-        measured = theirs and (theirs.greedy if decode["beam"] == 1 else theirs.beam_4)
-        pairs = (
-            (train["floor_us_per_token"], theirs and theirs.training),
-            (decode["encoder_floor_us_per_token"], measured and measured[0]),
-            (decode["floor_us_per_token"], measured and measured[1]),
-        )
-        rows.append(
-            (
-                record["variant"],
-                "yes" if record["fits"] else "no",
-                cells.size(train.get("held_bytes_total")),
-                cells.size(decode.get("held_bytes_total")),
-                cells.size(decode["held_bytes"]["cache"]),
-                *(cells.significant(value) if value else cells.MISSING for pair in pairs for value in pair),
-            )
-        )
-    columns = ["variant", "fits", "training holds", "decoding holds", "cache among it"]
-    columns += [f"{what}{of}" for what in ("training", "encoder", "decoder") for of in (": floor", ", paper")]
-    first = found[0]
-    decode = first["decode"]
+    rows = [[record, paper.figures(record["name"], record["config"])] for record in found]
+    first, train, decode = found[0], found[0]["train"], found[0]["decode"]
+    columns = [
+        Column("variant", "variant"),
+        Column("fits", "fits", yes_no),
+        Column("training holds", "train.held_bytes_total", size),
+        Column("decoding holds", "decode.held_bytes_total", size),
+        Column("cache among it", "decode.held_bytes.cache", size),
+        Column("training: floor", "train.floor_us_per_token", significant),
+        Column("training, paper", "training_us"),
+        Column("encoder: floor", "decode.encoder_floor_us_per_token", significant),
+        Column("encoder, paper", f"encoder_us_beam_{decode['beam']}"),
+        Column("decoder: floor", "decode.floor_us_per_token", significant),
+        Column("decoder, paper", f"decoder_us_beam_{decode['beam']}"),
+    ]
     note = (
         f"Bytes are a device's ({first['devices']} on {first['chips']} chips). Floors and the paper's times on "
         f"{paper.DEVICE} are microseconds a token: {decode['batch']} sentences of {decode['source_length']} to "
-        f"{decode['target_length']} tokens, beam {decode['beam']}; training on {first['train']['rows']} rows of "
-        f"{first['train']['target_length']}. Paper: {paper.SOURCE}, {paper.CONDITIONS}."
+        f"{decode['target_length']} tokens, beam {decode['beam']}; training on {train['rows']} rows of "
+        f"{train['target_length']}. Paper: {paper.SOURCE}, {paper.CONDITIONS}."
     )
-    return Table(f"Plan: {first['name']} on {first['topology']}", tuple(columns), tuple(rows), note)
+    return Table.of(f"Plan: {first['name']} on {first['topology']}", columns, rows, note)

@@ -1,144 +1,150 @@
-"""Which records belong to which cell: by variant and measurement, the newest of each seed."""
+"""Which records belong to which cell: the newest of each measurement and seed, and the values of a field over seeds."""
 
 import dataclasses
 import functools
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mqa_jax.errors import InputError
 
-Record = dict[str, Any]
-_SHAPE = "batch", "source_length", "target_length"
+Record = Mapping[str, Any]
+_WORKLOAD = "batch", "source_length", "target_length"
+_TYPES = "dtype", "weight_dtype", "cache_dtype"
+# Two records of a kind, variant and seed that agree in these are the same measurement taken twice.
+_MEASURED = "split", "beam", *_WORKLOAD, *_TYPES, "padded_cache", "baseline", "dropout", "rematerialise"
 
 
 class Selection:
     """The records of one comparison. `variants` is in the order asked for; its first is the baseline.
 
+    Of a measurement that was taken twice the newest counts. Records of averaged checkpoints, and of one before the
+    checkpoint that a run was evaluated at last, are left out: a comparison is of the newest.
+
     Raises:
       InputError: the records are of more than one config.
     """
 
-    def __init__(self, records: Sequence[Record], order: Sequence[str] = ()):
+    def __init__(self, records: Iterable[Record], order: Sequence[str] = ()):
+        records = list(records)
         names = sorted({record["name"] for record in records})
         if len(names) > 1:
             raise InputError(f"the records are of several configs ({', '.join(names)}); report each by itself")
-        self.records = tuple(records)
         self.variants = list(dict.fromkeys([*order, *(record["variant"] for record in records)]))
+        records.sort(key=lambda record: record["when"])
+        evaluated = {
+            (record["variant"], record["seed"]): record["checkpoints"]
+            for record in records
+            if len(record.get("checkpoints", ())) == 1
+        }
+        newest = {
+            (record["kind"], record["variant"], record["seed"], *_measured(record)): record
+            for record in records
+            if record.get("checkpoints") in (None, evaluated.get((record["variant"], record["seed"])))
+        }
+        self.records = sorted(newest.values(), key=lambda record: record["seed"])
 
     def __bool__(self) -> bool:
         return bool(self.records)
 
+    @functools.cached_property
+    def newest(self) -> Record:
+        return max(self.records, key=lambda record: record["when"])
+
     @property
     def name(self) -> str:
         """The config's name."""
-        return self.records[0]["name"]
+        return self.newest["name"]
 
     @property
     def task(self) -> str:
         """`translation` or `language`."""
-        return self.records[0]["task"]
+        return self.newest["task"]
 
     @property
     def beams(self) -> list[int]:
-        """The beams that are reported side by side: greedy and the config's, which the translations know: records of
-        training and timing do not depend on it and may have an earlier one."""
+        """Greedy and the config's beam, as the translations have it: other records may be of an earlier beam."""
         translated = self.of("quality") or self.records
         return sorted({1, *(record["config"]["decode"]["beam"] for record in translated)})
 
-    def of(self, kind: str, variant: str | None = None, **wanted: Any) -> list[Record]:
-        """The records of a kind (and variant) whose fields are as wanted, in order of their seeds.
+    def of(self, kind: str, variant: str | None = None, **where: Any) -> list[Record]:
+        """The records of a kind (and variant) whose fields are as given, in order of their seeds."""
+        where |= {"kind": kind} | ({} if variant is None else {"variant": variant})
+        return matching(self.records, where)
 
-        Those of averaged checkpoints, and of one before the checkpoint that a run was evaluated at last, are left out:
-        a comparison is of the newest.
-        """
-        newest: dict[Any, Record] = {}
-        for record in sorted(self.records, key=lambda record: record["when"]):
-            mine = record["kind"] == kind and variant in (None, record["variant"])
-            mine &= record.get("checkpoints") in (None, self._evaluated.get((record["variant"], record["seed"])))
-            if mine and all(record.get(field) == value for field, value in wanted.items()):
-                newest[_identity(record)] = record
-        return sorted(newest.values(), key=lambda record: record["seed"])
+    def groups(self, kind: str) -> list[list[Record]]:
+        """The records of a kind, those that differ only in their seed together; by measurement, then by variant."""
+        found: dict[Any, list[Record]] = {}
+        for record in self.of(kind):
+            key = *((value is None, value) for value in _measured(record)), self.variants.index(record["variant"])
+            found.setdefault(key, []).append(record)
+        return [found[key] for key in sorted(found)]
 
-    def any(self, variant: str) -> Record | None:
-        """Some record of a variant, for its config."""
-        return next((record for record in self.records if record["variant"] == variant), None)
+    def headline(self, beam: int) -> dict[str, Any]:
+        """The fields of the timing records that a comparison is of: the config's workload, padded caches."""
+        return {"kind": "timing", "beam": beam, "padded_cache": True, **self.workload}
 
-    def headline(self, variant: str, beam: int) -> list[Record]:
-        """The timing records of the shape that `config.timing` names: full length, padded caches."""
-        return self.of("timing", variant, beam=beam, padded_cache=True, **self.shape)
+    def timed(self, variant: str, beam: int = 1) -> list[Record]:
+        """The timing records of `headline`."""
+        return self.of(variant=variant, **self.headline(beam))
 
-    def lengths(self, variant: str, beam: int = 1) -> list[Record]:
-        """Timing records of the config's batch by target length, one for each."""
-        return self._along("target_length", ("batch", "dtype"), variant, beam)
-
-    def batches(self, variant: str, beam: int = 1) -> list[Record]:
-        """Timing records of the config's lengths by batch, one for each."""
-        return self._along("batch", ("source_length", "target_length", "dtype"), variant, beam)
+    def along(self, field: str, variant: str) -> dict[Any, Record]:
+        """Greedy timing records by `target_length` or `batch`, all else as the config has it, in ascending order."""
+        free = {"batch"} if field == "batch" else {"source_length", "target_length"}
+        where = {name: value for name, value in self.headline(1).items() if name not in free}
+        found = {record[field]: record for record in reversed(self.of(variant=variant, **where))}
+        return dict(sorted(found.items()))
 
     @functools.cached_property
-    def shape(self) -> dict[str, Any]:
-        """The batch and lengths that `config.timing` names, and the type: of the newest record that has them, since
-        a folder may also hold records of an earlier config."""
+    def workload(self) -> dict[str, Any]:
+        """The batch and lengths that `config.timing` names, and the number types: of the newest record that has them,
+        since a folder may also hold records of an earlier config."""
         records = self.of("timing", padded_cache=True)
-        own = [r for r in records if all(r[field] == r["config"]["timing"][field] for field in _SHAPE)]
+        own = [r for r in records if all(r[field] == r["config"]["timing"][field] for field in _WORKLOAD)]
         newest = max(own or records, key=lambda record: record["when"], default=None)
         if newest is None:
             return {}
-        return {field: newest["config"]["timing"][field] for field in _SHAPE} | {"dtype": newest["dtype"]}
-
-    @functools.cached_property
-    def _evaluated(self) -> dict[tuple[str, int], list[int]]:
-        """By variant and seed, the single checkpoint that a run was evaluated at last."""
-        return {
-            (record["variant"], record["seed"]): record["checkpoints"]
-            for record in sorted(self.records, key=lambda record: record["when"])
-            if len(record.get("checkpoints", ())) == 1
-        }
-
-    def _along(self, field: str, same: Sequence[str], variant: str, beam: int) -> list[Record]:
-        wanted = {name: self.shape[name] for name in same if name in self.shape}
-        found: dict[int, Record] = {}
-        for record in self.of("timing", variant, beam=beam, padded_cache=True, **wanted):
-            found.setdefault(record[field], record)
-        return [found[value] for value in sorted(found)]
-
-
-def _identity(record: Record) -> tuple[Any, ...]:
-    """Two records of one identity are the same measurement taken twice."""
-    fields = "split", "beam", "batch", "source_length", "target_length", "dtype", "padded_cache", "baseline"
-    return record["variant"], record["seed"], *(record.get(field) for field in fields)
+        return {each: newest["config"]["timing"][each] for each in _WORKLOAD} | {t: newest.get(t) for t in _TYPES}
 
 
 @dataclasses.dataclass(frozen=True)
-class Sample:
-    """The values of one figure, one for each seed. NaN where any of them is."""
+class Series:
+    """The values of one figure, one for each seed. Mean and deviation are NaN where any value is."""
 
-    values: tuple[float, ...]
-
-    @property
-    def n(self) -> int:
-        return len(self.values)
+    values: tuple[Any, ...]
 
     @property
     def mean(self) -> float | None:
         """None where nothing was measured."""
-        return math.fsum(self.values) / self.n if self.values else None
+        return math.fsum(self.values) / len(self.values) if self.values else None
 
     @property
     def sd(self) -> float | None:
         """The sample standard deviation (n - 1); None below two values."""
-        if self.n < 2:
+        if len(self.values) < 2:
             return None
         return statistics.stdev(self.values) if all(map(math.isfinite, self.values)) else math.nan
 
 
-def sample(records: Sequence[Record], field: str) -> Sample:
-    """The values of a figure over records; those that lack it are passed over."""
-    return Sample(tuple(float(record[field]) for record in records if record.get(field) is not None))
+def matching(records: Iterable[Record], where: Mapping[str, Any]) -> list[Record]:
+    """The records whose fields are as given."""
+    return [record for record in records if all(record.get(field) == value for field, value in where.items())]
 
 
-def drawable(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float]]:
-    """The points that a logarithmic axis can show."""
-    return [(x, y) for x, y in points if y is not None and math.isfinite(y) and y > 0]
+def over_seeds(records: Iterable[Record], field: str) -> Series:
+    """The values of a field over records. `a.0` is the first entry of field `a`. Records that lack it do not count."""
+    found = (_value(record, field.split(".")) for record in records)
+    return Series(tuple(value for value in found if value is not None))
+
+
+def _value(there: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        there = there[int(name)] if isinstance(there, list) else there.get(name)
+        if there is None:
+            return None
+    return there
+
+
+def _measured(record: Record) -> tuple[Any, ...]:
+    return tuple(str(value) if isinstance(value, list) else value for value in map(record.get, _MEASURED))

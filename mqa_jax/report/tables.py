@@ -1,244 +1,306 @@
-"""The tables of a comparison, from records: a summary, the paper's three tables with our rows, and significance.
+"""The tables of a comparison, from records.
 
-BLEU is sacreBLEU's with `intl` tokens, as in the paper, unless a column says otherwise. Times are the medians
-that the records hold, in microseconds a token.
+A column is one line in a table's list: `Column("training s", "train_s", integer, TRAIN)` has a header, the field it
+shows, how a number is printed, and of which records.
+
+BLEU is sacreBLEU's with `intl` tokens, as in the paper, unless a column says otherwise. Times are medians over rounds.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
+from mqa_jax.attention.config import in_turn
 from mqa_jax.experiment import model_of
-from mqa_jax.report import cells, paper
-from mqa_jax.report.document import Table
-from mqa_jax.report.selection import Record, Sample, Selection, sample
+from mqa_jax.report import paper
+from mqa_jax.report.cells import decimals, integer, percent, significant, size, times, yes_no
+from mqa_jax.report.selection import Record, Selection, over_seeds
+from mqa_jax.report.table import Column, Table
 
-T = TypeVar("T")
-_ATTENTION = "attention", "h", "d_k, d_v", "d_ff"
+TRAIN, PAPER = {"kind": "train"}, {"kind": "paper"}
+SIDES = "encoder_us_per_token", "decoder_us_per_token"
+VARIANT, D_FF = Column("variant", "variant"), Column("d_ff", "d_ff")
+ATTENTION = Column("attention", "variant")
+SIZES = [ATTENTION, Column("h", "heads"), Column("d_k", "key_size"), Column("d_v", "value_size"), D_FF]
 
 
-def summary(records: Sequence[Record], order: Sequence[str] = ()) -> Table:
+def summary(runs: Selection) -> Table:
     """One row a variant: budget, quality, decoding time and training speed. The first variant is the baseline."""
-    runs = Selection(records, order)
     if not runs:
         return Table("No records", ("variant",), (), "Nothing has been measured yet.")
-    translation = runs.task == "translation"
-    columns = ["variant", "d_ff", "parameters"]
-    columns += [f"BLEU, beam {beam}" for beam in runs.beams] if translation else ["perplexity per word"]
-    columns += [
-        f"greedy µs/token, {'encoder' if translation else 'prompt'} + decoder",
-        "decoder speed-up",
-        "share of floor",
-        "cache a sequence",
-        "training tokens/s",
+    greedy = runs.headline(1)
+    columns = [
+        VARIANT,
+        D_FF,
+        Column("parameters", "parameters", integer, TRAIN),
+        *(
+            [_bleu(f"BLEU, beam {beam}", "test", beam) for beam in runs.beams]
+            if runs.task == "translation"
+            else [Column("perplexity per word", "perplexity_per_word", decimals(2), _perplexity("test"))]
+        ),
+        Column(f"greedy µs/token, {_sides(runs)}", SIDES, significant, greedy, "{} + {}"),
+        Column("decoder speed-up", "speed_up", times),
+        Column("share of floor", "floor_share", percent, greedy),
+        Column("cache a sequence", "cache_bytes_per_sequence", size, greedy),
+        Column("training tokens/s", "tokens_per_s", integer, TRAIN),
     ]
-    rows = []
-    for variant in runs.variants:
-        train, timing = runs.of("train", variant), runs.headline(variant, 1)
-        quality = [_bleu(runs, variant, "test", beam) for beam in runs.beams]
-        if not translation:
-            quality = [cells.mean(sample(runs.of("perplexity", variant, split="test"), "perplexity_per_word"), 2)]
-        rows.append(
-            (
-                variant,
-                feed_forward(runs, variant),
-                cells.whole(sample(train, "parameters").mean),
-                *quality,
-                _encoder_decoder(timing),
-                cells.times(speed_up(runs, variant, 1)),
-                cells.percent(sample(timing, "floor_share").mean),
-                cells.size(sample(timing, "cache_bytes_per_sequence").mean),
-                cells.whole(sample(train, "tokens_per_s").mean),
-            )
-        )
-    notes = [
-        "BLEU: sacreBLEU, intl." if translation else "",
+    notes = (
+        "BLEU: sacreBLEU, intl." if runs.task == "translation" else "",
         f"Speed-up is {runs.variants[0]}'s decoder time over the variant's.",
-        _shape_note(runs),
-        seed_note(runs),
-    ]
-    return Table(
-        f"Summary: {runs.name}, quality on the test split", tuple(columns), tuple(rows), " ".join(filter(None, notes))
+        _workload_note(runs),
+        _seed_note(runs),
     )
+    return Table.of(f"Summary: {runs.name}, quality on the test split", columns, _rows(runs), _joined(*notes))
 
 
-def table_1(records: Sequence[Record], order: Sequence[str] = ()) -> Table | None:
-    """Translation quality in the shape of the paper's Table 1; None without a measured translation model."""
-    runs = Selection(records, order)
-    if not runs or runs.task != "translation" or not (runs.of("quality") or runs.of("perplexity")):
+def table_1(runs: Selection) -> Table | None:
+    """Translation quality in the shape of the paper's Table 1."""
+    if runs.task != "translation":
         return None
-    beams = " / ".join(map(str, runs.beams))
-    rows = []
-    for variant in runs.variants:
-        dev = sample(runs.of("perplexity", variant, split="dev"), "nll_per_token")
-        test = cells.joined([_bleu(runs, variant, "test", beam) for beam in runs.beams])
-        rows.append((*_attention(runs, variant), cells.mean(dev, 3), _bleu(runs, variant, "dev", 1), test))
-    ours = *_ATTENTION, "ln(PPL) dev", "BLEU dev", f"BLEU test, beam {beams}"
-    theirs = "paper: ln(PPL) dev", "paper: BLEU dev", "paper: BLEU test, beam 1 / 4"
-    beside = [
-        row
-        and (
-            f"{row.ln_perplexity:.3f}",
-            f"{row.bleu_dev:.1f}",
-            " / ".join(f"{bleu:.1f}" for bleu in row.bleu_test) if row.bleu_test else cells.MISSING,
-        )
-        for row in (_paper_row(runs, variant, paper.table_1) for variant in runs.variants)
+    ours = [
+        Column("ln(PPL) dev", "nll_per_token", decimals(3), _perplexity("dev")),
+        _bleu("BLEU dev", "dev", 1),
+        *(_bleu(f"BLEU test, beam {beam}", "test", beam) for beam in runs.beams),
     ]
-    note = f"ln(PPL) is per subword token and depends on the vocabulary. BLEU: sacreBLEU, intl. {seed_note(runs)}"
-    return _beside("Table 1: translation quality", ours, rows, theirs, beside, note)
-
-
-def table_2(records: Sequence[Record], order: Sequence[str] = ()) -> Table | None:
-    """Time a token in the shape of the paper's Table 2; None without a timing record of the config's shape."""
-    runs = Selection(records, order)
-    if not any(runs.headline(variant, beam) for variant in runs.variants for beam in _timed_beams(runs)):
-        return None
-    sides = "encoder + decoder" if runs.task == "translation" else "prompt + decoder"
-    ours = ["attention", "training"]
-    ours += [f"{'greedy' if beam == 1 else f'beam {beam}'}: {sides}" for beam in _timed_beams(runs)]
-    rows = []
-    for variant in runs.variants:
-        rates = sample(runs.of("train", variant), "tokens_per_s").values
-        training = Sample(tuple(1e6 / rate for rate in rates if rate))
-        decoding = [_encoder_decoder(runs.headline(variant, beam)) for beam in _timed_beams(runs)]
-        rows.append((variant, cells.mean_significant(training), *decoding))
-    theirs = [f"paper, {paper.DEVICE}: {what}" for what in ("training", f"greedy: {sides}", f"beam 4: {sides}")]
-    beside = [
-        row
-        and (
-            f"{row.training:.1f}",
-            *(f"{encoder:.1f} + {decoder:g}" for encoder, decoder in (row.greedy, row.beam_4)),
-        )
-        for row in (_paper_row(runs, variant, paper.table_2) for variant in runs.variants)
+    theirs = [
+        Column("paper: ln(PPL) dev", "ln_perplexity", where=PAPER),
+        Column("paper: BLEU dev", "bleu_dev", where=PAPER),
+        Column("paper: BLEU test, beam 1", "bleu_test_beam_1", where=PAPER),
+        Column("paper: BLEU test, beam 4", "bleu_test_beam_4", where=PAPER),
     ]
-    counted = "source and target tokens" if runs.task == "translation" else "tokens"
-    note = f"{_shape_note(runs)} Training is per {counted}, padding not counted."
-    if any(beside):
-        per = " Its training time is per target token." if runs.task == "translation" else ""
-        note += f" The paper's: {paper.CONDITIONS}; another machine, so compare ratios, not times.{per}"
-    return _beside("Table 2: µs per token", ours, rows, theirs, beside, note)
+    note = f"ln(PPL) is per subword token and depends on the vocabulary. BLEU: sacreBLEU, intl. {_seed_note(runs)}"
+    return _beside("Table 1: translation quality", SIZES, ours, theirs, runs, note)
 
 
-def table_3(records: Sequence[Record], order: Sequence[str] = ()) -> Table | None:
-    """Perplexity per word in the shape of the paper's Table 3; None without a measured language model."""
-    runs = Selection(records, order)
-    if not runs or runs.task != "language" or not runs.of("perplexity", split="dev"):
+def table_2(runs: Selection) -> Table | None:
+    """Time a token in the shape of the paper's Table 2."""
+    beams, sides, them = _timed_beams(runs), _sides(runs), f"paper, {paper.DEVICE}"
+    named = {beam: f"{'greedy' if beam == 1 else f'beam {beam}'}: {sides}" for beam in (1, 4, *beams)}
+    training = Column("training", "training_us_per_token", significant)
+    ours = [Column(named[beam], SIDES, significant, runs.headline(beam), "{} + {}") for beam in beams]
+    theirs = [
+        Column(f"{them}: training", "training_us", where=PAPER),
+        Column(f"{them}: {named[1]}", ("encoder_us_beam_1", "decoder_us_beam_1"), where=PAPER, template="{} + {}"),
+        Column(f"{them}: {named[4]}", ("encoder_us_beam_4", "decoder_us_beam_4"), where=PAPER, template="{} + {}"),
+    ]
+    note = f"{_workload_note(runs)} Training is per token, of source and target where there are both, without padding."
+    about = f"The paper's: {paper.CONDITIONS}. It is another machine: compare ratios, not times."
+    return _beside("Table 2: µs per token", [ATTENTION, training], ours, theirs, runs, note, about)
+
+
+def table_3(runs: Selection) -> Table | None:
+    """Perplexity per word in the shape of the paper's Table 3."""
+    if runs.task != "language":
         return None
-    rows = []
-    for variant in runs.variants:
-        dev = sample(runs.of("perplexity", variant, split="dev"), "perplexity_per_word")
-        rows.append((*_attention(runs, variant), cells.mean(dev, 2)))
-    found = [_paper_row(runs, variant, paper.table_3) for variant in runs.variants]
-    beside = [(f"{perplexity:.1f}",) if perplexity else None for perplexity in found]
-    ours, theirs = (*_ATTENTION, "dev PPL per word"), ["paper: dev PPL per word"]
-    return _beside("Table 3: language model", ours, rows, theirs, beside, seed_note(runs))
+    ours = [Column("dev PPL per word", "perplexity_per_word", decimals(2), _perplexity("dev"))]
+    theirs = [Column("paper: dev PPL per word", "perplexity_per_word", where=PAPER)]
+    return _beside("Table 3: language model", SIZES, ours, theirs, runs, _seed_note(runs))
 
 
-def significance(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
+def significance(runs: Selection) -> list[Table]:
     """One table for each paired bootstrap test, which is of one seed."""
-    runs = Selection(records, order)
     tables = []
     for record in runs.of("significance"):
-        found = {row["variant"]: row for row in record["rows"]}
-        rows = [
-            (
-                variant,
-                cells.decimals(row["score"], 2),
-                f"{cells.decimals(row['mean'], 2)} ± {cells.decimals(row['ci'], 2)}",
-                "baseline" if row["p_value"] is None else cells.decimals(row["p_value"], 3),
-            )
-            for variant in runs.variants
-            if (row := found.get(variant))
-        ]
+        baseline = {"p_value": "baseline"}  # which is not tested against itself
+        rows = {row["variant"]: row if row["p_value"] is not None else row | baseline for row in record["rows"]}
         tokens = re.search(r"tok:(\w+)", record["signature"])
         metric = f"{record['metric']} {tokens[1]}" if tokens else record["metric"]
+        columns = [
+            VARIANT,
+            Column(metric, "score", decimals(2)),
+            Column("bootstrap mean ± 95% CI", ("mean", "ci"), decimals(2), template="{} ± {}"),
+            Column("p-value", "p_value", decimals(3)),
+        ]
         place = f"{record['split']}, beam {record['beam']}, seed {record['seed']}"
         title = f"{metric} against {record['baseline']}: {place}"
         note = f"Paired bootstrap over {record['samples']:,} resamples of the {record['split']} sentences."
-        tables.append(Table(title, ("variant", metric, "bootstrap mean ± 95% CI", "p-value"), tuple(rows), note))
+        tables.append(Table.of(title, columns, [[rows[name]] for name in runs.variants if name in rows], note))
     return tables
 
 
-def speed_up(runs: Selection, variant: str, beam: int) -> float | None:
-    """The baseline's decoder time over the variant's, both of the headline shape; None across devices."""
-    baseline, own = runs.headline(runs.variants[0], beam), runs.headline(variant, beam)
-    if len({(record["device"], record["dtype"]) for record in [*baseline, *own]}) != 1:
+def _spread(header: str, figure: str, spread: str) -> Column:
+    return Column(header, (figure, f"{spread}.0", f"{spread}.1"), significant, template="{} ({} to {})")
+
+
+# Every figure of a kind of record, one row for each measurement and variant: kind, title, columns.
+IN_FULL = (
+    (
+        "quality",
+        "Translation quality in full",
+        VARIANT,
+        Column("split", "split"),
+        Column("beam", "beam"),
+        Column("BLEU intl", "bleu_intl", decimals(2)),
+        Column("BLEU 13a", "bleu_13a", decimals(2)),
+        Column("chrF", "chrf", decimals(2)),
+        Column("sentences", "sentences"),
+        Column("sources cut", "truncated"),
+    ),
+    (
+        "perplexity",
+        "Perplexity in full",
+        VARIANT,
+        Column("split", "split"),
+        Column("ln(PPL) per token", "nll_per_token", decimals(4)),
+        Column("PPL per token", "perplexity_per_token", decimals(3)),
+        Column("PPL per word", "perplexity_per_word", decimals(2)),
+        Column("tokens", "tokens"),
+        Column("words", "words"),
+        Column("tokens cut", "tokens_cut"),
+    ),
+    (
+        "timing",
+        "Decoding time in full",
+        VARIANT,
+        Column("beam", "beam"),
+        Column("batch", "batch"),
+        Column("source", "source_length"),
+        Column("target", "target_length"),
+        Column("type", "dtype"),
+        Column("weights", "weight_dtype"),
+        Column("cache", "cache_dtype"),
+        _spread("source µs/token (min to max)", "encoder_us_per_token", "encoder_us_spread"),
+        _spread("decoder µs/token (min to max)", "decoder_us_per_token", "decoder_us_spread"),
+        Column("floor µs/token", "floor_us_per_token", significant),
+        Column("share of floor", "floor_share", percent),
+        Column("ms a step", "ms_per_step", significant),
+        Column("rounds", "repeats"),
+    ),
+    (
+        "latency",
+        "Latency of one sentence",
+        VARIANT,
+        Column("source", "source_length"),
+        Column("target", "target_length"),
+        Column("type", "dtype"),
+        Column("ms a token, p50", "ms_per_token_p50", significant),
+        Column("p99", "ms_per_token_p99", significant),
+        Column("ms to the first token", "ms_to_first_token", significant),
+    ),
+    (
+        "train_timing",
+        "Training steps in full",
+        VARIANT,
+        Column("batch", "batch"),
+        Column("source", "source_length"),
+        Column("target", "target_length"),
+        Column("type", "dtype"),
+        Column("dropout", "dropout.0", percent),
+        Column("rematerialised", "rematerialise", yes_no),
+        Column("tokens/s", "tokens_per_s", integer),
+        _spread("ms a step (min to max)", "ms_per_step", "ms_spread"),
+        Column("mfu", "mfu", percent),
+        Column("activations MiB", "activations_mb", integer),
+        Column("compile s", "compile_s", significant),
+    ),
+)
+
+
+def in_full(runs: Selection) -> dict[str, Table]:
+    """Every measurement there is, by kind of record, and what each variant's name stands for (`attention`)."""
+    about = "Write heads: heads of keys and values. A window holds the position itself."
+    columns = VARIANT, Column("decoder self-attention", "decoder"), Column("elsewhere", "elsewhere"), D_FF
+    tables = {"attention": Table.of("Attention types", columns, _rows(runs), about)}
+    for kind, title, *columns in IN_FULL:
+        if groups := runs.groups(kind):
+            known = [column for column in columns if column.has_any(groups)]  # older records lack some
+            tables[kind] = Table.of(title, known, groups, _seed_note(runs))
+    return tables
+
+
+def _speed_up(runs: Selection, variant: str) -> float | None:
+    """The baseline's greedy decoder time over the variant's; None across devices."""
+    baseline, own = runs.timed(runs.variants[0]), runs.timed(variant)
+    if len({record["device"] for record in [*baseline, *own]}) != 1:
         return None
-    before, after = (sample(each, "decoder_us_per_token").mean for each in (baseline, own))
+    before, after = (over_seeds(each, "decoder_us_per_token").mean for each in (baseline, own))
     return before / after if before is not None and after else None
+
+
+def _rows(runs: Selection) -> list[list[Record]]:
+    """For each variant its records and what follows from them: the model's sizes, the speed-up, the paper's figures."""
+    rows: list[list[Record]] = []
+    for variant in runs.variants:
+        own = [record for record in runs.records if record["variant"] == variant]
+        derived: list[Record] = [{"variant": variant, "speed_up": _speed_up(runs, variant)}]
+        derived += [{"training_us_per_token": 1e6 / r["tokens_per_s"]} for r in runs.of("train", variant)]
+        if own:
+            derived += [_sizes(own[-1]), PAPER | paper.figures(own[-1]["name"], own[-1]["config"])]
+        rows.append([*derived, *own])
+    return rows
+
+
+def _sizes(record: Record) -> dict[str, str]:
+    """A variant's attention and feed-forward layers. The sizes are those of the first decoder layer."""
+    model = model_of(dict(record))
+    decoder, encoder = model.decoder, model.encoder
+    first, cycle = decoder.attention[0], in_turn(decoder.attention)
+    others = dict.fromkeys(each.describe() for each in decoder.cross + (encoder.attention if encoder else ()))
+    return {
+        "heads": str(first.heads),
+        "key_size": str(first.key_size),
+        "value_size": str(first.value_size),
+        "d_ff": str(decoder.feed_forward),
+        "decoder": cycle,
+        "elsewhere": "; ".join(each for each in others if each != cycle) or "the same",
+    }
 
 
 def _beside(
     title: str,
-    ours: Sequence[str],
-    rows: Sequence[tuple[str, ...]],
-    theirs: Sequence[str],
-    beside: Sequence[tuple[str, ...] | None],
+    named: Sequence[Column],
+    ours: Sequence[Column],
+    theirs: Sequence[Column],
+    runs: Selection,
     note: str,
-) -> Table:
-    """Our columns, and then the paper's if it has any of the rows."""
-    if any(beside):
-        rows = [row + (other or (cells.MISSING,) * len(theirs)) for row, other in zip(rows, beside, strict=True)]
-        ours, note = [*ours, *theirs], f"{note} Paper: {paper.SOURCE}."
-    return Table(title, tuple(ours), tuple(rows), note.strip())
+    about: str = "",
+) -> Table | None:
+    """Our figures, and the paper's if it has any of the rows. None where nothing of ours has been measured."""
+    rows = _rows(runs)
+    if not any(column.has_any(rows) for column in ours):
+        return None
+    if any(column.has_any(rows) for column in theirs):
+        return Table.of(title, [*named, *ours, *theirs], rows, _joined(note, about, f"Paper: {paper.SOURCE}."))
+    return Table.of(title, [*named, *ours], rows, note.strip())
 
 
-def _paper_row(runs: Selection, variant: str, table: Callable[[str, Mapping[str, Any]], T | None]) -> T | None:
-    record = runs.any(variant)
-    return table(record["name"], record["config"]) if record else None
+def _bleu(header: str, split: str, beam: int) -> Column:
+    return Column(header, "bleu_intl", decimals(2), {"kind": "quality", "split": split, "beam": beam})
 
 
-def _attention(runs: Selection, variant: str) -> tuple[str, str, str, str]:
-    """The variant, h, d_k and d_v, d_ff."""
-    record = runs.any(variant)
-    if record is None:
-        return variant, cells.MISSING, cells.MISSING, cells.MISSING
-    attention = model_of(record).decoder.attention[0]
-    sizes = dict.fromkeys((attention.key_size, attention.value_size))
-    return variant, str(attention.heads), ", ".join(map(str, sizes)), feed_forward(runs, variant)
+def _perplexity(split: str) -> dict[str, str]:
+    return {"kind": "perplexity", "split": split}
 
 
-def feed_forward(runs: Selection, variant: str) -> str:
-    """d_ff of a variant."""
-    record = runs.any(variant)
-    return str(record["config"]["model"]["decoder"]["feed_forward"]) if record else cells.MISSING
-
-
-def _bleu(runs: Selection, variant: str, split: str, beam: int) -> str:
-    return cells.mean(sample(runs.of("quality", variant, split=split, beam=beam), "bleu_intl"), 2)
-
-
-def _encoder_decoder(timing: Sequence[Record]) -> str:
-    return cells.plus(
-        *(cells.mean_significant(sample(timing, f"{side}_us_per_token")) for side in ("encoder", "decoder"))
-    )
+def _sides(runs: Selection) -> str:
+    return "encoder + decoder" if runs.task == "translation" else "prompt + decoder"
 
 
 def _timed_beams(runs: Selection) -> list[int]:
     return sorted({beam for record in runs.of("timing") for beam in record["config"]["timing"]["beams"]})
 
 
-def _shape_note(runs: Selection) -> str:
+def _workload_note(runs: Selection) -> str:
     """What the headline times are of: device, batch, lengths, type. One clause for each that there is."""
-    timed = [
-        record for variant in runs.variants for beam in _timed_beams(runs) for record in runs.headline(variant, beam)
-    ]
-    shapes = dict.fromkeys(
+    workloads = dict.fromkeys(
         f"batch {r['batch']}, {r['source_length']} tokens in, {r['target_length']} out, {r['dtype']}, {r['device']}"
-        for r in timed
+        for variant in runs.variants
+        for beam in _timed_beams(runs)
+        for r in runs.timed(variant, beam)
     )
-    return f"Decoding: {'; '.join(shapes)}." if shapes else ""
+    return f"Decoding: {'; '.join(workloads)}." if workloads else ""
 
 
-def seed_note(runs: Selection) -> str:
+def _seed_note(runs: Selection) -> str:
     """Over how many seeds `±` was taken."""
     kinds = "train", "quality", "perplexity"
-    counts = {
-        variant: len({record["seed"] for kind in kinds for record in runs.of(kind, variant)})
-        for variant in runs.variants
-    }
-    if max(counts.values(), default=0) < 2:
+    seeds = {name: {record["seed"] for kind in kinds for record in runs.of(kind, name)} for name in runs.variants}
+    counts = {name: len(of) for name, of in seeds.items()}
+    if max(counts.values()) < 2:
         return ""
     same = len(set(counts.values())) == 1
-    n = f"n = {counts[runs.variants[0]]}" if same else ", ".join(f"{variant} {n}" for variant, n in counts.items())
+    n = f"n = {max(counts.values())}" if same else ", ".join(f"{name} {n}" for name, n in counts.items())
     return f"± is the standard deviation over seeds ({n})."
+
+
+def _joined(*notes: str) -> str:
+    return " ".join(filter(None, map(str.strip, notes)))

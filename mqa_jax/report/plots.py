@@ -1,0 +1,261 @@
+"""The plots of a comparison, from records. Each function gives a `Figure`, or None where there is nothing to draw.
+
+Figures are made without pyplot: no window system, no global state.
+"""
+
+import io
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeGuard
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+
+from mqa_jax.report import cells
+from mqa_jax.report.selection import Record, Selection, Series, over_seeds
+
+# Okabe and Ito's colours without the yellow, which is too pale for lines, then three of Tol's.
+COLORS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5A5A5A", "#882255", "#999933", "#332288"
+MARKERS = "osD^vPX<>p"  # a second cue, for print without colour
+_STYLE: dict[Any, Any] = {
+    "axes.edgecolor": "#6b7280",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e5e7eb",
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 200,
+}
+_TIMES = "decoder_us_per_token", "floor_us_per_token"
+_styled = matplotlib.rc_context(_STYLE)
+
+
+@_styled
+def quality_against_time(runs: Selection) -> Figure | None:
+    """Test BLEU (or perplexity per word) of each variant against its decoder time; beams of one variant are joined."""
+    if not runs:
+        return None
+    translation = runs.task == "translation"
+    points: dict[str, dict[int, tuple[float, Series]]] = {}
+    for variant in runs.variants:
+        for beam in runs.beams if translation else [1]:
+            time = over_seeds(runs.timed(variant, beam), "decoder_us_per_token").mean
+            quality = _quality(runs, variant, beam)
+            if _drawable(time) and _drawable(quality.mean):
+                points.setdefault(variant, {})[beam] = time, quality
+    if not points:
+        return None
+    figure, (axes,) = _figure(4.4)
+    for variant, own in points.items():
+        look = _look(runs, variant)
+        _line(axes, [(time, quality.mean) for time, quality in own.values()], color=look["color"], alpha=0.4)
+        for beam, (time, quality) in own.items():
+            style = look | {"mfc": look["color"] if beam == 1 else "white", "linestyle": "", "capsize": 3}
+            axes.errorbar(time, quality.mean, quality.sd, **style, label=variant if beam == min(own) else None)
+    axes.margins(0.15)
+    _log(axes, "x")
+    axes.set_xlabel("decoder time, µs per output token (log scale)")
+    axes.set_ylabel("test BLEU (sacreBLEU, intl)" if translation else "test perplexity per word (lower is better)")
+    beams = {beam for own in points.values() for beam in own}
+    key = f"filled: greedy; open: beam {max(beams)}" if len(beams) > 1 else ""
+    key += "; bars: standard deviation over seeds" * any(q.sd for own in points.values() for _, q in own.values())
+    what = "Test BLEU" if translation else "Test perplexity per word"
+    timed = [record for variant in points for record in runs.timed(variant)]
+    return _finished(figure, f"{what} against decoder time", key.strip("; "), _conditions(runs, timed))
+
+
+@_styled
+def time_against_length(runs: Selection) -> Figure | None:
+    """Greedy decoder time a token against the number of output tokens; each variant's floor is dashed."""
+    timed = {variant: found for variant in runs.variants if len(found := runs.along("target_length", variant)) > 1}
+    figure, (axes,) = _figure(4.6)
+    for variant, found in timed.items():
+        _with_floor(axes, runs, variant, {x: [record[time] for time in _TIMES] for x, record in found.items()})
+        low, high = zip(*(record["decoder_us_spread"] for record in found.values()), strict=True)
+        axes.fill_between(list(found), low, high, color=_look(runs, variant)["color"], alpha=0.15, linewidth=0)
+    if not axes.lines:
+        return None
+    _log(axes, "x", {x for found in timed.values() for x in found}, most=8)
+    _log(axes, "y")
+    axes.set_xlabel("output tokens a sentence (log scale)")
+    axes.set_ylabel("decoder time, µs per output token (log scale)")
+    key = "solid: measured median; shaded: minimum to maximum; dashed: floor of this machine"
+    records = [record for found in timed.values() for record in found.values()]
+    return _finished(figure, "Greedy decoder time against output length", key, _conditions(runs, records))
+
+
+@_styled
+def speed_up(runs: Selection) -> Figure | None:
+    """The baseline's greedy decoder time over each variant's, against length and batch, beside that of the floors."""
+    named = {"target_length": "output tokens a sentence", "batch": "sentences at once"}
+    panels = {label: lines for field, label in named.items() if (lines := _beside_baseline(runs, field))}
+    if not panels:
+        return None
+    figure, all_axes = _figure(4.2, len(panels))
+    for axes, (label, lines) in zip(all_axes, panels.items(), strict=True):
+        for variant, pairs in lines.items():
+            _with_floor(
+                axes, runs, variant, {x: [base[t] / own[t] for t in _TIMES] for x, (base, own) in pairs.items()}
+            )
+        axes.axhline(1.0, color="#6b7280", linewidth=0.8)
+        _log(axes, "x", {x for pairs in lines.values() for x in pairs}, most=5)
+        axes.set_xlabel(f"{label} (log scale)")
+        axes.set_ylabel("speed-up")
+    key = "solid: measured; dashed: ratio of the floors (bytes and operations over this machine's peaks)"
+    records = [r for lines in panels.values() for pairs in lines.values() for pair in pairs.values() for r in pair]
+    return _finished(figure, f"Decoder speed-up over {runs.variants[0]}", key, _conditions(runs, records))
+
+
+@_styled
+def learning_curves(runs: Selection) -> Figure | None:
+    """Training loss and dev negative log-likelihood against steps, one line a seed."""
+    panels = {"loss": "training loss", "dev_nll_per_token": "dev NLL"}
+    curves = {
+        field: [
+            (record["variant"], points)
+            for variant in runs.variants
+            for record in runs.of("train", variant)
+            if (points := [(p["step"], p[field]) for p in record["curve"] if _drawable(p.get(field))])
+        ]
+        for field in panels
+    }
+    drawn = [field for field in panels if curves[field]]
+    if not drawn:
+        return None
+    figure, all_axes = _figure(4.0, len(drawn))
+    for axes, field in zip(all_axes, drawn, strict=True):
+        for variant, points in curves[field]:
+            look = _look(runs, variant) | ({} if len(points) <= 12 else {"marker": ""})
+            _line(axes, points, **look, linewidth=1.2, markersize=4, label=variant)
+        _log(axes, "y")
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+        axes.set_xlabel("training steps")
+        axes.set_ylabel(f"{panels[field]}, nats per token (log scale)")
+    train = runs.newest["config"]["train"]
+    extra = [name.replace("_", " ") for name in ("label_smoothing", "z_loss") if train[name]]
+    key = f"training loss counts {' and '.join(extra)}, dev NLL does not" if extra else ""
+    what = " and ".join(panels[field] for field in drawn)
+    return _finished(figure, f"{what[0].upper()}{what[1:]} against training steps", key, runs.name)
+
+
+@_styled
+def cache_size(runs: Selection) -> Figure | None:
+    """Bytes of keys and values that one sentence's decoding keeps, as bars."""
+    means = {name: over_seeds(runs.timed(name), "cache_bytes_per_sequence").mean for name in runs.variants}
+    sizes = {name: value for name, value in means.items() if _drawable(value)}
+    if not sizes:
+        return None
+    figure, (axes,) = _figure(1.3 + 0.36 * len(sizes))
+    bars = axes.barh(list(sizes), list(sizes.values()), color=[_look(runs, name)["color"] for name in sizes])
+    first = sizes.get(runs.variants[0])
+    shares = [f"  ({value / first:.3g})" if first and value != first else "" for value in sizes.values()]
+    labels = [f"{cells.size(value)}{share}" for value, share in zip(sizes.values(), shares, strict=True)]
+    axes.bar_label(bars, labels, padding=5, fontsize=9)
+    axes.margins(x=0.3)
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    axes.xaxis.set_visible(False)
+    timed = [record for name in sizes for record in runs.timed(name)]
+    key = f"in brackets: share of {runs.variants[0]}" if any(shares) else ""
+    return _finished(figure, "Keys and values cached for one sequence", key, _conditions(runs, timed), legend=False)
+
+
+# By the name of the picture's file: how it is drawn, and what it shows for those who cannot see it.
+PLOTS = {
+    "quality_time": (quality_against_time, "Quality against decoder time"),
+    "time_length": (time_against_length, "Decoder time against output length, with the floor of each variant"),
+    "speed_up": (speed_up, "Decoder speed-up against output length and batch, measured and predicted"),
+    "learning_curves": (learning_curves, "Training loss and dev loss against steps"),
+    "cache_size": (cache_size, "Bytes of keys and values for one sentence"),
+}
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG file's bytes."""
+    figure.savefig(buffer := io.BytesIO(), format="png")
+    return buffer.getvalue()
+
+
+def _quality(runs: Selection, variant: str, beam: int) -> Series:
+    if runs.task == "language":
+        return over_seeds(runs.of("perplexity", variant, split="test"), "perplexity_per_word")
+    return over_seeds(runs.of("quality", variant, split="test", beam=beam), "bleu_intl")
+
+
+def _figure(height: float, panels: int = 1) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(8.0, height))
+    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+
+
+def _look(runs: Selection, variant: str) -> dict[str, Any]:
+    """Colour and marker, by the variant's place in the order."""
+    place = runs.variants.index(variant)
+    return {"color": COLORS[place % len(COLORS)], "marker": MARKERS[place % len(MARKERS)]}
+
+
+def _drawable(value: float | None) -> TypeGuard[float]:
+    """Whether a logarithmic axis can show it."""
+    return value is not None and math.isfinite(value) and value > 0
+
+
+def _beside_baseline(runs: Selection, field: str) -> dict[str, dict[Any, tuple[Record, Record]]]:
+    """By variant and value of the field: the baseline's record and the variant's, of one device."""
+    baseline, found = runs.along(field, runs.variants[0]), {}
+    for variant in runs.variants[1:]:
+        both = {x: (baseline[x], own) for x, own in runs.along(field, variant).items() if x in baseline}
+        found[variant] = {x: pair for x, pair in both.items() if pair[0]["device"] == pair[1]["device"]}
+    return {variant: pairs for variant, pairs in found.items() if len(pairs) > 1}
+
+
+def _with_floor(axes: Axes, runs: Selection, variant: str, points: Mapping[float, Sequence[float]]) -> None:
+    """A line of what was measured, and a dashed one of the floors."""
+    look = _look(runs, variant)
+    _line(axes, [(x, measured) for x, (measured, _) in points.items()], **look, label=variant)
+    _line(axes, [(x, floor) for x, (_, floor) in points.items()], color=look["color"], lw=1.1, linestyle=(0, (4, 3)))
+
+
+def _line(axes: Axes, points: Iterable[tuple[float, float | None]], **style: Any) -> None:
+    shown = [point for point in points if _drawable(point[1])]
+    if shown:
+        axes.plot(*zip(*shown, strict=True), **style)
+
+
+def _log(axes: Axes, name: str, ticks: Iterable[float] = (), most: int = 1) -> None:
+    """A logarithmic axis, x or y, with few round ticks; or at those of `ticks` that leave room for `most`."""
+    axes.set(**{f"{name}scale": "log"})
+    axis = {"x": axes.xaxis, "y": axes.yaxis}[name]
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(6, steps=[1, 2, 5, 10]))
+    if ticks := sorted(ticks):
+        apart, kept = (ticks[-1] / ticks[0]) ** (1 / most), ticks[:1]
+        for tick in ticks[1:]:
+            if tick > 0.99 * apart * kept[-1]:
+                kept.append(tick)
+        axis.set_major_locator(FixedLocator(kept))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+
+
+def _conditions(runs: Selection, timed: Sequence[Record]) -> str:
+    """What the times are of, as far as it is the same for all."""
+    words = "batch {batch}", "{source_length} tokens in", "{target_length} out", "{dtype}", "{device}"
+    texts = ({word.format_map(record) for record in timed} for word in words)
+    return ", ".join([runs.name, *(each.pop() for each in texts if len(each) == 1)])
+
+
+def _finished(figure: Figure, title: str, key: str, conditions: str, legend: bool = True) -> Figure:
+    """The figure with its title, a legend of all variants, and under it how to read it and what it is of."""
+    figure.suptitle(title, x=0.01, ha="left", weight="bold")
+    lines = [line for each in (key, conditions) for line in textwrap.wrap(each, 105)]
+    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8.5, color="#57606a")
+    if legend:
+        named = (axes.get_legend_handles_labels() for axes in figure.axes)
+        handles = {label: handle for found, labels in named for handle, label in zip(found, labels, strict=True)}
+        figure.legend(handles.values(), handles.keys(), loc="outside right upper")
+    return figure
