@@ -1,7 +1,6 @@
 """Billion-Word language model, the paper's Table 3: `--config=configs/lm1b.py:multi_query`.
 
-Embedding and softmax are not tied. d_ff is 9088 for multi_query and 9984 for the heads-and-sizes rows, by
-the equal-parameter rule. Paper, dev perplexity per word: multi_head 29.9, multi_query 30.2.
+Each row is a variant. Paper, dev perplexity per word: multi_head 29.9, multi_query 30.2.
 """
 
 from mqa_jax import config as base

@@ -3,9 +3,7 @@
     python scripts/train.py --config=configs/lm_llama.py:grouped_2 --workdir=runs/llama
     python scripts/train.py --config=configs/lm_llama.py:mla --describe
 
-Rotary positions, gated feed-forward layers (SwiGLU), RMSNorm with eps 1e-5, one table for tokens and softmax. d_ff 704
-is of multi_head; the variants' follow from the equal-parameter rule. `config.attention.rotary` has the base and a
-scaling for longer texts.
+Rotary positions, SwiGLU, RMSNorm with eps 1e-5. `config.attention.rotary` also has a scaling for longer texts.
 """
 
 from mqa_jax import config as base

@@ -4,8 +4,7 @@
         --config.data.kind=text --config.data.folder=PATH --config.data.train=train.txt \\
         --config.data.dev=dev.txt --config.data.test=test.txt
 
-The default corpus is the text of the language reference that every Python interpreter ships
-(`pydoc_data.topics`): small, real, and there without a network.
+Python's documentation is in every interpreter (`pydoc_data.topics`): small, real, and there without a network.
 """
 
 from mqa_jax import config as base

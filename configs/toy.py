@@ -1,7 +1,6 @@
 """The embedded default: English-German sentences made by a grammar (data/grammar.py), learnt in minutes on two cores.
 
-The language pair is generated, not collected: a comparison on it shows how the attention types behave in
-this code, not how well they translate.
+It shows how the attention types behave in this code, not how well they translate.
 """
 
 from mqa_jax import config as base

@@ -1,9 +1,7 @@
 """WMT14 English-German, the paper's Table 1: `--config=configs/wmt14.py:multi_query`.
 
-Each row of the table, and the grouped rows between, is a name in `variants`. The feed-forward width of a
-row follows from its attention: 5440 for multi_query, 6784 for the heads-and-sizes rows, 5248 and 4864 for
-the groups, so that every row of the table has 211,058,688 parameters; mla is within 1 in 10,000 of them.
-Paper, test BLEU with beam 4 (sacreBLEU, intl): multi_head 28.4, multi_query 28.5.
+Each row is a variant. d_ff follows from its attention (5440 for multi_query), so that every row of the paper has
+211,058,688 parameters. Paper, test BLEU with beam 4 (sacreBLEU, intl): multi_head 28.4, multi_query 28.5.
 """
 
 from mqa_jax import config as base

@@ -7,29 +7,28 @@ Exit codes: 0 done or stopped in good order, 1 the work failed (a diverged run, 
 import ast
 import difflib
 import errno
-import importlib.util
 import logging
 import os
 import pathlib
 import re
+import runpy
 import sys
-import textwrap
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from absl import flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import tuple_parser
 
-from mqa_jax.errors import Differs, DiskFull, Diverged, DoesNotFit, InputError, Stopped
+from mqa_jax.errors import Ended, InputError
 
 flags.disclaim_key_flags()  # what is defined here counts as the calling script's, and so is in its --help
 
 CONFIG_HELP = (
-    "Config file and, after a colon, one of its variants. --config.KEY=VALUE behind it changes a key, for "
-    "instance --config.train.steps=100; mqa_jax/config.py lists them all. Lists are written a,b,c."
+    "FILE or FILE:VARIANT, a config and one of its variants. --config.KEY=VALUE behind it changes a key, for instance "
+    "--config.train.steps=100; mqa_jax/experiment.py and config.py list them all. Lists are written a,b,c."
 )
 
 
@@ -40,23 +39,6 @@ def config_flag() -> flags.FlagHolder:
     flags.FLAGS["config"].parser = _ConfigFile()
     flags.mark_flag_as_required("config")
     return holder
-
-
-def process_flags() -> Callable[[], None]:
-    """Defines the flags of a run of several processes; gives the function that joins them, if there are any."""
-    found = flags.DEFINE_bool("distributed", False, "One of several processes, which the cluster's environment names.")
-    coordinator = flags.DEFINE_string("coordinator", None, "One of several processes: HOST:PORT of the first.")
-    count = flags.DEFINE_integer("processes", None, "With --coordinator: how many processes.", lower_bound=1)
-    index = flags.DEFINE_integer("process", None, "With --coordinator: which of them this is, from 0.", lower_bound=0)
-
-    def join() -> None:
-        given = coordinator.value, count.value, index.value
-        if found.value or given != (None, None, None):
-            from mqa_jax import processes  # JAX is not needed for --help or to turn down a flag
-
-            processes.join(*given)
-
-    return join
 
 
 def decoding_types() -> tuple[flags.FlagHolder, flags.FlagHolder]:
@@ -86,12 +68,8 @@ def run(main: Callable[[], None]) -> NoReturn:
             host.make_cores_devices()
             main()
         sys.stdout.flush()
-    except InputError as error:
-        code = _fail(2, f"error: {error}")
-    except (DiskFull, Diverged, Differs, DoesNotFit) as error:
-        code = _fail(1, f"error: {error}")
-    except Stopped as stopped:
-        code = _fail(0, str(stopped))
+    except Ended as ended:
+        code = _fail(ended.code, f"error: {ended}" if ended.code else str(ended))
     except KeyboardInterrupt:
         code = _fail(130, "interrupted; given again, train and compare go on where they were")
     except BrokenPipeError:  # stdout goes nowhere from here on, or the interpreter's last flush would complain
@@ -109,11 +87,11 @@ _NO_PLACE = errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR,
 _NO_ROOM = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
 
 
-def whole_numbers(holder: flags.FlagHolder) -> list[int]:
-    """The values of a list flag, as numbers above 0; none if the flag is not given."""
+def integers(holder: flags.FlagHolder, least: int = 1) -> list[int]:
+    """The values of a list flag; none if it is not given."""
     values = holder.value or []
-    if not all(value.strip().isdecimal() and int(value) for value in values):
-        raise InputError(f"--{holder.name}={','.join(values)} must be whole numbers above 0 with commas between")
+    if not all(value.strip().isdecimal() and int(value) >= least for value in values):
+        raise InputError(f"--{holder.name}={','.join(values)} must be integers of at least {least} with commas between")
     return [int(value) for value in values]
 
 
@@ -150,46 +128,35 @@ class _ConfigFile(flags.ArgumentParser):
         if not os.path.isfile(path):
             raise InputError(f"--config={argument}: there is no file {path} in {os.getcwd()}")
         try:
-            config = _load(path).get_config(*filter(None, [variant]))
+            config = runpy.run_path(path)["get_config"](*filter(None, [variant]))
         except InputError as error:
             raise InputError(f"--config={argument}: {error}") from error
         except Exception as error:
-            frames = traceback.extract_tb(error.__traceback__)
-            lines = [frame.lineno for frame in frames if frame.filename == os.path.abspath(path)]
+            lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
             where = f" in line {lines[-1]}" if lines else ""
             raise InputError(f"--config={argument} fails{where}: {type(error).__name__}: {error}") from error
         if not isinstance(config, ConfigDict):
             raise InputError(f"--config={argument}: get_config() gave a {type(config).__name__}, not a ConfigDict")
         known = list(_keys(config))
-        for given in sys.argv[1:]:
-            override = re.match(r"--?(?:no)?config\.([^=]*)", given)
-            if override and override[1] not in known:
-                raise InputError(_wrong_key(override[1], known))
+        for override in filter(None, (re.match(r"--?(?:no)?config\.([^=]*)", given) for given in sys.argv[1:])):
+            if override[1] not in known:
+                raise InputError(f"--config.{override[1]} is not a key of the config{_nearest(override[1], known)}")
         return config.lock()
 
     def flag_type(self) -> str:
-        return "FILE[:VARIANT]"
+        return "config"
 
 
 class _Commas(tuple_parser.TupleParser):
     """Reads `a.en,a.de` as two strings, which ml_collections takes for one; Python literals are what they were."""
 
-    def parse(self, argument: Any) -> tuple:
+    def parse(self, argument: str) -> tuple:
         if isinstance(argument, str):
             try:
                 ast.literal_eval(argument)
             except (ValueError, SyntaxError):
                 return tuple(filter(None, map(str.strip, argument.split(","))))
         return super().parse(argument)
-
-
-def _load(path: str) -> Any:
-    spec = importlib.util.spec_from_file_location("config_file", os.path.abspath(path))
-    if spec is None or spec.loader is None:
-        raise InputError("a config is a Python file; its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _keys(config: ConfigDict, block: str = "") -> Iterator[str]:
@@ -200,90 +167,38 @@ def _keys(config: ConfigDict, block: str = "") -> Iterator[str]:
             yield block + key
 
 
-def _wrong_key(key: str, known: list[str]) -> str:
-    inside = [each for each in known if each.startswith(f"{key}.")]
-    if inside:
-        return f"--config.{key} is a block; set its keys one by one, for instance --config.{inside[0]}=VALUE"
-    hint = _nearest(key, known, "--config.") or "; mqa_jax/config.py has them all"
-    return f"--config.{key} is not a key of the config{hint}"
-
-
-def _nearest(name: str, known: Iterable[str], dashes: str) -> str:
-    """`; did you mean ...?` with the same last word in other blocks first, then close spellings."""
-    known = list(known)
-    same = [each for each in known if each.rpartition(".")[2] == name.rpartition(".")[2]]
-    near = list(dict.fromkeys(same + difflib.get_close_matches(name, known, 2)))[:2]
-    return f"; did you mean {' or '.join(dashes + each for each in near)}?" if near else ""
+def _nearest(key: str, known: list[str]) -> str:
+    """`; did you mean ...?`: keys of the block `key`, keys of its name in other blocks, then close spellings."""
+    same = [each for each in known if each.startswith(f"{key}.") or each.split(".")[-1] == key.split(".")[-1]]
+    near = list(dict.fromkeys(same + difflib.get_close_matches(key, known, 2)))[:2]
+    return f"; did you mean {' or '.join(f'--config.{each}' for each in near)}?" if near else ""
 
 
 def _parse(argv: list[str]) -> None:
-    values = flags.FLAGS
     try:
-        left = values(argv)
-    except flags.UnrecognizedFlagError as error:
-        name = error.flagname
-        if name.startswith("config.") and "config" in values:
-            raise InputError(f"--{name} needs a config before it: --config=FILE") from error
-        hint = _nearest(name, (flag.name for flag in _own_flags()), "--") or "; --help has them all"
-        raise InputError(f"--{name} is not a flag of {os.path.basename(argv[0])}{hint}") from error
-    except flags.Error as error:
-        raise InputError(_flag_error(str(error))) from error
+        left = flags.FLAGS(argv)
+    except (flags.Error, ValueError) as error:
+        raise InputError(error) from error
     if left[1:]:
         raise InputError(f"{left[1]!r} is not a flag; flags are written --name=value (--help has them all)")
 
 
-def _flag_error(text: str) -> str:
-    """absl's message in the words of a command line."""
-    missing = re.search(r"Flag --(\S+) must have a value other than None", text)
-    if missing:
-        return f"--{missing[1]} is missing; add --{missing[1]}={_placeholder(flags.FLAGS[missing[1]])}"
-    early = re.match(r"Found --?(config\.[^\s=]+)\S* in argv before", text)
-    if early:
-        return f"--{early[1]} needs a config before it: --config=FILE"
-    wrong = re.match(r"flag --(?P<name>[^=]+)=(?P<value>.*?): ", text, re.DOTALL)
-    if wrong and wrong["name"] in flags.FLAGS:
-        flag = flags.FLAGS[wrong["name"]]
-        wanted = "true or false" if flag.boolean else flag.parser.syntactic_help
-        if wanted:
-            return f"--{wrong['name']}={wrong['value']} must be {wanted}"
-    return " ".join(text.removeprefix("flag ").split())
-
-
 def _help() -> str:
     """The script's docstring and its own flags."""
-    lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "Flags:"]
-    for flag in _own_flags():
-        required = any("must have a value" in validator.message for validator in flag.validators)
-        value = "" if flag.boolean else f"={_placeholder(flag)}"
-        default = "" if flag.default is None or flag.boolean else (flag.default_as_str or "").strip("'")
-        note = "  (required)" if required else f"  (default {default})" if default else ""
-        lines.append(f"  --{flag.name}{value}{note}")
-        meaning = re.sub(r"^<[^>]*>: ", "", flag.help or "")  # absl repeats an enum's choices there
-        lines += textwrap.wrap(meaning, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
-    return "\n".join(lines)
-
-
-def _own_flags() -> list[flags.Flag]:
-    return [flag for flag in flags.FLAGS.get_flags_for_module(sys.argv[0]) if not flag.name.startswith("config.")]
-
-
-def _placeholder(flag: flags.Flag) -> str:
-    """What to write for a flag's value: INT, STRING, FILE[:VARIANT], or the choices of an enum."""
-    if isinstance(flag.parser, flags.EnumParser):
-        return "|".join(flag.parser.enum_values)
-    kind = flag.flag_type() or "value"
-    return "A,B,..." if kind.startswith("comma separated") else kind.upper()
+    own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+    required = ", ".join(f"--{flag.name}" for flag in own if not all(each.checker(None) for each in flag.validators))
+    text = f"{sys.modules['__main__'].__doc__}{flags.FLAGS.main_module_help()}"
+    return f"{text}\n\nrequired: {required}" if required else text
 
 
 def _quieten(verbose: bool) -> None:
+    absl_logging.set_verbosity(absl_logging.INFO if verbose else absl_logging.ERROR)
     if verbose:
         absl_logging.use_absl_handler()
-        absl_logging.set_verbosity(absl_logging.INFO)
     else:
-        absl_logging.set_verbosity(absl_logging.ERROR)
         logging.getLogger("jax").setLevel(logging.ERROR)
 
 
 def _fail(code: int, line: str) -> int:
-    print(line, file=sys.stderr, flush=True)
+    print(" ".join(line.splitlines()), file=sys.stderr, flush=True)
     return code

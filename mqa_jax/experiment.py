@@ -1,29 +1,60 @@
-"""What defines one run, as frozen dataclasses. Everything below the scripts is given these and no more."""
+"""What defines one run: every key of a config, once, with its default and what its value must be.
+
+Everything below the scripts is given an `Experiment` and no more. The keys that only a config file has, such as how
+many layers there are, are in `config.py`.
+"""
 
 import dataclasses
 import json
 import types
 import typing
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 from mqa_jax.attention.config import AttentionConfig
 from mqa_jax.attention.registry import TYPES
+from mqa_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+
+
+class Must(NamedTuple):
+    """What a value must be: in words, and as a test of a value that has the right type."""
+
+    be: str
+    holds: Callable[[Any], bool]
+
+
+def one_of(*choices: str) -> Must:
+    """One of some names."""
+    return Must(f"one of {', '.join(choices)}", choices.__contains__)
+
+
+Positive = Annotated[int, Must("an integer of at least 1", lambda value: value >= 1)]
+Count = Annotated[int, Must("an integer of at least 0", lambda value: value >= 0)]
+Above0 = Annotated[float, Must("a number above 0", lambda value: value > 0)]
+NotNegative = Annotated[float, Must("a number of at least 0", lambda value: value >= 0)]
+Rate = Annotated[float, Must("a number of at least 0 and below 1", lambda value: 0 <= value < 1)]
+Columns = Annotated[
+    tuple[int, ...], Must("two column numbers, counted from 1", lambda value: len(value) == 2 and min(value) >= 1)
+]
+Ratio = Annotated[float, Must("at least 1, or 0 for no limit", lambda value: value == 0 or value >= 1)]
+
+FEED_FORWARD = {"relu": 2, "swiglu": 3}  # weights of a layer of each kind; swiglu: arXiv 2002.05202
+FeedForward = Annotated[str, one_of(*FEED_FORWARD)]
 
 
 @dataclasses.dataclass(frozen=True)
 class StackConfig:
-    """A stack of N pre-norm blocks.
-
-    Attributes:
-      feed_forward: d_ff.
-      attention: of self-attention, a cycle over the layers; one where all are alike.
-      cross: of attention to a memory, a cycle; empty where there is none.
-    """
+    """A stack of N pre-norm blocks."""
 
     layers: int
-    feed_forward: int
-    attention: tuple[AttentionConfig, ...]
-    cross: tuple[AttentionConfig, ...] = ()
+    feed_forward: int  # d_ff
+    attention: tuple[AttentionConfig, ...]  # of self-attention, a cycle over the layers; one where all are alike
+    cross: tuple[AttentionConfig, ...] = ()  # of attention to a memory, a cycle; empty where there is none
 
     @property
     def attentions(self) -> tuple[AttentionConfig, ...]:
@@ -40,40 +71,36 @@ class StackConfig:
 class DropoutConfig:
     """Rates at the three places of the paper's set-up: residuals, attention weights, after the ReLU."""
 
-    residual: float = 0.0
-    attention: float = 0.0
-    hidden: float = 0.0
+    residual: Rate = 0.0
+    attention: Rate = 0.0
+    hidden: Rate = 0.0
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """A whole model. An encoder-decoder if `encoder` is set, a decoder-only language model if not.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelBase:
+    """What `config.model` and a `ModelConfig` both have."""
 
-    Attributes:
-      width: D.
-      positions: the longest sequence.
-      learned_positions: whether a table of positions is added to the input; rotary attention needs none.
-      scaled_embedding: whether tokens are multiplied by sqrt(D) on their way in.
-      feed_forward: the kind of the feed-forward layers: relu, or swiglu, which has a third weight (arXiv 2002.05202).
-      dtype: of activations and of products.
-      cache_dtype: of what decoding keeps of past tokens; None: as dtype.
-      weight_dtype: of the weights that decoding multiplies with; None: as dtype.
-    """
+    width: Positive = 1024  # D
+    vocabulary: Positive = 32768
+    positions: Positive = 256  # the longest sequence
+    learned_positions: bool = True  # a table of them is added to the input; rotary attention needs none
+    tied_softmax: bool = True
+    scaled_embedding: bool = True  # tokens are multiplied by sqrt(D) on their way in
+    norm_eps: Above0 = 1e-6
+    dtype: Annotated[str, one_of("bfloat16", "float32")] = "bfloat16"  # of activations and of products
+    # Of what decoding keeps of past tokens, and of the weights that it multiplies with; None: as dtype.
+    cache_dtype: Annotated[str, one_of("bfloat16", "float32", "int8")] | None = None
+    weight_dtype: Annotated[str, one_of("int8")] | None = None
 
-    width: int
-    vocabulary: int
-    positions: int
-    tied_softmax: bool
-    dtype: str
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig(ModelBase):
+    """A model: an encoder-decoder if `encoder` is set, a decoder-only language model if not."""
+
     decoder: StackConfig
     encoder: StackConfig | None = None
     dropout: DropoutConfig = DropoutConfig()
-    learned_positions: bool = True
-    scaled_embedding: bool = True
-    feed_forward: str = "relu"
-    norm_eps: float = 1e-6
-    cache_dtype: str | None = None
-    weight_dtype: str | None = None
+    feed_forward: FeedForward = "relu"
 
     @property
     def kept_dtype(self) -> str:
@@ -102,121 +129,112 @@ class ModelConfig:
 
     def feed_forward_parameters(self, hidden: int) -> int:
         """Parameters of one feed-forward layer."""
-        return {"relu": 2, "swiglu": 3}[self.feed_forward] * self.width * hidden
+        return FEED_FORWARD[self.feed_forward] * self.width * hidden
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Where text comes from and how it becomes token rows. `kind` names an entry of data/sources.py.
+    """Where text comes from and how it becomes token rows."""
 
-    Attributes:
-      rows: of a batch, on all devices together.
-      streams: into how many equal parts its rows fall, each of which has examples of its own: see data/streams.py.
-    """
-
-    kind: str
-    folder: str
-    train: tuple[str, ...]
-    dev: tuple[str, ...]
-    test: tuple[str, ...]
-    columns: tuple[int, ...]
-    weights: tuple[float, ...]
-    length_ratio: float
-    deduplicate: bool
-    drop_overlap: bool
-    dataset: str
-    sentences: int
-    pieces: int
-    vocabulary_file: str
-    source_length: int
-    target_length: int
-    rows: int
-    packing: bool
-    positions: str
-    seed: int
-    streams: int = 1
+    kind: str = "text"  # an entry of data/sources.py
+    folder: str = ""
+    train: tuple[str, ...] = ()  # source, target[, source, target ...], each plain or .gz; a .tsv(.gz) holds both
+    dev: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    columns: Columns = (1, 2)  # of a .tsv: source, target
+    weights: tuple[Above0, ...] = ()  # shares of training examples, one for each corpus in train; none: all lines alike
+    length_ratio: Ratio = 9.0  # drops pairs with a side this many times as long, in characters
+    deduplicate: bool = True  # keeps one of pairs (or lines) that are the same
+    drop_overlap: bool = True  # drops from train what is in dev or test
+    dataset: str = ""  # of TFDS
+    sentences: Count = 0  # of the generated pair
+    pieces: Count = 0  # of the SentencePiece model; 0: model.vocabulary
+    vocabulary_file: str = ""
+    source_length: Positive = 256
+    target_length: Positive = 256
+    rows: Positive = 128  # of a batch, on all devices together
+    streams: Count = 0  # of a batch's rows, each with examples of its own (data/pipeline.py); 0: 8 if that divides rows
+    packing: bool = True
+    positions: Annotated[str, one_of("row", "segment")] = "segment"  # "row" is what the paper's packing did
+    seed: Count = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Optimisation. `schedule` names a function of train/optimizer.py, `optimizer` likewise.
+    """Optimisation."""
 
-    Attributes:
-      keep: how many of the newest checkpoints stay, besides the best.
-      clip_norm: the largest global norm that gradients keep; 0 leaves them as they are.
-      accumulate: in how many parts, one after the other, a batch goes through the model.
-      rematerialise: each block's activations are computed a second time instead of kept.
-      spike: nats per token above its running average from which a loss is refused; 0 for no limit.
-      skips: refused steps with which a run may go on.
-      samples: sentences of dev that are translated at each evaluation.
-    """
-
-    steps: int
-    optimizer: str
-    schedule: str
-    learning_rate: float
-    warmup: int
-    cooldown: int
-    weight_decay: float
-    label_smoothing: float
-    z_loss: float
-    log_every: int
-    evaluate_every: int
-    checkpoint_every: int
-    keep: int
-    clip_norm: float = 0.0
-    accumulate: int = 1
-    rematerialise: bool = False
-    spike: float = 0.0
-    skips: int = 0
-    samples: int = 0
+    steps: Positive = 1000
+    optimizer: Annotated[str, one_of("adafactor", "adamw")] = "adamw"
+    schedule: Annotated[str, one_of("paper", "warmup_cosine", "warmup_rsqrt", "constant")] = "warmup_cosine"
+    learning_rate: Above0 = 1e-3
+    warmup: Count = 100
+    cooldown: Count = 0
+    weight_decay: NotNegative = 0.0
+    label_smoothing: Rate = 0.0
+    z_loss: NotNegative = 0.0
+    clip_norm: NotNegative = 0.0  # largest global norm of the gradients; 0: as they are
+    accumulate: Positive = 1  # parts of a batch that go through the model one after the other
+    rematerialise: bool = False  # compute each block's activations again instead of keeping them
+    log_every: Positive = 50
+    evaluate_every: Positive = 500
+    checkpoint_every: Positive = 500
+    keep: Positive = 2  # newest checkpoints, besides the best
+    spike: NotNegative = 2.0  # nats per token above the running average that end the run; 0: only what is no number
+    skips: Count = 0  # steps that may be left out for that before the run ends
+    translations: Count = 4  # sentences of dev to translate at each evaluation
 
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
     """Devices along each mesh axis; -1 for one axis takes all that are left."""
 
-    data: int
-    fsdp: int
-    tensor: int
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class DecodeConfig:
     """Search in evaluation. Output is at most `length_factor` x source + `length_extra` tokens (T2T)."""
 
-    beam: int
-    alpha: float
-    length_factor: float
-    length_extra: int
-    batch: int
+    beam: Positive = 4
+    alpha: NotNegative = 0.6
+    length_factor: NotNegative = 1.5
+    length_extra: Count = 10
+    batch: Positive = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class TimingConfig:
     """The paper's timing protocol: fixed batch and lengths, outputs forced to full length."""
 
-    batch: int
-    source_length: int
-    target_length: int
-    beams: tuple[int, ...]
-    lengths: tuple[int, ...]
-    repeats: int
+    batch: Positive = 128
+    source_length: Positive = 128
+    target_length: Positive = 128
+    beams: tuple[Positive, ...] = (1, 4)
+    lengths: tuple[Positive, ...] = ()
+    repeats: Positive = 5
 
 
-@dataclasses.dataclass(frozen=True)
-class Experiment:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExperimentBase:
+    """What a config and an `Experiment` both have."""
+
+    name: str = "unnamed"
+    variant: str = "multi_head"
+    seed: Count = 0
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    mesh: MeshConfig = MeshConfig()
+    decode: DecodeConfig = DecodeConfig()
+    timing: TimingConfig = TimingConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment(ExperimentBase):
     """Everything that defines one run."""
 
-    name: str
-    variant: str
-    seed: int
     model: ModelConfig
-    data: DataConfig
-    train: TrainConfig
-    mesh: MeshConfig
-    decode: DecodeConfig
-    timing: TimingConfig
 
     @property
     def task(self) -> str:
@@ -233,39 +251,69 @@ def from_json(text: str) -> Experiment:
     """The experiment that `to_json` wrote.
 
     Raises:
-      KeyError, TypeError, ValueError: the text is not such JSON.
+      InputError, KeyError, TypeError, ValueError: the text is not such JSON.
     """
-    return _thaw(Experiment, json.loads(text))
+    return block(Experiment, json.loads(text), old=True)
 
 
-def model_of(record: dict[str, Any]) -> ModelConfig:
+def model_of(record: Mapping[str, Any]) -> ModelConfig:
     """The model of a record, which holds its experiment as JSON under `config`."""
-    return _thaw(ModelConfig, record["config"]["model"])
+    return block(ModelConfig, record["config"]["model"], "config.model", old=True)
 
 
-def _thaw_attention(value: dict[str, Any]) -> AttentionConfig:
-    """The attention of a record's or a checkpoint's config. Those of the first edition name no type: grouped."""
-    kind = TYPES[value.get("type", "grouped")]
-    return _thaw(kind, {name: each for name, each in value.items() if name != "type"})
+def block(kind: type[T], values: object, path: str = "config", old: bool = False) -> T:
+    """A block of a config, a dict with a dict for each block in it, as the dataclass `kind`.
+
+    Args:
+      path: of the block, for errors.
+      old: it is an earlier run's; keys that are no longer there are left out, and new ones have their defaults.
+
+    Raises:
+      InputError: a key is unknown or missing or has a value that cannot be; the message names key, value and fix.
+      TypeError: `old`, and what has no default is missing.
+    """
+    if not isinstance(values, dict):
+        raise InputError(f"{path}={values!r} must be a block of settings")
+    hints = typing.get_type_hints(kind, include_extras=True)
+    fields = {field.name: field.default for field in dataclasses.fields(kind) if field.init}
+    for key in [key for key in values if key not in fields and not old]:
+        raise InputError(f"{path}.{key} is an unknown key; {path} has: {', '.join(sorted(fields))}")
+    made = {}
+    for key, default in fields.items():
+        if key in values:
+            hint = type(default) if dataclasses.is_dataclass(default) else hints[key]  # it may have more keys
+            made[key] = _value(hint, values[key], f"{path}.{key}", old)
+        elif default is not None and not old:
+            raise InputError(f"{path}.{key} is missing; start the config from mqa_jax.config.defaults()")
+    return kind(**made)
 
 
-def _thaw(kind: Any, value: Any) -> Any:
-    """A JSON value as `kind`: dataclasses from objects, tuples from lists."""
-    if kind is AttentionConfig:
-        return _thaw_attention(value)
-    if isinstance(kind, types.UnionType):
-        return None if value is None else _thaw(kind.__args__[0], value)
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)  # a field with a default is younger than the oldest such JSON
-        fields = [field for field in dataclasses.fields(kind) if field.init]
-        names = [field.name for field in fields if field.name in value or _required(field)]
-        return kind(**{name: _thaw(hints[name], value[name]) for name in names})
-    if typing.get_origin(kind) is tuple:
-        if value is None or isinstance(value, dict):  # the first edition had one attention a stack
-            value = [value] if value else []
-        return tuple(_thaw(typing.get_args(kind)[0], each) for each in value)
+def _value(kind: Any, value: Any, path: str, old: bool) -> object:
+    inner: Any = next((each for each in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(each)), None)
+    if inner is AttentionConfig:
+        each = [value] if isinstance(value, dict) else value or ()  # the first edition had one a stack, of one type
+        return tuple(block(TYPES[one.get("type", "grouped")], one, path, old) for one in each)
+    if inner is not None:
+        return None if value is None and kind is not inner else block(inner, value, path, old)
+    value = tuple(value) if isinstance(value, list) else value
+    if wrong := _wrong(kind, value):
+        raise InputError(f"{path}={value!r} must be {wrong}")
     return value
 
 
-def _required(field: dataclasses.Field) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+def _wrong(kind: Any, value: Any) -> str:
+    """What a value must be by its hint, if it is not; else nothing."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        return inner[1].be if _wrong(inner[0], value) or not inner[1].holds(value) else ""
+    if origin in (typing.Union, types.UnionType):
+        wrong = [_wrong(each, value) for each in inner]
+        return " or ".join(wrong) if all(wrong) else ""
+    if origin is tuple:
+        each = [_wrong(inner[0], each) for each in value] if isinstance(value, tuple) else ["values"]
+        return next((f"a,b,..., each {wrong}" for wrong in each if wrong), "")
+    fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
+    return "" if fits else _WORDS.get(kind, "None")
+
+
+_WORDS = {int: "an integer", float: "a number", str: "a text", bool: "True or False", dict: "a block of settings"}

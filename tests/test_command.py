@@ -1,5 +1,9 @@
-"""What a person meets at the command line: flags, one-line errors, exit codes. Each script is a process."""
+"""What a person meets at the command line: flags, one-line errors, exit codes.
 
+Each script is a process: forked from one that has imported JAX already, or new where signals and pipes are tried.
+"""
+
+import fnmatch
 import json
 import os
 import pathlib
@@ -7,8 +11,11 @@ import signal
 import statistics
 import subprocess
 import sys
+import types
 
 import pytest
+
+from mqa_jax.kernels import host
 
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = '''"""Shows its settings.
@@ -55,6 +62,27 @@ if __name__ == "__main__":
 TOY = f"--config={ROOT}/configs/toy.py"
 
 
+FORK = """
+import json, os, runpy, sys
+import mqa_jax.config
+script = sys.argv[1]
+for line in sys.stdin:
+    folder, arguments = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.chdir(folder)
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
+        sys.argv = [script, *arguments]
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as ended:  # without the second that Python takes to forget JAX
+            sys.stdout.flush()
+            os._exit(ended.code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
 @pytest.fixture(scope="module")
 def script(tmp_path_factory):
     path = tmp_path_factory.mktemp("scripts") / "script.py"
@@ -62,16 +90,25 @@ def script(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def forked(script):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MQA_JAX_CACHE": str(script.parent / "cache")}
+    pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", FORK, script], env=environment, text=True, **pipe) as process:
+        yield process
+
+
 @pytest.fixture
-def run(script, tmp_path):
+def run(forked, tmp_path):
     """Runs the script in a folder that is not the repository's."""
 
-    def run(*arguments, action="show", **options):
-        command = [sys.executable, str(script), *arguments]
-        if "--help" not in arguments:
-            command += [f"--action={action}"]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "MQA_JAX_CACHE": str(tmp_path / "cache")}
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, **options)
+    def run(*arguments, action="show"):
+        given = [*arguments, *([] if "--help" in arguments else [f"--action={action}"])]
+        print(json.dumps([str(tmp_path), given]), file=forked.stdin, flush=True)
+        code = int(forked.stdout.readline())
+        return subprocess.CompletedProcess(
+            given, code, *((tmp_path / each).read_text() for each in ("stdout", "stderr"))
+        )
 
     return run
 
@@ -113,20 +150,24 @@ def test_a_config_that_has_files_takes_others(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--workdir=x"], "--config is missing"),
-        ([TOY], "--workdir is missing"),
-        ([TOY, "--workdir=x", "--btach=4"], "--btach is not a flag of script.py; did you mean --batch?"),
-        ([TOY, "--workdir=x", "--batch=many"], "--batch=many must be a positive integer"),
-        ([TOY, "--workdir=x", "--split=tset"], "--split=tset: value should be one of <dev|test>"),
+        (["--workdir=x"], "Flag --config must have a value other than None"),
+        ([TOY], "Flag --workdir must have a value other than None"),
+        ([TOY, "--workdir=x", "--btach=4"], "Unknown command line flag 'btach'. Did you mean: batch ?"),
+        ([TOY, "--workdir=x", "--batch=many"], "flag --batch=many: invalid literal for int()"),
+        ([TOY, "--workdir=x", "--batch=0"], "flag --batch=0: 0 is not a positive integer"),
+        ([TOY, "--workdir=x", "--split=tset"], "flag --split=tset: value should be one of <dev|test>"),
         ([TOY, "--workdir=x", "input.txt"], "'input.txt' is not a flag"),
         ([TOY, "--workdir=x", "--config.train.step=4"], "--config.train.step is not a key of the config; did you mean"),
-        ([TOY, "--workdir=x", "--config.window=4"], "did you mean --config.attention.window"),
-        ([TOY, "--workdir=x", "--config.train=4"], "--config.train is a block"),
-        ([TOY, "--workdir=x", "--config.train.steps=1e3"], "--config.train.steps=1e3 must be an integer"),
-        ([TOY, "--workdir=x", "--config.data.packing=maybe"], "--config.data.packing=maybe must be true or false"),
-        (["--config.train.steps=4", TOY, "--workdir=x"], "--config.train.steps needs a config before it"),
-        ([f"{TOY}:multi_quary", "--workdir=x"], "variant 'multi_quary' is not in the config; choose from: "),
         ([TOY, "--workdir=x", "--config.train.stpes=4"], "did you mean --config.train.steps"),
+        ([TOY, "--workdir=x", "--config.window=4"], "did you mean --config.attention.window"),
+        ([TOY, "--workdir=x", "--config.train=4"], "--config.train is not a key of the config; did you mean --config"),
+        ([TOY, "--workdir=x", "--config.=4"], "--config. is not a key of the config"),
+        ([TOY, "--workdir=x", "--config.train.steps=1e3"], "flag --config.train.steps=1e3: invalid literal for int()"),
+        ([TOY, "--workdir=x", "--config.data.packing=maybe"], "flag --config.data.packing=maybe: ("),
+        ([TOY, "--workdir=x", "--noconfig.data.packing=1"], "--noconfig.data.packing=1 does not take an argument"),
+        (["--config.train.steps=4", TOY, "--workdir=x"], "Found --config.train.steps=4 in argv before"),
+        (["--config.train.steps=4", "--workdir=x"], "Unknown command line flag 'config.train.steps'"),
+        ([f"{TOY}:multi_quary", "--workdir=x"], "variant 'multi_quary' is not in the config; choose from: "),
         (["--config=none.py", "--workdir=x"], "--config=none.py: there is no file none.py"),
     ],
 )  # fmt: skip
@@ -186,14 +227,22 @@ def test_a_bug_keeps_its_traceback(run):
 def test_help_is_the_docstring_and_the_scripts_own_flags(run):
     result = run("--help")
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.startswith(
-        "Shows its settings.\n\n    python script.py --config=FILE\n\nPrints JSON.\n\nFlags:\n"
-    )
-    flags = [line.split()[0] for line in result.stdout.splitlines() if line.startswith("  --")]
-    wanted = ["--config=FILE[:VARIANT]", "--batch=INT", "--split=dev|test", "--workdir=STRING", "--action=STRING"]
-    assert flags == [*wanted, "--verbose"]
-    assert "--workdir=STRING  (required)" in result.stdout
-    assert "--batch=INT  (default 3)" in result.stdout
+    assert result.stdout.startswith("Shows its settings.\n\n    python script.py --config=FILE\n\nPrints JSON.\n")
+    flags = [line.split(":")[0].strip() for line in result.stdout.splitlines() if line.startswith("  --")]
+    assert flags == ["--action", "--batch", "--config", "--split", "--[no]verbose", "--workdir"]
+    assert "--batch: Sentences at once.\n    (default: '3')\n    (a positive integer)\n" in result.stdout
+    assert "--split: <dev|test>: Which split.\n    (default: 'test')\n" in result.stdout
+    assert result.stdout.endswith("\nrequired: --config, --workdir\n")
+
+
+def test_neither_help_nor_a_wrong_flag_waits_for_jax(script):
+    text = "import runpy, sys\ntry:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    text += "except SystemExit:\n    print([name for name in ('jax', 'flax', 'matplotlib') if name in sys.modules])\n"
+    for wrong in ("--help", "--btach=4"):
+        command = [sys.executable, "-c", f"import sys; sys.argv = {[str(script), wrong]}\n{text}"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert result.stdout.splitlines()[-1] == "[]", result.stdout
 
 
 def start(script, action):
@@ -235,6 +284,26 @@ def test_compiled_programs_are_kept(tmp_path):
     assert any((tmp_path / "cache").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("platforms", "files", "cpu"),
+    [(None, [], True), ("cpu", ["/dev/nvidia0"], True), (None, ["/dev/nvidia0"], False), ("tpu,cpu", [], False)],
+)
+def test_a_cpus_memory_and_cores_are_set_up_only_for_a_cpu(monkeypatch, platforms, files, cpu):
+    done = []
+    config = types.SimpleNamespace(jax_platforms=platforms, update=lambda *setting: done.append(setting))
+    monkeypatch.setattr(host, "jax", types.SimpleNamespace(config=config))
+    monkeypatch.setattr(host.glob, "glob", lambda pattern: fnmatch.filter(files, pattern))
+    monkeypatch.setattr(
+        host.ctypes, "CDLL", lambda _: types.SimpleNamespace(mallopt=lambda *option: done.append(option))
+    )
+    monkeypatch.setattr(host, "_use_huge_pages", done.append)
+    monkeypatch.delenv("XLA_FLAGS")
+    host.make_cores_devices()
+    assert [name for name, _ in done] == ["jax_num_cpu_devices"] * cpu
+    host.keep_freed_memory()
+    assert len(done) == 6 * cpu
+
+
 def test_memory_is_kept_from_one_execution_to_the_next(tmp_path):
     """Without the setting every execution takes a page fault for each 4 KiB of its temporaries. With it the first takes
     as many, or one for each 2 MiB, and of later ones one takes few: some may take more, where what was freed came back
@@ -250,15 +319,13 @@ for _ in range(30):
     work(2.0).block_until_ready()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    kept, anew = (
-        [
-            int(line)
-            for line in subprocess.run(
-                [sys.executable, "-c", text], env=environment, capture_output=True, text=True, check=True
-            ).stdout.split()
-        ]
-        for text in (script, script.replace("host.keep_freed_memory()", ""))
-    )
+
+    def faults(text):
+        command, environment = [sys.executable, "-c", text], os.environ | {"PYTHONPATH": str(ROOT)}
+        output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        return [int(line) for line in output.split()]
+
+    kept = faults(script)
+    anew = faults(script.replace("host.keep_freed_memory()", "").replace("range(30)", "range(5)"))
     assert min(anew) > 16_000
     assert min(kept) < 1_000 and statistics.median(kept[10:]) < min(anew) / 2

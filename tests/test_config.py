@@ -1,12 +1,14 @@
 """Configs: budgets by rule, variants by name, and one clear line for what is wrong."""
 
 import collections
+import functools
 import pathlib
 import re
 
 import pytest
 
 from mqa_jax import config, experiment
+from mqa_jax.attention.rotary import Rotary
 from mqa_jax.errors import InputError
 from mqa_jax.model.build import build, count
 
@@ -21,9 +23,15 @@ def get(name, variant="multi_head"):
     return scope["get_config"](variant)
 
 
+@functools.cache
 def every_variant(name):
     base = get(name)
     return {variant: config.read(config.select_variant(base, variant)) for variant in base.variants}
+
+
+@functools.cache
+def size(name, variant):
+    return count(build(every_variant(name)[variant].model).shapes())
 
 
 def test_paper_variants_have_the_papers_widths():
@@ -49,8 +57,7 @@ def test_paper_variants_have_the_papers_widths():
 
 @pytest.mark.parametrize("variant", get("wmt14").variants)
 def test_every_wmt_row_has_211_058_688_parameters(variant):
-    model = build(every_variant("wmt14")[variant].model)
-    assert count(model.shapes()) == 211_058_688 + 18 * LATENT_NORM[variant]
+    assert size("wmt14", variant) == 211_058_688 + 18 * LATENT_NORM[variant]
 
 
 def test_without_the_rule_multi_query_is_smaller():
@@ -61,13 +68,12 @@ def test_without_the_rule_multi_query_is_smaller():
 
 @pytest.mark.parametrize("variant", get("lm1b").variants)
 def test_every_lm_row_has_192_million_parameters(variant):
-    model = build(every_variant("lm1b")[variant].model)
-    assert count(model.shapes()) == 191_640_576 + 6 * LATENT_NORM[variant]
+    assert size("lm1b", variant) == 191_640_576 + 6 * LATENT_NORM[variant]
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_all_variants_of_a_config_have_one_budget(name):
-    sizes = {variant: count(build(each.model).shapes()) for variant, each in every_variant(name).items()}
+    sizes = {variant: size(name, variant) for variant in every_variant(name)}
     assert max(sizes.values()) - min(sizes.values()) <= 0.001 * sizes["multi_head"], sizes
 
 
@@ -84,6 +90,20 @@ def test_sites_choose_which_attentions_share_heads():
     assert (model.encoder.attention[0].write_heads, model.decoder.cross[0].write_heads) == (8, 8)
     assert model.decoder.attention[0].write_heads == 1
     assert count(build(model).shapes()) == pytest.approx(211_058_688, abs=12 * 2048)
+
+
+def test_layers_take_the_attentions_of_a_pattern_in_turn():
+    decoder = every_variant("wmt14")["multi_query_3_local_1_global"].model.decoder
+    assert [each.window for each in decoder.attentions] == [32, 32, 32, None, 32, 32]
+    assert {each.window for each in decoder.crosses} == {None}
+
+
+@pytest.mark.parametrize("variant", ["grouped_2", "mla"])
+def test_rotary_positions_are_the_configs(variant):
+    base = get("lm_llama")
+    base.attention.rotary.update(base=500_000.0, scaling="llama3", factor=8.0, low=2.0, high=3.0, original=512)
+    (attention,) = config.read(config.select_variant(base, variant)).model.decoder.attention
+    assert attention.rotary == Rotary(500_000.0, "llama3", 8.0, 2.0, 3.0, 512)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -115,8 +135,40 @@ BAD = {
     "negative seed": (lambda c: c.update(seed=-1), "config.seed=-1"),
     "negative penalty": (lambda c: c.decode.update(alpha=-0.1), "config.decode.alpha=-0.1"),
     "no beams": (lambda c: c.timing.update(beams=(1, 0)), "config.timing.beams=(1, 0)"),
-    "unknown positions": (lambda c: c.data.update(positions="sine"), "config.data.positions='sine'"),
+    "unknown positions": (lambda c: c.data.update(positions="sine"), "config.data.positions='sine' must be one of row"),
+    "no integer": (
+        lambda c: replaced(c.train, steps="many"),
+        "config.train.steps='many' must be an integer of at least 1",
+    ),
+    "no truth": (lambda c: replaced(c.data, packing=1), "config.data.packing=1 must be True or False"),
+    "no number": (lambda c: replaced(c.train, spike=None), "config.train.spike=None must be a number of at least 0"),
+    "no block": (lambda c: replaced(c, train=3), "config.train=3 must be a block"),
+    "one column": (lambda c: c.data.update(columns=(1,)), "config.data.columns=(1,) must be two column numbers"),
+    "no texts": (lambda c: c.data.update(dev=("a", 2)), "config.data.dev=('a', 2) must be a,b,..., each a text"),
+    "a share of none": (
+        lambda c: c.data.update(weights=(1, 0)),
+        "config.data.weights=(1, 0) must be a,b,..., each a number",
+    ),
+    "ratio below one": (
+        lambda c: c.data.update(length_ratio=0.5),
+        "config.data.length_ratio=0.5 must be at least 1, or 0",
+    ),
+    "streams that do not divide": (lambda c: c.data.update(streams=5), "config.data.streams=5 does not divide"),
+    "unknown type of attention": (
+        lambda c: c.attention.update(type="linear"),
+        "config.attention.type='linear' must be one",
+    ),
+    "unknown variant": (
+        lambda c: c.attention.update(pattern=("local",)),
+        "config.attention.pattern has 'local'; choose from",
+    ),
 }
+
+
+def replaced(block, **values):
+    for key in values:
+        del block[key]
+    block.update(values)
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -148,6 +200,25 @@ def test_what_a_flag_changed_stays_when_another_variant_is_selected():
     base.attention.update(window=4, value_size=32)
     attention = config.read(config.select_variant(base, "multi_head")).model.decoder.attention[0]
     assert (attention.write_heads, attention.window, attention.value_size) == (8, 4, 32)
+
+
+@pytest.mark.parametrize("pattern", [(), ("mine",)])
+def test_a_field_of_a_variant_that_its_type_has_not_is_named(pattern):
+    base = get("toy")
+    base.variants = {"mine": {"wirte_heads": 1}, "all": {"pattern": pattern} if pattern else {"wirte_heads": 1}}
+    base.lock()
+    with pytest.raises(InputError, match=r"config\..*\.wirte_heads is an unknown key; .* has: heads, .*write_heads"):
+        config.read(config.select_variant(base, "all"))
+
+
+def test_a_variant_may_have_rotary_positions_and_leaves_none_behind():
+    base = get("toy")
+    base.variants = {"plain": {}, "turned": {"rotary": {"base": 100.0}}, "both": {"pattern": ("plain", "turned")}}
+    turned = config.select_variant(base, "turned")
+    assert config.read(turned).model.decoder.attention[0].rotary == Rotary(base=100.0)
+    assert config.read(config.select_variant(turned, "plain")).model.decoder.attention[0].rotary is None
+    cycle = config.read(config.select_variant(turned, "both")).model.decoder.attention
+    assert [each.rotary for each in cycle] == [None, Rotary(base=100.0)]
 
 
 def test_missing_key():

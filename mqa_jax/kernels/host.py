@@ -6,6 +6,7 @@ large model is the other way round: its products keep all cores busy, and every 
 """
 
 import ctypes
+import glob
 import os
 import platform
 from typing import Any
@@ -30,20 +31,28 @@ def devices_for(parameters: int, rows: int) -> list[Any]:
     return devices[:parts]
 
 
+def is_cpu() -> bool:
+    """Whether JAX will compute on the CPU. Told from the machine: to ask JAX starts it, and settles its devices."""
+    platforms = jax.config.jax_platforms
+    if platforms:
+        return platforms.split(",")[0] == "cpu"
+    return not any(map(glob.glob, ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/accel[0-9]*", "/dev/vfio/[0-9]*")))
+
+
 def make_cores_devices() -> None:
     """Makes each core of a CPU a device, for `devices_for`; leaves it to XLA_FLAGS where they set a number."""
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    if is_cpu() and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         jax.config.update("jax_num_cpu_devices", cores)
 
 
 def keep_freed_memory() -> None:
-    """Has glibc keep freed memory for the next use, in one heap. For scripts that train, before they use JAX.
+    """Has glibc keep freed memory for the next use, in one heap. For scripts that train on a CPU, before they use JAX.
 
     XLA on a CPU asks for the memory of a step anew each time, and the kernel hands such blocks out a zeroed page at
     a time. Decoding allocates little and gains nothing; there one heap's gaps would add to the peak.
     """
-    if platform.libc_ver()[0] == "glibc":
+    if is_cpu() and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         for option, value in ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, 2**28)):
             libc.mallopt(option, value)
