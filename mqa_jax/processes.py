@@ -96,14 +96,8 @@ def merged(entries: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def barrier(name: str) -> None:
-    """Waits until all processes are here."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
-
-
-def whole(tree: Any) -> Any:
-    """Arrays that lie on the devices of several processes, as whole ones on this process's first device."""
+def gathered(tree: Any) -> Any:
+    """Arrays that lie on the devices of several processes, put together on this process's first device."""
     if jax.process_count() > 1:
         tree = multihost_utils.process_allgather(tree, tiled=True)
     return jax.device_put(tree, jax.local_devices()[0])

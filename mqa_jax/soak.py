@@ -1,12 +1,10 @@
 """Kills a training run at random moments, over and over, and compares what it ends as with a run left alone.
 
 The moments are real: the process gets SIGKILL, and just before it SIGUSR1, at which it writes where it is
-(train/interrupt.py), so that the kills can be counted by what they hit.
+(train/signals.py), so that the kills can be counted by what they hit.
 """
 
 import collections
-import json
-import os
 import pathlib
 import random
 import signal
@@ -23,17 +21,17 @@ from tensorboardX.proto import event_pb2
 
 from mqa_jax import progress
 from mqa_jax.errors import Differs
-from mqa_jax.train import form, metrics
+from mqa_jax.train import checkpoint, log
 
-TIMES = ("time", "seconds", "tokens_per_s", "peak_share")  # what differs between equal runs
+TIMES = ("time", "seconds", "tokens_per_s", "mfu")  # what differs between equal runs
 # Innermost first: what a stack with this in it was doing.
 PLACES = (
-    *((name, "a checkpoint was read or written") for name in ("checkpoint.py", "checksums.py", "damage.py", "form.py")),
-    ("development.py", "an evaluation ran"),
-    ("samples.py", "an evaluation ran"),
-    ("metrics.py", "metrics were written"),
-    ("compiler.py", "a program was compiled"),
-    ("loop.py", "a step ran"),
+    ('/train/checkpoint.py"', "a checkpoint was read or written"),
+    (" in dev_loss", "an evaluation ran"),
+    ('/decode/generate.py"', "an evaluation ran"),
+    ('/train/log.py"', "the log was written"),
+    ('/compiler.py"', "a program was compiled"),
+    ('/loop.py"', "a step ran"),
 )
 
 
@@ -69,18 +67,20 @@ def soak(train: Sequence[str], folder: pathlib.Path, kills: int, seed: int) -> d
 
 
 def compare(one: pathlib.Path, two: pathlib.Path) -> None:
-    """Raises Differs unless two runs agree in metrics, samples, TensorBoard and all that their checkpoints hold."""
-    _same("metrics", _untimed(metrics.read(one)), _untimed(metrics.read(two)))
-    _same("samples", _untimed(metrics.read_samples(one)), _untimed(metrics.read_samples(two)))
+    """Raises Differs unless two runs agree in log, translations, TensorBoard and all that their checkpoints hold."""
+    _same("log entries", _untimed(log.entries(one)), _untimed(log.entries(two)))
+    _same("translations", _untimed(log.translations(one)), _untimed(log.translations(two)))
     _same("TensorBoard", sorted(_scalars(one)), sorted(_scalars(two)))
     steps = [sorted(int(path.name) for path in (each / "checkpoints").iterdir()) for each in (one, two)]
     _same("steps of checkpoints", *steps)
     for step in steps[0]:
-        states = [_arrays(each / "checkpoints" / str(step) / "state") for each in (one, two)]
+        stored = [each / "checkpoints" / str(step) for each in (one, two)]
+        states = [_arrays(each) for each in stored]
         _same(f"arrays of checkpoint {step}", *([name for name, _ in state] for state in states))
         for (name, a), (_, b) in zip(*states, strict=True):
             _same(f"{name} of checkpoint {step}", a.tobytes(), b.tobytes())
-        _same(f"position in the data at step {step}", *(_position(each, step) for each in (one, two)))
+        positions = (checkpoint.stored_metadata(each)["data"] for each in stored)
+        _same(f"position in the data at step {step}", *positions)
 
 
 def _start(train: Sequence[str], folder: pathlib.Path) -> tuple[subprocess.Popen, float]:
@@ -125,7 +125,7 @@ def _kill(process: subprocess.Popen, folder: pathlib.Path) -> str:
     process.kill()
     process.wait()
     stack = log.read_bytes()[before:].decode(errors="replace")
-    return next((what for name, what in PLACES if f'{os.sep}{name}"' in stack), "it started or ended")
+    return next((what for place, what in PLACES if place in stack), "it started or ended")
 
 
 def _same(what: str, one: Any, two: Any) -> None:
@@ -134,8 +134,8 @@ def _same(what: str, one: Any, two: Any) -> None:
         raise Differs(f"{what} differ{found if not isinstance(one, bytes) else ''}")
 
 
-def _untimed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
+def _untimed(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in entry.items() if name not in TIMES} for entry in entries]
 
 
 def _scalars(folder: pathlib.Path) -> Iterator[tuple[int, str, str]]:
@@ -152,16 +152,9 @@ def _scalars(folder: pathlib.Path) -> Iterator[tuple[int, str, str]]:
                     yield event.step, value.tag, repr(list(text) or value.simple_value)
 
 
-def _arrays(path: pathlib.Path) -> list[tuple[str, np.ndarray]]:
+def _arrays(stored: pathlib.Path) -> list[tuple[str, np.ndarray]]:
     """Every array of a checkpoint's state: parameters, optimiser, step, key."""
-    plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), form.stored(path))
+    plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), checkpoint.stored_tree(stored))
     with ocp.PyTreeCheckpointer() as reader:
-        tree = reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=plain))
-    return [
-        (jax.tree_util.keystr(key), np.asarray(leaf)) for key, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
-    ]
-
-
-def _position(folder: pathlib.Path, step: int) -> Any:
-    path = folder / "checkpoints" / str(step) / "data" / "metadata"  # where orbax keeps JSON
-    return json.loads(path.read_text(encoding="utf-8"))
+        tree = reader.restore(stored / "state", args=ocp.args.PyTreeRestore(restore_args=plain))
+    return [(jax.tree_util.keystr(key), np.asarray(leaf)) for key, leaf in jax.tree_util.tree_leaves_with_path(tree)]

@@ -1,7 +1,7 @@
 """The folder of one run: which experiment it belongs to, who trains in it and where its parts lie.
 
-WORKDIR/README.md   experiment.json   vocabulary.model   checkpoints/   metrics.jsonl   samples.jsonl   tensorboard/
-        records/   lock   refused.jsonl (batches that were refused)
+WORKDIR/README.md   experiment.json   vocabulary.model   checkpoints/   metrics.jsonl   translations.jsonl
+        tensorboard/   records/   lock   refused.jsonl (batches that were refused)
 """
 
 import contextlib
@@ -13,7 +13,8 @@ import socket
 from collections.abc import Iterator
 
 from mqa_jax import experiment as experiments
-from mqa_jax.errors import InputError
+from mqa_jax import files
+from mqa_jax.errors import DiskFull, InputError
 from mqa_jax.experiment import Experiment
 
 # What may differ when a run goes on; everything else makes another run.
@@ -21,13 +22,15 @@ FREE = {
     # accumulate and rematerialise trade memory for time; the sums they make are the same but for rounding (under
     # dropout, accumulate draws other masks). clip_norm makes another optimiser.
     "train": (
-        *("steps", "accumulate", "rematerialise", "spike", "skips", "samples"),
+        *("steps", "accumulate", "rematerialise", "spike", "skips", "translations"),
         *("log_every", "evaluate_every", "checkpoint_every", "keep"),
     ),
     "mesh": ("data", "fsdp", "tensor"),
     "decode": tuple(field.name for field in dataclasses.fields(experiments.DecodeConfig)),
     "timing": tuple(field.name for field in dataclasses.fields(experiments.TimingConfig)),
 }
+
+NO_ROOM = ("No space left on device", "File too large", "Disk quota exceeded")
 
 
 @contextlib.contextmanager
@@ -69,11 +72,7 @@ def claim(workdir: pathlib.Path, experiment: Experiment) -> None:
       InputError: another experiment lives there; the message names the differences.
     """
     refuse_another(workdir, experiment)
-    path = workdir / "experiment.json"
-    workdir.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(".part")
-    half.write_text(experiments.to_json(experiment), encoding="utf-8")
-    half.replace(path)
+    files.write(workdir / "experiment.json", experiments.to_json(experiment))
 
 
 def owner(workdir: pathlib.Path) -> Experiment:
@@ -87,7 +86,7 @@ def owner(workdir: pathlib.Path) -> Experiment:
         raise InputError(f"--workdir={workdir} holds no run (no experiment.json); train one first: scripts/train.py")
     try:
         return experiments.from_json(path.read_text(encoding="utf-8"))
-    except (KeyError, TypeError, ValueError) as error:
+    except (InputError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error!r}); train again in a new --workdir") from error
 
 
@@ -98,6 +97,35 @@ def refuse_another(workdir: pathlib.Path, experiment: Experiment) -> None:
     there = _differences(dataclasses.asdict(owner(workdir)), dataclasses.asdict(experiment))
     if there:
         raise InputError(f"{workdir} holds another run ({'; '.join(there)}); choose another --workdir or delete it")
+
+
+@contextlib.contextmanager
+def full_disk_in_one_line(workdir: pathlib.Path) -> Iterator[None]:
+    """Turns what any library raises when a disk, a quota or a limit is full into DiskFull.
+
+    Raises:
+      DiskFull: there was no room for what was written inside the block.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = _no_room(error)
+        if reason is None:
+            raise
+        raise DiskFull(
+            f"{workdir}: {reason[0].lower()}{reason[1:]}; the checkpoints written before are intact. "
+            "Make room and give the same command again: it goes on from the newest"
+        ) from error
+
+
+def _no_room(error: BaseException | None) -> str | None:
+    """What the system said of a full disk, in an error or in what caused it: libraries pass it on in their messages."""
+    while error is not None:
+        inside = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+        for sign in (*(sign for sign in NO_ROOM if sign in str(error)), *filter(None, map(_no_room, inside))):
+            return sign
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _differences(old: dict, new: dict, path: str = "config", free: tuple[str, ...] = ()) -> list[str]:

@@ -1,5 +1,6 @@
 """Checkpoints: damage is named and passed over, the best one stays, and nothing in them can run code."""
 
+import json
 import os
 import pathlib
 import pickle
@@ -11,11 +12,13 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from test_run import corpus, run, tiny, whole, words  # noqa: F401  the fixtures
+from test_run import corpus, one_device, run, tiny, whole, words  # noqa: F401  the fixtures
 
 from mqa_jax.errors import InputError
-from mqa_jax.train import checksums, form, metrics, stored, trained
-from mqa_jax.train.checkpoint import _Best
+from mqa_jax.train import checkpoint, log, trained
+from mqa_jax.train.checkpoint import SUMS
+
+METADATA = "_CHECKPOINT_METADATA"  # orbax's name of it
 
 
 def files(folder):
@@ -53,7 +56,7 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(copy, capsys, damage):
     DAMAGE[damage](largest(copy / "checkpoints" / "6" / "state"))
-    expected = stored.parameters(copy / "checkpoints" / "3", trained.load(copy).model.shapes())
+    expected = trained.parameters(copy / "checkpoints" / "3", trained.load(copy).model.shapes())
     capsys.readouterr()
     for a, b in zip(jax.tree.leaves(expected), parameters(copy), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -62,19 +65,19 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(copy, capsys, 
 
 
 def test_training_goes_on_from_before_the_damage_to_the_same_end(corpus, words, whole, copy, capsys):  # noqa: F811
-    flip(copy / "checkpoints" / "6" / "data" / "metadata")
+    flip(copy / "checkpoints" / "6" / METADATA)
     (copy / "checkpoints" / "9.orbax-checkpoint-tmp-1").mkdir()
     run(tiny(), corpus, words, copy)
     said = capsys.readouterr().err
     assert "9.orbax-checkpoint-tmp-1 was only half written and is removed" in said
-    assert "data/metadata is not what was written" in said and "going on from step 3" in said
+    assert f"{METADATA} is not what was written" in said and "going on from step 3" in said
     assert (copy / "checkpoint-6.damaged").is_dir() and not (copy / "checkpoints" / "9.orbax-checkpoint-tmp-1").exists()
     for a, b in zip(parameters(whole[0]), parameters(copy), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert [line["step"] for line in metrics.read(copy)] == [2, 4, 6]
+    assert [line["step"] for line in log.entries(copy)] == [2, 4, 6]
 
 
-def test_without_a_whole_checkpoint_nothing_starts_over(corpus, words, copy):  # noqa: F811
+def test_without_an_intact_checkpoint_nothing_starts_over(corpus, words, copy):  # noqa: F811
     for step in (3, 6):
         flip(largest(copy / "checkpoints" / str(step) / "state"))
     with pytest.raises(InputError, match=r"no checkpoint in .* can be read"):
@@ -82,20 +85,15 @@ def test_without_a_whole_checkpoint_nothing_starts_over(corpus, words, copy):  #
     assert sorted(path.name for path in (copy / "checkpoints").iterdir()) == ["3", "6"]
 
 
-def test_a_run_that_ended_before_the_sums_were_written_is_whole(copy):
-    (copy / "checkpoints" / "6" / checksums.FILE).unlink()
+def test_a_run_that_ended_before_the_sums_were_written_is_intact(copy):
+    (copy / "checkpoints" / "6" / SUMS).unlink()
     assert parameters(copy)
 
 
-def test_the_best_checkpoint_is_kept_beside_the_newest():
-    class Info:
-        def __init__(self, step):
-            self.step = step
-
+def test_the_best_is_the_first_of_the_lowest_loss():
     losses = {2: 3.0, 4: 2.0, 6: 2.5, 8: 2.0}
-    keeps = _Best(lambda: losses).should_preserve([Info(step) for step in (2, 4, 6, 8)], context=None)
-    assert keeps == [False, True, False, False]
-    assert _Best(dict).should_preserve([Info(2)], context=None) == [False]
+    assert checkpoint.lowest([8, 6, 4, 2], losses) == 4 and checkpoint.lowest([6, 8], losses) == 8
+    assert checkpoint.lowest([3], losses) is None
 
 
 def test_the_best_of_a_run_survives_later_ones(corpus, words, tmp_path):  # noqa: F811
@@ -122,12 +120,12 @@ def rewrite_state(folder, step, change):
     """The state of a checkpoint as another version would have written it."""
     path = folder / "checkpoints" / str(step)
     with ocp.PyTreeCheckpointer() as checkpointer:
-        plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), form.stored(path / "state"))
+        plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), checkpoint.stored_tree(path))
         tree = checkpointer.restore(path / "state", args=ocp.args.PyTreeRestore(restore_args=plain))
         change(tree)
         shutil.rmtree(path / "state")
         checkpointer.save(path / "state", tree)
-    (path / checksums.FILE).unlink()
+    (path / SUMS).unlink()
 
 
 OLDER = {
@@ -147,8 +145,11 @@ def test_a_state_of_another_version_is_called_so(corpus, words, copy, name):  # 
 
 def test_a_checkpoint_without_one_of_its_parts_is_of_another_version(corpus, words, copy):  # noqa: F811
     for step in (3, 6):
-        shutil.rmtree(copy / "checkpoints" / str(step) / "saved")
-        (copy / "checkpoints" / str(step) / checksums.FILE).unlink()
+        path = copy / "checkpoints" / str(step)
+        metadata = json.loads((path / METADATA).read_text())
+        del metadata["custom_metadata"]["saved"]
+        (path / METADATA).write_text(json.dumps(metadata))
+        (path / SUMS).unlink()
     with pytest.raises(InputError, match=r"written by another version of mqa_jax \(it has no 'saved'\)"):
         run(tiny(), corpus, words, copy)
     assert trained.load(copy).steps == (6,)
@@ -186,14 +187,15 @@ UNPICKLED = []
 sys.addaudithook(lambda event, arguments: UNPICKLED.append(arguments) if event == "pickle.find_class" else None)
 
 
-@pytest.mark.parametrize("where", ["state", "data", "window", "saved", ""])
+@pytest.mark.parametrize("where", ["state", METADATA, ""])
 def test_a_hostile_checkpoint_can_at_worst_fail_to_load(corpus, words, copy, where):  # noqa: F811
     """Every file below `where` is a pickle that makes a folder when it is read as one."""
     bomb = pickle.dumps(Bomb(str(copy / "gone off")))
     for step in (3, 6):
-        for path in files(copy / "checkpoints" / str(step) / where):
+        place = copy / "checkpoints" / str(step) / where
+        for path in [place] if place.is_file() else files(place):
             path.write_bytes(bomb)
-        (copy / "checkpoints" / str(step) / checksums.FILE).unlink(missing_ok=True)
+        (copy / "checkpoints" / str(step) / SUMS).unlink(missing_ok=True)
     UNPICKLED.clear()
     with pytest.raises(InputError, match="can be read"):
         run(tiny(), corpus, words, copy)

@@ -22,7 +22,7 @@ from mqa_jax import config, processes, sharding
 from mqa_jax.data import sources, vocabulary
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import MeshConfig
-from mqa_jax.train import loop, metrics, refused, trained
+from mqa_jax.train import log, loop, refused, trained
 
 STEPS = 12
 SETTINGS = {
@@ -40,7 +40,7 @@ SETTINGS = {
     "train.log_every": 1,
     "train.evaluate_every": STEPS,
     "train.warmup": 2,
-    "train.samples": 1,
+    "train.translations": 1,
 }
 FREE = {"train.checkpoint_every": STEPS, "decode.batch": 16, "mesh.data": -1, "mesh.fsdp": 1}
 
@@ -129,9 +129,9 @@ def test_killed_runs_of_two_processes_go_on_as_two_and_as_one(tmp_path):
     for index, made in enumerate(("0 to 3", "4 to 7")):  # of eight rows, and no process makes what the other does
         assert f"process {index} makes the rows of streams {made} of 8" in outputs[index][1]
         assert "too few" not in outputs[index][1]
-    wanted = metrics.read(whole)
+    wanted = log.entries(whole)
     for folder in (one, two):
-        found = metrics.read(folder)
+        found = log.entries(folder)
         assert [line["step"] for line in found] == list(range(1, STEPS + 1))
         for name in ("loss", "tokens"):
             np.testing.assert_allclose([x[name] for x in found], [x[name] for x in wanted], rtol=2e-5)
@@ -165,7 +165,7 @@ def test_processes_that_slurm_places_write_a_refused_batch_whole(tmp_path):
     """One stream for two processes: both make it, which is said. At this rate the batch of step 2 is refused."""
     wild = {"train.learning_rate": 1e30, "train.schedule": "constant", "train.warmup": 0, "train.skips": 9}
     both = start(
-        tmp_path, slurm(free_port(61_440)), **wild, **{"train.steps": 2, "train.samples": 0, "data.streams": 1}
+        tmp_path, slurm(free_port(61_440)), **wild, **{"train.steps": 2, "train.translations": 0, "data.streams": 1}
     )
     outputs = [each.communicate() for each in both]
     assert [each.returncode for each in both] == [0, 0], outputs

@@ -1,25 +1,35 @@
-"""The training loop: data in, checkpoints, metrics and a record out. A stopped run goes on where it was."""
+"""The training loop: data in, checkpoints, a log and a record out. A stopped run goes on where it was."""
 
+import collections
 import contextlib
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mqa_jax import processes, progress, records, workdir
-from mqa_jax.data.sources import Corpus
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from mqa_jax import processes, progress, records, sharding, workdir
+from mqa_jax.batch import Batch
+from mqa_jax.data import pipeline
+from mqa_jax.data.corpus import Corpus
+from mqa_jax.data.pipeline import Streams
 from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.errors import Stopped
 from mqa_jax.experiment import Experiment
-from mqa_jax.model.build import Parameters, count
-from mqa_jax.train import disk, interrupt, metrics, summary
+from mqa_jax.model.build import Model, Parameters, build, count
+from mqa_jax.train import log as logs
+from mqa_jax.train import refused, signals
 from mqa_jax.train.checkpoint import Checkpoints
-from mqa_jax.train.interrupt import Stop
-from mqa_jax.train.lines import Lines
-from mqa_jax.train.metrics import Sample, Sink
-from mqa_jax.train.start import Start, begin
-from mqa_jax.train.step import make_train_step
-from mqa_jax.train.window import Rate
+from mqa_jax.train.log import Log, Rate, Sink, Translation
+from mqa_jax.train.optimizer import optimizer as make_optimizer
+from mqa_jax.train.signals import Stop
+from mqa_jax.train.step import fresh_interval, init_state, make_train_step, score, state_shardings
+
+STEPS_IN_FLIGHT = 2  # at most: a stop waits for no more
 
 
 def train(
@@ -28,114 +38,177 @@ def train(
     vocabulary: Vocabulary,
     folder: pathlib.Path,
     rate: Rate | None = None,
-    sample: Callable[[Parameters], Sequence[Sample]] | None = None,
+    translate: Callable[[Parameters], Sequence[Translation]] | None = None,
     sinks: Sequence[Sink] = (),
 ) -> dict[str, Any]:
     """Trains to `experiment.train.steps` in `folder`, from its newest checkpoint if it has one.
 
     Args:
       rate: what throughput is shown as a share of, if it is known.
-      sample: translates a few sentences at each evaluation.
-      sinks: where metrics go besides the folder.
+      translate: translates a few sentences at each evaluation.
+      sinks: where log entries go besides the folder.
 
     Returns:
       The `train` record, which is also written to folder/records.
     Raises:
-      InputError: the folder belongs to another experiment, another process trains in it, or `start.begin` raised it.
+      InputError: the folder belongs to another experiment, another process trains in it, the mesh does not fit the
+        devices or the rows, there is nothing to train on, or no checkpoint can be read.
       Diverged: a loss or gradient was not a number or jumped, more often than config.train.skips allows.
-      DiskFull: there is no room for a checkpoint or the metrics.
+      DiskFull: there is no room for a checkpoint or the log.
       Stopped: a signal asked for it; the state is saved.
     """
-    with contextlib.ExitStack() as held, disk.full_is_one_line(folder), interrupt.watched() as stop:
+    config = experiment.train
+    with contextlib.ExitStack() as held:
+        held.enter_context(workdir.full_disk_in_one_line(folder))
+        stop = held.enter_context(signals.watched())
         processes.first_alone(lambda: held.enter_context(workdir.locked(folder)))
         processes.together(lambda: workdir.refuse_another(folder, experiment))
-        checkpoints = held.enter_context(contextlib.closing(Checkpoints(folder, experiment.train.keep)))
-        start = begin(experiment, corpus, vocabulary, checkpoints)
+
+        # Mesh, model, data.
+        mesh = sharding.make_mesh(experiment.mesh)
+        model, optimizer = build(experiment.model, mesh), make_optimizer(config)
+        batches, place = training_batches(experiment, corpus, vocabulary, mesh)
+
+        # The state, from the newest checkpoint if there is one.
+        shardings = state_shardings(model, optimizer, mesh)
+        init = jax.jit(functools.partial(init_state, model, optimizer, experiment.seed), out_shardings=shardings)
+        abstract = jax.tree.map(
+            lambda each, where: jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=where),
+            jax.eval_shape(init),
+            shardings,
+        )
+        dev_losses: dict[int, float] = {}
+        checkpoints = held.enter_context(contextlib.closing(Checkpoints(folder, config.keep, dev_losses)))
+        restored = checkpoints.restore(abstract, batches)
+        first, state, seconds = restored or (0, init(), 0.0)
         processes.first_alone(lambda: workdir.claim(folder, experiment))  # now that it can be trained
-        lines = Lines(experiment, corpus, vocabulary, folder, start, rate, sample, sinks, stop)
-        held.enter_context(contextlib.closing(lines))
-        run = _Run(experiment, folder, checkpoints, start, lines, stop)
-        compile_s = run.to_the_end()
-        return run.record(corpus, compile_s)
 
+        # The log. An interval that is open at the checkpoint's step was saved before that step's entry was written.
+        logged = first - bool(state.interval.steps)
+        dev_losses |= logs.dev_losses(folder, logged)
+        log = held.enter_context(contextlib.closing(Log(folder, logged, sinks))) if processes.is_first() else None
+        if log:
+            logs.cut(folder / refused.FILE, first)
+        write_refused = functools.partial(refused.write, folder / refused.FILE, vocabulary, place, config.skips)
+        refusals = int(state.guard.refused)
+        unread: dict[int, Batch] = {}  # batches since the guard was last read
+        evaluate = functools.partial(dev_loss, experiment, model, mesh, corpus, vocabulary, stop=stop)
+        no_steps = jax.jit(fresh_interval, out_shardings=sharding.replicated(mesh))
 
-class _Run:
-    """The steps of one start of a run, up to the last, a signal or an error."""
-
-    def __init__(
-        self,
-        experiment: Experiment,
-        folder: pathlib.Path,
-        checkpoints: Checkpoints,
-        start: Start,
-        lines: Lines,
-        stop: Stop,
-    ):
-        self._experiment, self._folder, self._stop = experiment, folder, stop
-        self._checkpoints, self._start, self._lines = checkpoints, start, lines
-        self._parameters = count(start.model.shapes())
-        self._state = start.state
-
-    def to_the_end(self) -> float:
-        """All steps that are left. Returns the seconds that their compilation took."""
-        experiment, config, start, lines = self._experiment, self._experiment.train, self._start, self._lines
-        first = start.step
+        parameters = count(model.shapes())
         progress.say(
-            f"{experiment.name} {experiment.variant}: {self._parameters:,} parameters, "
+            f"{experiment.name} {experiment.variant}: {parameters:,} parameters, "
             f"d_ff {experiment.model.decoder.feed_forward}" + (f", going on from step {first}" if first else "")
         )
-        compile_s = 0.0
-        step: Any = make_train_step(start.model, start.optimizer, config, start.mesh)
-        with progress.bar(f"train {experiment.variant}", config.steps, first) as bar:
-            if lines.window:
-                lines.window.start_clock()
-                lines.write(first, self._state)
-            for done in range(first + 1, config.steps + 1):
-                if done == first + 1 and self._stop.agreed():
-                    raise self._stopped(first)
-                rows = next(start.batches)
-                batch = start.place(rows)
-                if done == first + 1:
-                    began = time.perf_counter()
-                    step = step.lower(self._state, batch).compile()
-                    compile_s = time.perf_counter() - began
-                    lines.window.start_clock()
-                self._state, sums = step(self._state, batch)
-                lines.add(done, sums, batch, rows)
-                text = lines.write(done, self._state)
-                stopped = self._stop.agreed()
-                if stopped or done % config.checkpoint_every == 0 or done == config.steps:
-                    self._save(done)
-                bar.update(done, text)
-                if stopped and (done < config.steps or lines.window):
-                    raise self._stopped(done)
-        return compile_s
+        bar = held.enter_context(progress.bar(f"train {experiment.variant}", config.steps, first))
+        train_step: Any = make_train_step(model, optimizer, config, mesh)
+        in_flight: collections.deque[Any] = collections.deque()
+        compile_s, text, began = 0.0, "", time.perf_counter()
 
-    def record(self, corpus: Corpus, compile_s: float) -> dict[str, Any]:
-        """The `train` record, which is written."""
-        losses = self._lines.losses
-        best = self._checkpoints.best(losses)
+        for step in range(first, config.steps + 1):  # the first round only makes up for what a stop cut short
+            if step > first:
+                rows = next(batches)
+                batch = place(rows)
+                if step == first + 1:
+                    began = time.perf_counter()
+                    train_step = train_step.lower(state, batch).compile()
+                    compile_s = time.perf_counter() - began
+                    began = time.perf_counter()
+                state, sums = train_step(state, batch)
+                unread[step] = rows
+                in_flight.append(sums)
+                if len(in_flight) > STEPS_IN_FLIGHT:
+                    jax.block_until_ready(in_flight.popleft())
+
+            if is_due(config.log_every, step, config.steps) and state.interval.steps:  # waits for the step
+                refusals = write_refused(state.guard, refusals, unread)
+                seconds += time.perf_counter() - began
+                entry, translations = logs.values(state, seconds, rate), []
+                evaluating = is_due(config.evaluate_every, step, config.steps)
+                dev = evaluate(state.parameters) if evaluating else None
+                if dev is not None:
+                    entry["dev_nll_per_token"] = dev_losses[step] = dev
+                    translations = translate(state.parameters) if translate else []
+                if dev is not None or not evaluating:  # a stop inside the evaluation leaves the entry to the next start
+                    if log:
+                        log.write(step, entry, translations)
+                    state = state._replace(interval=no_steps())
+                    seconds, text = 0.0, logs.text(entry)
+                began = time.perf_counter()
+
+            stopping = stop.agreed()
+            if step > first and (stopping or is_due(config.checkpoint_every, step, config.steps)):
+                refusals = write_refused(state.guard, refusals, unread)
+                seconds += time.perf_counter() - began
+                checkpoints.save(step, state, batches, seconds)
+                began = time.perf_counter()
+            bar.update(step, text)
+            if stopping and (step < config.steps or state.interval.steps):
+                after = f"after step {step} of {config.steps}, which is saved" if step else "before step 1"
+                raise Stopped(f"stopped {after}; the same command goes on from there ({folder})")
+
+        best = checkpoints.best()
         figures = {
-            "parameters": self._parameters,
-            "feed_forward": self._experiment.model.decoder.feed_forward,
-            **summary.figures(metrics.read(self._folder), compile_s),
-            "refused_steps": int(self._state.guard.refused),
-            "best": None if best is None else {"step": best, "dev_nll_per_token": losses[best]},
-            "steps": self._experiment.train.steps,
+            "parameters": parameters,
+            "feed_forward": experiment.model.decoder.feed_forward,
+            **logs.figures(logs.entries(folder)),
+            "compile_s": compile_s,
+            "refused_steps": refusals,
+            "best": None if best is None else {"step": best, "dev_nll_per_token": dev_losses[best]},
+            "steps": config.steps,
             "corpus": corpus.description,
         }
-        record = records.make("train", self._experiment, figures)
+        record = records.make("train", experiment, figures)
         if processes.is_first():
-            records.write(self._folder / "records", record)
+            records.write(folder / "records", record)
         return record
 
-    def _save(self, step: int) -> None:
-        window = self._lines.window
-        window.stop_clock()
-        self._lines.look(self._state)
-        self._checkpoints.save(step, self._state, self._start.batches, window.state(), self._lines.losses)
-        window.start_clock()
 
-    def _stopped(self, step: int) -> Stopped:
-        after = f"after step {step} of {self._experiment.train.steps}, which is saved" if step else "before step 1"
-        return Stopped(f"stopped {after}; the same command goes on from there ({self._folder})")
+def is_due(every: int, step: int, steps: int) -> bool:
+    return step % every == 0 or step == steps
+
+
+def training_batches(
+    experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary, mesh: Mesh
+) -> tuple[Streams, Callable[[Any], Any]]:
+    """The batches of which this process makes some rows, and what puts these where they belong on the mesh."""
+    data = experiment.data
+    sharding.check_rows(data.rows, mesh)
+    own = sharding.own_rows(data.rows, mesh)
+    made = pipeline.streams_of_rows(own, data)
+    held = pipeline.rows_of_streams(made, data)
+    if jax.process_count() > 1:
+        names = f"{made[0]} to {made[-1]}" if made == list(range(made[0], made[-1] + 1)) else ", ".join(map(str, made))
+        progress.say(f"process {jax.process_index()} makes the rows of streams {names} of {data.streams}")
+        if processes.any_of(len(held) > len(own)) and processes.is_first():
+            progress.say(
+                f"config.data.streams={data.streams} are too few for {jax.process_count()} processes: some make rows "
+                "that others keep. A new run shares them out with a multiple of the processes that divides "
+                "config.data.rows"
+            )
+    batches = pipeline.training_iterator(corpus.train, vocabulary, data, experiment.seed, made)
+    return batches, functools.partial(sharding.place, mesh=mesh, rows=data.rows, held=held)
+
+
+def dev_loss(
+    experiment: Experiment,
+    model: Model,
+    mesh: Mesh,
+    corpus: Corpus,
+    vocabulary: Vocabulary,
+    parameters: Parameters,
+    stop: Stop | None = None,
+) -> float | None:
+    """Negative log-likelihood per token of the dev set, without smoothing or dropout; None if a stop cut it short.
+
+    Each line counts once, in the process whose device it lies on.
+    """
+    totals = np.zeros(2)
+    rows = experiment.decode.batch
+    own = sharding.own_rows(rows, mesh)
+    for batch in pipeline.scoring_batches(corpus.splits["dev"], vocabulary, experiment.data, rows, own):
+        if stop and stop.agreed():
+            return None
+        sums = score(model, parameters, sharding.place(batch, mesh, rows, own), mesh)
+        totals += [float(sums.nll), float(sums.tokens)]
+    return float(totals[0] / totals[1])

@@ -43,8 +43,8 @@ def loss_sums(
 ) -> Sums:
     """Cross-entropy of softmax(x table^T) against the target's tokens; padding (segment 0) counts nothing.
 
-    The logits are made, used and forgotten some positions at a time, and their derivative is taken in the same
-    breath, so that memory does not grow with tokens x vocabulary and nothing is computed twice.
+    The logits of some positions at a time are made, used and forgotten, and their derivative is taken at once. So
+    memory does not grow with tokens x vocabulary, and nothing is computed twice.
 
     Args:
       x_BLD: the model's last hidden values; products are in their type, sums in float32.
@@ -60,12 +60,12 @@ def loss_sums(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _sums(smoothing, z_loss, devices, x_BLD, table_VD, token_BL, weight_BL):
-    return _in_parts(functools.partial(_values, smoothing, z_loss), devices, x_BLD, table_VD, token_BL, weight_BL)[0]
+    return _in_chunks(functools.partial(_values, smoothing, z_loss), devices, x_BLD, table_VD, token_BL, weight_BL)[0]
 
 
 def _sums_forward(smoothing, z_loss, devices, x_BLD, table_VD, token_BL, weight_BL):
-    part = functools.partial(_values_and_gradients, smoothing, z_loss)
-    (sums, table_bar_DV), x_bar_BLD = _in_parts(part, devices, x_BLD, table_VD, token_BL, weight_BL)
+    of_chunk = functools.partial(_values_and_gradients, smoothing, z_loss)
+    (sums, table_bar_DV), x_bar_BLD = _in_chunks(of_chunk, devices, x_BLD, table_VD, token_BL, weight_BL)
     return sums, (x_bar_BLD, table_bar_DV)
 
 
@@ -77,34 +77,34 @@ def _sums_backward(smoothing, z_loss, devices, gradients, bar: Sums):
 _sums.defvjp(_sums_forward, _sums_backward)
 
 
-def _in_parts(part, devices, x_BLD, table_VD, token_BL, weight_BL):
-    """`part` of the table and some positions of every row after the other: its totals added up, and its values by
-    position. Rows stay whole, since devices share them out."""
+def _in_chunks(of_chunk, devices, x_BLD, table_VD, token_BL, weight_BL):
+    """`of_chunk` of the table and some positions of every row, chunk after chunk: its totals added up, and its values
+    by position. Every chunk has all rows, since devices share these out."""
 
     def at_once(sizes, x_BLD, table_VD, token_BL, weight_BL):
         table_VD = table_VD.astype(x_BLD.dtype)
         B, L = token_BL.shape
         most = max(1, devices * min(sizes.loss_tokens, sizes.loss_logits // table_VD.shape[0]))
-        parts = min(L, -(-B * L // most))
-        C = -(-L // parts)
-        parts = -(-L // C)
-        if parts == 1:
-            return part(table_VD, _Tokens(x_BLD, token_BL, weight_BL))
+        chunks = min(L, -(-B * L // most))
+        C = -(-L // chunks)
+        chunks = -(-L // C)
+        if chunks == 1:
+            return of_chunk(table_VD, _Tokens(x_BLD, token_BL, weight_BL))
 
         def split(each):
-            each = jnp.pad(each, [(0, 0), (0, parts * C - L), *[(0, 0)] * (each.ndim - 2)])
-            return jnp.moveaxis(each.reshape(B, parts, C, *each.shape[2:]), 1, 0)
+            each = jnp.pad(each, [(0, 0), (0, chunks * C - L), *[(0, 0)] * (each.ndim - 2)])
+            return jnp.moveaxis(each.reshape(B, chunks, C, *each.shape[2:]), 1, 0)
 
         def body(totals, tokens):
-            more, by_position = part(table_VD, tokens)
+            more, by_position = of_chunk(table_VD, tokens)
             return jax.tree.map(jnp.add, totals, more), by_position
 
         tokens = _Tokens(split(x_BLD), split(token_BL), split(weight_BL))
-        shapes, _ = jax.eval_shape(part, table_VD, jax.tree.map(lambda each: each[0], tokens))
+        shapes, _ = jax.eval_shape(of_chunk, table_VD, jax.tree.map(lambda each: each[0], tokens))
         zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
         totals, by_position = jax.lax.scan(body, zeros, tokens)
         return totals, jax.tree.map(
-            lambda each: jnp.moveaxis(each, 0, 1).reshape(B, parts * C, *each.shape[3:])[:, :L], by_position
+            lambda each: jnp.moveaxis(each, 0, 1).reshape(B, chunks * C, *each.shape[3:])[:, :L], by_position
         )
 
     return platforms.in_sizes(at_once, x_BLD, table_VD, token_BL, weight_BL)

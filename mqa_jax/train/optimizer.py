@@ -47,10 +47,6 @@ def _warmup_rsqrt(config: TrainConfig) -> optax.Schedule:
     return rate
 
 
-def _constant(config: TrainConfig) -> optax.Schedule:
-    return optax.constant_schedule(config.learning_rate)
-
-
 def _adafactor(config: TrainConfig) -> optax.GradientTransformation:
     """The paper's: factored, scaled by parameter size, update clipped at 1.0, decay power 0.8, no momentum."""
     return optax.adafactor(
@@ -71,7 +67,7 @@ SCHEDULES: dict[str, Callable[[TrainConfig], optax.Schedule]] = {
     "paper": _paper,
     "warmup_cosine": _warmup_cosine,
     "warmup_rsqrt": _warmup_rsqrt,
-    "constant": _constant,
+    "constant": lambda config: optax.constant_schedule(config.learning_rate),
 }
 OPTIMIZERS: dict[str, Callable[[TrainConfig], optax.GradientTransformation]] = {
     "adafactor": _adafactor,

@@ -6,94 +6,67 @@ A verdict follows from the loss and gradient of the whole batch, so all processe
 import pathlib
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
 from mqa_jax import processes, progress
-from mqa_jax.batch import Batch, Rows
+from mqa_jax.batch import Batch
 from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.errors import Diverged
-from mqa_jax.train import jsonl
-from mqa_jax.train.guard import KEPT, Guard
+from mqa_jax.train import log
+from mqa_jax.train.step import KEPT, Guard
 
 FILE = "refused.jsonl"
 
 
-class Refused:
-    """Keeps the batches since the last look, so that a refused one can be written out.
+def write(
+    path: pathlib.Path,
+    vocabulary: Vocabulary,
+    place: Callable[[Batch], Batch],
+    allowed: int,
+    guard: Guard,
+    known: int,
+    unread: dict[int, Batch],
+) -> int:
+    """Writes the batches that were refused since the guard was last read, and says so. Waits for the last step.
 
-    What the file holds beyond the step that the run goes on from is dropped: those steps are taken again.
+    Args:
+      place: makes this process's rows of a batch the batch of all processes.
+      allowed: refused steps with which a run may still go on.
+      known: refused steps when the guard was last read.
+      unread: this process's rows of the batches since then, by step; they are forgotten.
+    Returns:
+      The number of refused steps so far.
+    Raises:
+      Diverged: there are new ones and more than are allowed; the message names the first.
     """
-
-    def __init__(
-        self,
-        label: str,
-        folder: pathlib.Path,
-        vocabulary: Vocabulary,
-        whole: Callable[[Batch], Batch],
-        allowed: int,
-        step: int,
-        before: int,
-    ):
-        """
-        Args:
-          label: what the run is called in a message.
-          whole: the batch of which the processes, all of which call it, have these rows.
-          allowed: refused steps with which a run may still go on.
-          step: the last step that the run has behind it.
-          before: steps that were refused before this start.
-        """
-        self._label, self._vocabulary, self._whole = label, vocabulary, whole
-        self._allowed, self._count = allowed, before
-        self._path = folder / FILE
-        self._batches: dict[int, Batch] = {}
+    count, steps = int(guard.refused), sorted(int(step) for step in np.asarray(guard.steps_R) if step)
+    new = steps[-min(count - known, KEPT) :] if count > known else []
+    for step in new:
+        batch = jax.device_get(processes.gathered(place(unread[step])))
         if processes.is_first():
-            jsonl.cut(self._path, step)
-
-    def add(self, step: int, rows: Batch) -> None:
-        """Keeps this process's rows of the batch of a step."""
-        self._batches[step] = rows
-
-    def look(self, guard: Guard) -> int:
-        """How many steps were refused so far. Writes what is new to WORKDIR/refused.jsonl; waits for the last step.
-
-        Raises:
-          Diverged: more than are allowed; the message names the first of those steps.
-        """
-        count, steps = int(guard.refused), sorted(int(step) for step in np.asarray(guard.steps_R) if step)
-        new = steps[-min(count - self._count, KEPT) :] if count > self._count else []
-        for step in new:
-            batch = self._whole(self._batches[step])
-            if processes.is_first():
-                self._write(step, batch)
-        if new and count > self._allowed:
-            raise Diverged(
-                f"{self._label}: the loss or gradient at step {new[0]} is not a number or jumped; its batch is in "
-                f"{self._path}, the last good checkpoint is kept. Lower config.train.learning_rate, mend the data or "
-                f"let such batches be skipped with config.train.skips=NUMBER (now {self._allowed})"
-            )
-        if new:
-            progress.say(f"skipped the batch of step {', '.join(map(str, new))}; {count} so far, see {self._path}")
-        self._count, self._batches = count, {}
-        return count
-
-    def _write(self, step: int, batch: Batch) -> None:
-        jsonl.append(self._path, {"step": step, "sentences": _sentences(batch, self._vocabulary)})
+            log.append(path, {"step": step, "sentences": _sentences(batch, vocabulary)})
+    unread.clear()
+    if new and count > allowed:
+        raise Diverged(
+            f"{path.parent}: the loss or gradient at step {new[0]} is not a number or jumped; its batch is in {path}, "
+            "the last good checkpoint is kept. Lower config.train.learning_rate, mend the data or let such batches be "
+            f"skipped with config.train.skips=NUMBER (now {allowed})"
+        )
+    if new:
+        progress.say(f"skipped the batch of step {', '.join(map(str, new))}; {count} so far, see {path}")
+    return count
 
 
 def _sentences(batch: Batch, vocabulary: Vocabulary) -> list[dict[str, object]]:
     """The token ids of each segment of each row, with the text they stand for."""
     found = []
-    sides = {"source": batch.source, "target": batch.target}
-    for row, segments_L in enumerate(np.asarray(batch.target.segments_BL)):
+    for row, segments_L in enumerate(batch.target.segments_BL):
         for segment in range(1, int(segments_L.max()) + 1):
             each: dict[str, object] = {"row": row}
-            for side, rows in sides.items():
+            for side, rows in (("source", batch.source), ("target", batch.target)):
                 if rows is not None:
-                    ids = _segment(rows, row, segment)
+                    ids = rows.tokens_BL[row][rows.segments_BL[row] == segment].tolist()
                     each |= {side: ids, f"{side}_text": vocabulary.decode(ids)}
             found.append(each)
     return found
-
-
-def _segment(rows: Rows, row: int, segment: int) -> list[int]:
-    return np.asarray(rows.tokens_BL)[row][np.asarray(rows.segments_BL)[row] == segment].tolist()

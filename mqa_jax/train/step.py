@@ -1,4 +1,9 @@
-"""The training step and the scoring step: pure functions of a state and a batch, sharded over a mesh."""
+"""The training step: a pure function of a state and a batch, sharded over a mesh, with a guard before the optimiser.
+
+No update is made from a batch that would break the model: one whose loss or gradient is not a finite number, or whose
+loss lies too far above the running average (a spike). The device decides, and it also adds up what a log entry says;
+so no step waits for the host, which reads both when an entry is due.
+"""
 
 import functools
 from collections.abc import Callable
@@ -14,8 +19,43 @@ from mqa_jax.batch import Batch
 from mqa_jax.experiment import TrainConfig
 from mqa_jax.model.block import as_it_is
 from mqa_jax.model.build import Model, Parameters
-from mqa_jax.train import guard as guards
 from mqa_jax.train.loss import Sums, loss_sums
+
+DECAY = 0.99  # of the guard's running average
+SETTLED = 100  # accepted steps before which a loss may jump as it likes
+KEPT = 16  # refused steps that are remembered by number
+
+
+class Guard(NamedTuple):
+    """
+    Attributes:
+      average: running average of the accepted losses, nats per token.
+      accepted, refused: int32, steps so far.
+      steps_R: int32, the numbers of the last refused steps, the first step being 1; 0 where there is none.
+      gradient_norm: of the last step's gradient.
+    """
+
+    average: jax.Array
+    accepted: jax.Array
+    refused: jax.Array
+    steps_R: jax.Array
+    gradient_norm: jax.Array
+
+
+class Interval(NamedTuple):
+    """Totals of the steps since the last log entry. A checkpoint holds them, so an entry after a stop counts all steps.
+
+    Attributes:
+      objective, nll, counted: sums and target tokens (int32) of the steps whose objective is a finite number.
+      source_tokens, target_tokens, steps: int32, of all steps.
+    """
+
+    objective: jax.Array
+    nll: jax.Array
+    counted: jax.Array
+    source_tokens: jax.Array
+    target_tokens: jax.Array
+    steps: jax.Array
 
 
 class TrainState(NamedTuple):
@@ -26,14 +66,25 @@ class TrainState(NamedTuple):
       parameters: float32.
       optimizer: optax's state.
       guard: which batches were refused.
+      interval: what the next log entry will say.
       key: PRNG key data of the dropout; folded with the step, so it never changes.
     """
 
-    step: Any
-    parameters: Any
-    optimizer: Any
-    guard: guards.Guard
-    key: Any
+    step: jax.Array
+    parameters: Parameters
+    optimizer: optax.OptState
+    guard: Guard
+    interval: Interval
+    key: jax.Array
+
+
+def fresh_guard() -> Guard:
+    zero = jnp.zeros((), jnp.int32)
+    return Guard(jnp.zeros(()), zero, zero, jnp.zeros((KEPT,), jnp.int32), jnp.zeros(()))
+
+
+def fresh_interval() -> Interval:
+    return Interval(jnp.zeros(()), jnp.zeros(()), *(jnp.zeros((), jnp.int32) for _ in range(4)))
 
 
 def init_state(model: Model, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
@@ -44,12 +95,13 @@ def init_state(model: Model, optimizer: optax.GradientTransformation, seed: int)
         step=jnp.zeros((), jnp.int32),
         parameters=parameters,
         optimizer=optimizer.init(parameters),
-        guard=guards.fresh(),
+        guard=fresh_guard(),
+        interval=fresh_interval(),
         key=jax.random.key_data(dropout_key),
     )
 
 
-def state_shardings(model: Model, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+def state_shardings(model: Model, optimizer: optax.GradientTransformation, mesh: Mesh) -> Any:
     """Where each array of a state lies: optimiser statistics of a parameter's shape lie as the parameter does."""
     shapes = jax.eval_shape(functools.partial(init_state, model, optimizer, 0))
     parameters = sharding.parameter_shardings(model.axes(), shapes.parameters, mesh)
@@ -62,8 +114,7 @@ def state_shardings(model: Model, optimizer: optax.GradientTransformation, mesh:
         parameters,
         transform_non_params=lambda _: everywhere,
     )
-    guard = jax.tree.map(lambda _: everywhere, shapes.guard)
-    return TrainState(everywhere, parameters, statistics, guard, everywhere)
+    return jax.tree.map(lambda _: everywhere, shapes)._replace(parameters=parameters, optimizer=statistics)
 
 
 def make_train_step(
@@ -72,7 +123,7 @@ def make_train_step(
     """A jitted step that gives the next state and the batch's sums. It donates the state.
 
     Gradients are those of the mean over all target tokens of the batch, wherever its rows lie. A batch that the guard
-    refuses (train/guard.py) counts as a step and changes nothing else.
+    refuses counts as a step and leaves parameters and optimiser as they were.
     """
     shardings = state_shardings(model, optimizer, mesh)
     around = jax.checkpoint if config.rematerialise else as_it_is
@@ -88,15 +139,16 @@ def make_train_step(
         gradients, sums = accumulated(jax.grad(objective, has_aux=True), config.accumulate)(
             state.parameters, batch, key
         )
-        sound, guard = guards.judge(state.guard, sums.objective / tokens, gradients, config.spike)
+        sound, guard = judge(state.guard, sums.objective / tokens, gradients, config.spike)
 
-        def update() -> tuple[Any, Any]:
+        def update() -> tuple[Any, optax.OptState]:
             updates, statistics = optimizer.update(gradients, state.optimizer, state.parameters)
             return optax.apply_updates(state.parameters, updates), statistics
 
         # A choice between two arrays at a time would keep the old ones beside the new, and copy them.
         parameters, statistics = jax.lax.cond(sound, update, lambda: (state.parameters, state.optimizer))
-        return TrainState(state.step + 1, parameters, statistics, guard, state.key), sums
+        interval = extended(state.interval, sums, batch)
+        return TrainState(state.step + 1, parameters, statistics, guard, interval, state.key), sums
 
     return jax.jit(
         step,
@@ -104,6 +156,36 @@ def make_train_step(
         in_shardings=(shardings, sharding.batch_sharding(mesh)),
         out_shardings=(shardings, sharding.replicated(mesh)),
     )
+
+
+def judge(guard: Guard, loss: jax.Array, gradients: Any, spike: float = 0.0) -> tuple[jax.Array, Guard]:
+    """Whether a batch may change the model, and the guard after it.
+
+    Args:
+      loss: of the batch, nats per token.
+      spike: nats per token above the running average from which a loss is refused; 0 for no limit.
+    """
+    norm = optax.tree.norm(gradients)
+    sound = jnp.isfinite(loss) & jnp.isfinite(norm)
+    if spike:
+        sound &= (guard.accepted < SETTLED) | (loss <= guard.average + spike)
+    average = jnp.where(guard.accepted == 0, loss, DECAY * guard.average + (1 - DECAY) * loss)
+    marked_R = guard.steps_R.at[guard.refused % KEPT].set(guard.accepted + guard.refused + 1)
+    return sound, Guard(
+        jnp.where(sound, average, guard.average),
+        guard.accepted + sound,
+        guard.refused + ~sound,
+        jnp.where(sound, guard.steps_R, marked_R),
+        norm,
+    )
+
+
+def extended(interval: Interval, sums: Sums, batch: Batch) -> Interval:
+    """The interval with one more step."""
+    tokens, finite = sums.tokens.astype(jnp.int32), jnp.isfinite(sums.objective)
+    source = 0 if batch.source is None else jnp.count_nonzero(batch.source.segments_BL)
+    counted = (jnp.where(finite, each, 0) for each in (sums.objective, sums.nll, tokens))
+    return Interval(*(total + each for total, each in zip(interval, (*counted, source, tokens, 1), strict=True)))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
@@ -121,7 +203,7 @@ def _sums(module: Any, batch: Batch, mesh: Mesh | None, smoothing=0.0, z_loss=0.
         return lambda x_BLD, *others: sharding.keep_rows(block(sharding.keep_rows(x_BLD, mesh), *others), mesh)
 
     hidden_BLD = sharding.keep_rows(module.hidden(batch, key, in_place), mesh)
-    # The loss works in parts: a table in pieces would be gathered, and its gradient summed, in each of them.
+    # The loss works in chunks: a table in pieces would be gathered, and its gradient summed, in each of them.
     table_VD = sharding.keep_width(module.embedding.softmax(), mesh)
     return loss_sums(hidden_BLD, table_VD, batch.target, smoothing, z_loss, devices=mesh.size)
 

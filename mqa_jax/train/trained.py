@@ -1,16 +1,18 @@
-"""A finished (or running) training run, read back from its folder."""
+"""A finished (or running) training run, read back from its folder. Nothing is written."""
 
 import dataclasses
 import pathlib
+from typing import Any
 
 import jax
+import orbax.checkpoint as ocp
 
 from mqa_jax import workdir
 from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import Model, Parameters, build
-from mqa_jax.train import stored
+from mqa_jax.train import checkpoint as checkpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,5 +49,64 @@ def load(folder: pathlib.Path, average: int = 1, dtype: str | None = None, cache
     path = folder / "vocabulary.model"
     if not path.exists():
         raise InputError(f"{path} is missing; copy it from where the run was trained or train again")
-    parameters, steps = stored.mean_parameters(folder.absolute() / "checkpoints", model.shapes(), average)
+    parameters, steps = mean_parameters(folder.absolute() / "checkpoints", model.shapes(), average)
     return Trained(folder, experiment, model, parameters, Vocabulary(path), tuple(steps))
+
+
+def mean_parameters(folder: pathlib.Path, abstract: Any, count: int = 1) -> tuple[Parameters, list[int]]:
+    """The mean parameters of the newest `count` intact checkpoints, in the shapes of `abstract`, and their steps.
+
+    They are the last that were saved, one after the other: an older one that stays because it is the best is none of
+    them, unless nothing else can be read.
+
+    Raises:
+      InputError: there are not so many checkpoints that can be read, or they are of another architecture.
+    """
+    steps = sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit())
+    if not steps:
+        raise InputError(f"no checkpoint in {folder}; train first: scripts/train.py")
+    readable = checkpoints.intact(folder, steps, lambda step: (step, parameters(folder / str(step), abstract)))
+    last, mean = next(readable)
+    gone = [] if count == 1 else [step for step in _saved(folder / str(last)) if step not in steps]
+    used = [last]
+    while len(used) < count:
+        step, each = next(readable, (None, None))  # two of them in memory at a time
+        if step is None or any(step < other < used[-1] for other in gone):
+            raise InputError(
+                f"--average={count} needs as many checkpoints, and {folder} has {len(used)} of the newest; train on "
+                "with --config.train.keep set to that number, or average fewer"
+            )
+        used.append(step)
+        mean = jax.tree.map(lambda m, x: m + (x - m) / len(used), mean, each)
+    return mean, sorted(used)
+
+
+def parameters(checkpoint: pathlib.Path, abstract: Any) -> Parameters:
+    """The parameters of one checkpoint, whatever lies beside them, in the shapes of `abstract`.
+
+    Raises:
+      InputError: they are of another architecture; the message names the first difference.
+    """
+    difference = checkpoints.difference(checkpoints.stored_tree(checkpoint)["parameters"], abstract)
+    if difference:
+        raise InputError(
+            f"the checkpoint {checkpoint} is of another architecture: {difference}; use the config it was trained with"
+        )
+    arguments = ocp.args.PyTreeRestore(
+        item={"parameters": abstract},
+        restore_args=ocp.checkpoint_utils.construct_restore_args({"parameters": abstract}),
+        partial_restore=True,
+    )
+    with ocp.PyTreeCheckpointer() as reader:
+        return reader.restore(checkpoint / "state", args=arguments)["parameters"]
+
+
+def _saved(checkpoint: pathlib.Path) -> list[int]:
+    """The steps that were saved up to a checkpoint, kept or not."""
+    try:
+        return checkpoints.stored_metadata(checkpoint)["saved"]
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            f"{checkpoint} does not say which steps were saved before it (it is damaged, or another version of mqa_jax "
+            "wrote it); leave out --average"
+        ) from error

@@ -1,7 +1,8 @@
 """Stop signals. The first SIGINT or SIGTERM asks the loop to stop; a SIGINT after it ends the process at once.
 
-A thread hears them, because Python's own handlers wait until a compilation or a device call returns. SIGUSR1 writes
-to stderr where the process is, as a first look at a run that seems to hang.
+A thread hears them, because Python's own handlers wait until a compilation or a device call returns. JAX's preemption
+service hears SIGTERM alone, and only where there is a coordinator. SIGUSR1 writes to stderr where the process is, as a
+first look at a run that seems to hang.
 """
 
 import contextlib
@@ -22,19 +23,12 @@ class Stop:
     """Whether this process has been asked to stop, and whether the run stops."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self.requested = False
         self._agreement = processes.Agreement()
 
     def agreed(self) -> bool:
         """Whether any process of the run has been asked; all get the same answer, so that they stop at one step."""
         return self._agreement.ask(self.requested)
-
-    @property
-    def requested(self) -> bool:
-        return self._event.is_set()
-
-    def request(self) -> None:
-        self._event.set()
 
 
 @contextlib.contextmanager
@@ -75,4 +69,4 @@ def _listen(hears: socket.socket, stop: Stop) -> None:
                 os._exit(130)
             if number in SIGNALS and not stop.requested:
                 progress.say(f"{signal.Signals(number).name}: finishing the step and saving; Ctrl-C now stops at once")
-                stop.request()
+                stop.requested = True
