@@ -5,7 +5,7 @@
     python scripts/prepare_data.py --config=configs/text_translation.py --data_dir=PATH \\
         --config.data.train=train.en,train.de --config.data.dev=val.en,val.de --config.data.test=test.en,test.de
 
-Writes DATA/prepared, whole or not at all; a run that was ended begins again after what it had finished. Give the other
+Writes DATA/prepared, all or nothing; a run that was ended begins again after what it had finished. Give the other
 scripts the same config with --config.data.folder=DATA. The last line of stdout is the JSON manifest, without its files.
 """
 

@@ -12,8 +12,8 @@ import pytest
 from test_config import get
 
 from mqa_jax import config
-from mqa_jax.data import examples, ids, pipeline, streams, vocabulary
-from mqa_jax.data.split import Split
+from mqa_jax.data import pipeline, vocabulary
+from mqa_jax.data.corpus import Split
 from mqa_jax.errors import InputError
 from mqa_jax.tokens import BOS, EOS, PAD
 
@@ -86,7 +86,7 @@ def test_an_epoch_is_every_line_once(words, task):
 def test_packed_rows_hold_the_same_segments_as_unpacked_ones(words, task):
     """Rows are packed a group at a time, so after each group what was given out is the start of the unpacked order."""
     split, rows = SPLITS[task], dataclasses.replace(DATA, rows=1)
-    group = pipeline.packing_bins([examples.for_training(split, words, DATA)], examples.limits(split, DATA))
+    group = pipeline.packing_bins([pipeline.training_examples(split, words, DATA)], pipeline.limits(split, DATA))
     packed = pipeline.training_iterator(split, words, rows, seed=0)
     unpacked = pipeline.training_iterator(split, words, UNPACKED, seed=0)
     assert group > 1
@@ -135,7 +135,7 @@ def test_packing_fills_the_rows(words):
 def test_a_groups_rows_are_a_tenth_of_an_epoch_at_most(words):
     def bins(count):
         split = first(PAIRS, count)
-        return pipeline.packing_bins([examples.for_training(split, words, DATA)], examples.limits(split, DATA))
+        return pipeline.packing_bins([pipeline.training_examples(split, words, DATA)], pipeline.limits(split, DATA))
 
     tokens = sum(len(target) for _, target in encoded(PAIRS, words))
     assert 1 == bins(1) == bins(20) <= bins(400) <= tokens / 80 / 10 * 1.2
@@ -176,7 +176,7 @@ def test_batches_do_not_depend_on_who_makes_which_rows(words, packing):
         assert len(whole[0].inputs_BL) == 8
         for share in SHARES:
             makers = [pipeline.training_iterator(split, words, data, 0, each) for each in share]
-            rows = [streams.rows_of(each, data) for each in share]
+            rows = [pipeline.rows_of_streams(each, data) for each in share]
             assert sorted(itertools.chain(*rows)) == list(range(8))
             for batch in whole:
                 for held, maker in zip(rows, makers, strict=True):
@@ -200,7 +200,7 @@ def test_positions_of_streams_go_on_in_any_number_of_processes(words):
             maker = pipeline.training_iterator(PAIRS, words, data, 0, each)
             maker.set_state(state)
             for batch in expected:
-                same(jax.tree.map(lambda x, held=streams.rows_of(each, data): x[held], batch), next(maker))
+                same(jax.tree.map(lambda x, held=pipeline.rows_of_streams(each, data): x[held], batch), next(maker))
 
 
 def test_more_streams_than_lines_repeat_them(words):
@@ -212,8 +212,9 @@ def test_more_streams_than_lines_repeat_them(words):
 
 def test_rows_belong_to_streams_in_blocks():
     data = dataclasses.replace(DATA, rows=12, streams=4)
-    assert streams.rows_of([1, 3], data) == [3, 4, 5, 9, 10, 11]
-    assert streams.of_rows([5, 6], data) == [1, 2] and streams.of_rows(range(12), data) == [0, 1, 2, 3]
+    assert pipeline.rows_of_streams([1, 3], data) == [3, 4, 5, 9, 10, 11]
+    assert pipeline.streams_of_rows([5, 6], data) == [1, 2]
+    assert pipeline.streams_of_rows(range(12), data) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("packing", [True, False])
@@ -276,9 +277,9 @@ def test_a_language_models_long_lines_are_cut_into_pieces(words):
 
 @pytest.mark.parametrize("task", SPLITS)
 def test_lines_encoded_in_chunks_are_those_encoded_at_once(words, task, monkeypatch, capsys):
-    whole = examples.for_training(SPLITS[task], words, DATA)
-    monkeypatch.setattr(ids, "CHUNK", 33)
-    parts = examples.for_training(SPLITS[task], words, DATA)
+    whole = pipeline.training_examples(SPLITS[task], words, DATA)
+    monkeypatch.setattr(vocabulary, "CHUNK", 33)
+    parts = pipeline.training_examples(SPLITS[task], words, DATA)
     assert len(whole) == len(parts) == 400
     for index in range(400):
         for name, tokens in whole[index].items():
@@ -324,7 +325,7 @@ def test_a_long_translation_is_cut_in_scoring_and_said(words, capsys):
     assert sorted(segment for batch in batches for segment in segments(batch)) == sorted(expected)
     assert cut and f"scoring: cut {cut} of 400 pairs" in capsys.readouterr().err
     lost = sum(len(target) - len(target[:12]) for _, target in encoded(PAIRS, words))
-    assert lost and examples.lost_in_scoring(PAIRS, words, data) == (cut, lost)
+    assert lost and pipeline.lost_in_scoring(PAIRS, words, data) == (cut, lost)
 
 
 def test_every_token_of_a_language_models_long_line_counts_once(words):
@@ -336,7 +337,7 @@ def test_every_token_of_a_language_models_long_line_counts_once(words):
     )
     assert found == collections.Counter(token for (line,) in encoded(split, words) for token in line)
     assert all(batch.source is None and batch.inputs_BL.shape == (4, 16) for batch in batches)
-    assert examples.lost_in_scoring(split, words, data) == (0, 0)
+    assert pipeline.lost_in_scoring(split, words, data) == (0, 0)
 
 
 def test_nothing_to_score_is_no_batch(words):

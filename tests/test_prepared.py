@@ -16,8 +16,9 @@ import pytest
 from test_pipeline import lines, same
 from test_sources import data_of
 
-from mqa_jax.data import encoding, ids, pipeline, preparation, prepared, sources, vocabulary
-from mqa_jax.data.split import Split
+from mqa_jax.data import pipeline, preparation, prepared, sources, vocabulary
+from mqa_jax.data.corpus import Split
+from mqa_jax.data.examples import Examples
 from mqa_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -46,20 +47,18 @@ def data(tmp_path):
 def test_prepared_ids_give_the_batches_of_the_text(data, weights, monkeypatch, tmp_path):
     """Two processes, shards and records that end inside a chunk; dev and test stay text."""
     data = dataclasses.replace(data, weights=weights, streams=2)
-    monkeypatch.setattr(encoding, "SHARD", 700)
-    monkeypatch.setattr(encoding, "RECORD", 64)
+    monkeypatch.setattr(preparation, "SHARD", 700)
+    monkeypatch.setattr(vocabulary, "CHUNK", 400)
     manifest = preparation.prepare(data, "translation")
     text, there = sources.load_text(data, "translation"), sources.load(data, "translation")
-    assert isinstance(there.splits["train"], prepared.PreparedSplit) and len(there.splits["train"].files) >= 3
-    assert there.description == text.description and len(there.splits["train"]) == len(text.splits["train"])
+    assert there.prepared and len(there.prepared.files) >= 3 and not text.prepared
+    assert there.description == text.description and len(there.train) == len(text.train)
     for name in ("dev", "test"):
         assert there.splits[name].pairs() == text.splits[name].pairs()
     words = vocabulary.obtain(data, there, tmp_path / "run" / "vocabulary.model")
     assert words.fingerprint == manifest["vocabulary"]["fingerprint"]
     for process in range(2):
-        ours, theirs = (
-            pipeline.training_iterator(corpus.splits["train"], words, data, 3, [process]) for corpus in (there, text)
-        )
+        ours, theirs = (pipeline.training_iterator(corpus.train, words, data, 3, [process]) for corpus in (there, text))
         for batch in itertools.islice(theirs, 30):
             same(batch, next(ours))
     assert manifest["splits"]["train"]["tokens"] == {
@@ -70,18 +69,20 @@ def test_prepared_ids_give_the_batches_of_the_text(data, weights, monkeypatch, t
 
 def test_a_language_models_ids_and_large_vocabularies(tmp_path):
     """Ids above 65,535 take four bytes."""
-    examples = ids.Examples({"target": np.int32([70_000, 1, 5, 1, 1])}, {"target": np.array([2, 2, 1])})
-    again = prepared.unpack(prepared.pack(examples), ("target",), np.dtype("int32"))
+    examples = Examples({"target": np.int32([70_000, 1, 5, 1, 1])}, {"target": np.array([2, 2, 1])})
+    examples.save(tmp_path / "examples.npz")
+    again = Examples.load(tmp_path / "examples.npz")
     assert [again[i]["target"].tolist() for i in range(3)] == [[70_000, 1], [5, 1], [1]]
     split = Split((), lines(300, seed=1))
     words = vocabulary.train(split.target, 320, tmp_path / "v.model")
     held = Split((), ["one\u2028line", "x"])
     what = {"description": "", "asked": {}, "sources": []}
-    manifest = encoding.write(tmp_path / "prepared", {"train": split, "dev": held, "test": held}, words, what)
+    manifest = preparation.write(tmp_path / "prepared", {"train": split, "dev": held, "test": held}, words, what)
     read = prepared.read(tmp_path / "prepared", manifest)
-    found = [part[i]["target"].tolist() for part in read["train"].read(words) for i in range(len(part))]
+    assert read.prepared
+    found = [part[i]["target"].tolist() for part in read.prepared.read() for i in range(len(part))]
     assert found == [[*words.encode(line), 1] for line in split.target] and manifest["ids"] == "uint16"
-    assert read["dev"].pairs() == held.pairs()
+    assert read.splits["dev"].pairs() == held.pairs()
 
 
 def test_what_is_there_is_checked_and_not_made_again(data, capsys):
@@ -90,7 +91,7 @@ def test_what_is_there_is_checked_and_not_made_again(data, capsys):
     assert "is there, its checksums are right" in capsys.readouterr().err
     assert sorted(path.name for path in pathlib.Path(data.folder).glob("prepared*")) == ["prepared", "prepared.lock"]
     rows = dataclasses.replace(data, rows=9, source_length=64, packing=False)
-    assert isinstance(sources.load(rows, "translation").splits["train"], prepared.PreparedSplit), "those are free"
+    assert sources.load(rows, "translation").prepared, "those are free"
 
 
 CHANGES = {
@@ -109,12 +110,12 @@ def test_ids_of_something_else_are_not_used_and_made_anew(data, name, capsys):
         path.write_text(edit[1](path.read_text()))
         os.utime(path, (time.time() + 2,) * 2)
     other = dataclasses.replace(data, **changes)
-    assert isinstance(sources.load(other, "translation").splits["train"], Split)
+    assert not sources.load(other, "translation").prepared
     assert words in capsys.readouterr().err
     preparation.prepare(other, "translation")
     if edit:  # its manifest is to be newer than the file
         os.utime(path)
-    assert isinstance(sources.load(other, "translation").splits["train"], prepared.PreparedSplit)
+    assert sources.load(other, "translation").prepared
 
 
 def test_a_text_that_changed_is_noticed_from_any_folder(data, monkeypatch, capsys):
@@ -125,7 +126,7 @@ def test_a_text_that_changed_is_noticed_from_any_folder(data, monkeypatch, capsy
     monkeypatch.chdir("/")
     (folder / "train.en").write_text((folder / "train.en").read_text() + "one more\n")
     (folder / "train.de").write_text((folder / "train.de").read_text() + "noch einer\n")
-    assert isinstance(sources.load(data, "translation").splits["train"], Split)
+    assert not sources.load(data, "translation").prepared
     assert "train.en has changed since" in capsys.readouterr().err
 
 
@@ -142,19 +143,19 @@ def test_damage_is_named(data, tmp_path):
     good = shard.read_bytes()
     middle = len(good) // 2
     shard.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
-    with pytest.raises(InputError, match=r"train-0-00000-of-00001.array_record has another checksum"):
+    with pytest.raises(InputError, match=r"train-0-00000-of-00001.npz has another checksum"):
         preparation.prepare(data, "translation")
     corpus = sources.load(data, "translation")
     words = vocabulary.Vocabulary(place / "vocabulary.model")
-    with pytest.raises(InputError, match=r"train-0-00000-of-00001.array_record is damaged \(.*\); delete"):
-        list(corpus.splits["train"].read(words))
+    with pytest.raises(InputError, match=r"train-0-00000-of-00001.npz is damaged \(.*\); delete"):
+        pipeline.training_iterator(corpus.train, words, data, 0)
     shard.write_bytes(good[:-1])
     with pytest.raises(InputError, match=r"is damaged \(.* has \d+ bytes, not \d+\); delete it and prepare again"):
         sources.load(data, "translation")
     shard.write_bytes(good)
     other = vocabulary.train(lines(300, seed=9), 320, tmp_path / "other.model")
     with pytest.raises(InputError, match=r"was encoded with the vocabulary \w+, this run has \w+; use"):
-        pipeline.training_iterator(corpus.splits["train"], other, data, 0)
+        pipeline.training_iterator(corpus.train, other, data, 0)
     (place / "manifest.json").write_text("{")
     with pytest.raises(InputError, match=r"prepared is damaged"):
         sources.load(data, "translation")

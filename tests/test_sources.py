@@ -125,10 +125,10 @@ def test_several_corpora_are_joined_or_mixed_by_weight(tmp_path):
     data = fill(tmp_path, more_tsv="k l\tK L\na b\tA B\n", more_en="m\n", more_de="M\n")
     three = dataclasses.replace(data, train=("train.en", "train.de", "more.tsv", "more.en", "more.de"))
     joined = sources.load(three, "translation").splits["train"]
-    assert joined.sizes == (3, 1, 1) and joined.parts() == [joined]
+    assert joined.sizes == (3, 1, 1) and joined.corpora() == [joined]
     assert joined.pairs()[3:] == [("k l", "K L"), ("m", "M")], "what an earlier corpus has is not there twice"
     weighted = sources.load(dataclasses.replace(three, weights=(2.0, 1.0, 1.0)), "translation").splits["train"]
-    assert [part.pairs() for part in weighted.parts()] == [joined.pairs()[:3], [("k l", "K L")], [("m", "M")]]
+    assert [part.pairs() for part in weighted.corpora()] == [joined.pairs()[:3], [("k l", "K L")], [("m", "M")]]
     with pytest.raises(InputError, match=r"config.data.weights=1.0,2.0 are 2 for the 3 corpora of config.data.train"):
         sources.load(dataclasses.replace(three, weights=(1.0, 2.0)), "translation")
     with pytest.raises(InputError, match=r"corpus 3 of config.data.train=.* has nothing left .* that are there before"):

@@ -10,8 +10,8 @@ from test_config import get
 
 from mqa_jax import config
 from mqa_jax.data import vocabulary
+from mqa_jax.data.corpus import Split
 from mqa_jax.data.sources import Corpus
-from mqa_jax.data.split import Split
 from mqa_jax.errors import InputError
 from mqa_jax.tokens import BOS, EOS, PAD, UNK
 
@@ -71,7 +71,7 @@ def test_a_large_corpus_is_sampled_by_its_seed(monkeypatch, tmp_path):
 
 def test_the_one_that_is_there_is_used_then_the_file_that_is_named(words, tmp_path):
     named = tmp_path / "named.model"
-    named.write_bytes(words._path.read_bytes())
+    named.write_bytes(words.path.read_bytes())
     data, nothing = dataclasses.replace(DATA, vocabulary_file=str(named)), Corpus("", {"train": Split([], [])})
     copy = vocabulary.obtain(data, nothing, tmp_path / "run" / "v.model")
     assert copy.fingerprint == words.fingerprint
@@ -93,7 +93,7 @@ def test_bad_vocabularies_are_refused(words, tmp_path):
     with pytest.raises(InputError, match=r"text.model is not a SentencePiece model"):
         obtain("text.model")
     with pytest.raises(InputError, match=rf"has {words.size} pieces, more than config.data.pieces=300; raise that"):
-        obtain(vocabulary_file=str(words._path), pieces=300)
+        obtain(vocabulary_file=str(words.path), pieces=300)
 
 
 def test_special_ids_of_another_project_are_refused(tmp_path):

@@ -1,21 +1,70 @@
-"""A task's text: what every source gives and every run starts from."""
+"""A task's text: parallel lines, or lines alone, in train, dev and test."""
 
 import dataclasses
-import pathlib
-from collections.abc import Mapping
-from typing import Any
+import itertools
+from collections.abc import Mapping, Sequence
+
+from mqa_jax.data.examples import PreparedSplit
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Lines of text.
+
+    Attributes:
+      source: the lines to translate; empty for a language model.
+      target: their translations, or the lines of a language model.
+      sizes: lines of each of the corpora that the split joins, in order; empty where there is one.
+      weights: the share of training examples that each of them gives; empty if every line counts alike.
+    """
+
+    source: Sequence[str]
+    target: Sequence[str]
+    sizes: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def sides(self) -> dict[str, Sequence[str]]:
+        """The columns that there are, by name: `source` and `target`, or `target` alone."""
+        return {"source": self.source, "target": self.target} if len(self.source) else {"target": self.target}
+
+    def corpora(self) -> list["Split"]:
+        """The corpora that are mixed by weights; the split alone where there are no weights."""
+        if not self.weights:
+            return [self]
+        ends = itertools.accumulate(self.sizes)
+        places = [slice(end - size, end) for end, size in zip(ends, self.sizes, strict=True)]
+        return [Split(self.source[place], self.target[place]) for place in places]
+
+    def pairs(self) -> list[tuple[str, ...]]:
+        """(source, target), or (target,) for a language model."""
+        return list(zip(*self.sides.values(), strict=True))
+
+    @classmethod
+    def of_pairs(cls, pairs: Sequence[tuple[str, ...]]) -> "Split":
+        """The split whose `pairs` these are."""
+        columns = list(zip(*pairs, strict=True)) or [()]
+        return cls(columns[0] if len(columns) == 2 else (), columns[-1])
 
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """Train, dev and test.
+    """What every source gives and every run starts from.
 
     Attributes:
       description: one line for reports.
-      splits: dev and test are `Split`s; train is one, or a `PreparedSplit`.
-      vocabulary: the one that prepared ids are of; None for text.
+      splits: dev and test, and the text of train where there are no ids of it.
+      prepared: the ids of train, where `scripts/prepare_data.py` made them.
     """
 
     description: str
-    splits: Mapping[str, Any]
-    vocabulary: pathlib.Path | None = None
+    splits: Mapping[str, Split]
+    prepared: PreparedSplit | None = None
+
+    @property
+    def train(self) -> Split | PreparedSplit:
+        """What is trained on."""
+        return self.prepared or self.splits["train"]

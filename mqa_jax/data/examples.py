@@ -1,87 +1,126 @@
-"""Text, or ids that were prepared, to the examples of training and scoring."""
+"""Token ids of many examples in flat arrays, in memory and on disk: as Python objects they take ten times the room."""
 
-import contextlib
-from collections.abc import Iterator
+import dataclasses
+import pathlib
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from mqa_jax import progress
-from mqa_jax.data import ids
-from mqa_jax.data.ids import Examples, encode, join
-from mqa_jax.data.prepared import PreparedSplit
-from mqa_jax.data.split import Split
-from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.errors import InputError
-from mqa_jax.experiment import DataConfig
+
+SIDES = ("source", "target")
 
 
-def limits(split: Split | PreparedSplit, data: DataConfig) -> dict[str, int]:
-    """Columns of a row for each side that the split has."""
-    target = {"target": data.target_length}
-    return {"source": data.source_length} | target if split.is_parallel else target
+class Examples:
+    """Item i is {"source": ids, "target": ids}, or {"target": ids} of a language model: views of the flat arrays.
 
-
-def for_training(split: Split | PreparedSplit, vocabulary: Vocabulary, data: DataConfig) -> Examples:
-    """Every line, each side ending in EOS.
-
-    Pairs with a side longer than its row are left out, and said. A language model's long lines are cut into pieces
-    of a row's length, each an example of its own.
-
-    Raises:
-      InputError: nothing is left to train on, or prepared ids of another vocabulary.
+    Args:
+      flat: for each side, the ids of all examples, one after another.
+      lengths: for each side, ids of each example.
     """
-    sides = limits(split, data)
-    if isinstance(split, PreparedSplit):
-        chunks = split.read(vocabulary)
-    else:
-        chunks = _with_progress(encode(split, vocabulary, range(len(split))), len(split))
-    if not split.is_parallel:
-        return join([chunk.pieces(data.target_length) for chunk in chunks], sides)
-    examples = join([chunk.where(chunk.fit(sides)) for chunk in chunks], sides)
-    if not len(examples):
-        raise InputError(
-            f"config.data.source_length={data.source_length} and target_length={data.target_length} are less than "
-            "every training pair has; raise them"
-        )
-    left_out = len(split) - len(examples)
-    if left_out:
-        progress.say(f"train: left out {left_out} of {len(split)} pairs that are longer than their rows")
-    return examples
+
+    def __init__(self, flat: Mapping[str, np.ndarray], lengths: Mapping[str, np.ndarray]):
+        self.flat, self.lengths = dict(flat), dict(lengths)
+        self._ends = {name: np.concatenate([[0], np.cumsum(each)]) for name, each in lengths.items()}
+
+    def __len__(self) -> int:
+        return len(self.lengths["target"])
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        return {name: self.flat[name][ends[index] : ends[index + 1]] for name, ends in self._ends.items()}
+
+    def where(self, chosen: np.ndarray) -> "Examples":
+        """The examples that a mask chooses."""
+        flat = {name: ids[np.repeat(chosen, self.lengths[name])] for name, ids in self.flat.items()}
+        return Examples(flat, {name: each[chosen] for name, each in self.lengths.items()})
+
+    def fit(self, limits: Mapping[str, int]) -> np.ndarray:
+        """A mask of the examples all of whose sides are within their limits."""
+        return np.all([self.lengths[name] <= limit for name, limit in limits.items()], axis=0)
+
+    def pieces(self, limit: int) -> "Examples":
+        """A language model's examples, the long ones cut into pieces of `limit` ids and a rest."""
+        before = self.lengths["target"]
+        count = -(-before // limit)
+        lengths = np.full(count.sum(), limit)
+        lengths[np.cumsum(count) - 1] = before - (count - 1) * limit
+        return Examples(self.flat, {"target": lengths})
+
+    def cut(self, limits: Mapping[str, int]) -> "Examples":
+        """Each side's first ids, at most as many as its limit."""
+        flat, lengths = {}, {}
+        for name, limit in limits.items():
+            lengths[name] = np.minimum(self.lengths[name], limit)
+            place = np.arange(len(self.flat[name])) - np.repeat(self._ends[name][:-1], self.lengths[name])
+            flat[name] = self.flat[name][place < limit]
+        return Examples(flat, lengths)
+
+    def save(self, path: pathlib.Path) -> None:
+        """Writes an .npz file; a zip archive, so that a bit that flips there is noticed by its checksum."""
+        lengths = {f"{name}_lengths": each.astype(np.uint32) for name, each in self.lengths.items()}
+        np.savez(path, allow_pickle=False, **self.flat, **lengths)
+
+    @classmethod
+    def load(cls, path: pathlib.Path) -> "Examples":
+        """What `save` wrote.
+
+        Raises:
+          InputError: the file is damaged.
+        """
+        try:
+            with np.load(path) as file:
+                arrays = dict(file)
+            lengths = {name: arrays.pop(f"{name}_lengths").astype(np.int64) for name in SIDES if name in arrays}
+        except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path} is damaged ({error}); delete {path.parent}") from error
+        return cls(arrays, lengths)
 
 
-def for_scoring(split: Split, vocabulary: Vocabulary, data: DataConfig) -> Examples:
-    """Every line, each side ending in EOS, cut where it is longer than its row.
+def join(chunks: Sequence[Examples], sides: Sequence[str]) -> Examples:
+    """One after another; none where there are no chunks."""
 
-    What is cut from a translation is lost, and said. A language model's long lines go on in further examples, so that
-    every token is in one.
+    def joined(arrays: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate(arrays) if arrays else np.zeros(0, np.int32)
+
+    return Examples(
+        {name: joined([chunk.flat[name] for chunk in chunks]) for name in sides},
+        {name: joined([chunk.lengths[name] for chunk in chunks]) for name in sides},
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedSplit:
+    """The ids of a training split, in .npz files. `sizes`, `weights` and `corpora` are as in `corpus.Split`.
+
+    Attributes:
+      files: the manifest's entry of each file in `folder`.
+      sides: ("source", "target") or ("target",).
+      fingerprint: of the vocabulary that made them.
+      tokens: of all sides together, EOS included.
     """
-    sides = limits(split, data)
-    whole = join(list(encode(split, vocabulary, range(len(split)))), sides)
-    if not split.is_parallel:
-        return whole.pieces(data.target_length)
-    too_long = (~whole.fit(sides)).sum()
-    if not too_long:
-        return whole
-    progress.say(f"scoring: cut {too_long} of {len(split)} pairs that are longer than their rows")
-    return whole.cut(sides)
 
+    folder: pathlib.Path
+    files: Sequence[Mapping[str, Any]]
+    sides: tuple[str, ...]
+    fingerprint: str
+    tokens: int
+    sizes: tuple[int, ...]
+    weights: tuple[float, ...]
 
-def lost_in_scoring(split: Split, vocabulary: Vocabulary, data: DataConfig) -> tuple[int, int]:
-    """What `for_scoring` cuts off: pairs with a side that is cut, and target tokens that are in no example."""
-    if not split.is_parallel:
-        return 0, 0
-    sides = limits(split, data)
-    whole = join(list(encode(split, vocabulary, range(len(split)))), sides)
-    over_S = np.maximum(whole.lengths["target"] - data.target_length, 0)
-    return int((~whole.fit(sides)).sum()), int(over_S.sum())
+    def __len__(self) -> int:
+        return sum(file["examples"] for file in self.files)
 
+    def corpora(self) -> list["PreparedSplit"]:
+        """The corpora that are mixed by weights; the split alone where there are no weights."""
+        if not self.weights:
+            return [self]
+        return [
+            dataclasses.replace(self, files=[file for file in self.files if file["part"] == part], weights=())
+            for part in range(len(self.sizes))
+        ]
 
-def _with_progress(chunks: Iterator[Examples], total: int) -> Iterator[Examples]:
-    """The chunks, with a bar if there are enough lines to wait for."""
-    done = 0
-    with progress.bar("encode", total) if total > ids.CHUNK else contextlib.nullcontext() as bar:
-        for chunk in chunks:
-            done += len(chunk)
-            if bar:
-                bar.update(done)
-            yield chunk
+    def read(self) -> Iterator[Examples]:
+        """All examples, with EOS, a file at a time."""
+        return (Examples.load(self.folder / file["name"]) for file in self.files)

@@ -1,9 +1,15 @@
 """Token rows for training and scoring, on grain.
 
 Order, packing and position are grain's: shuffled anew each epoch under a seed, made ahead on a thread, with a state
-that a checkpoint holds and that resumes exactly. A process may make a part of each batch: see data/streams.py.
+that a checkpoint holds and that resumes exactly.
+
+A batch's rows fall into `config.data.streams` equal shares, so that a process makes only the rows of its devices. Each
+share comes from a stream of its own, which takes every so-many-th example of the one endless order and packs them by
+itself. So the batches are the same whichever process makes which stream, and any number of processes can go on from a
+checkpoint, which holds the position of each stream.
 """
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,13 +18,13 @@ import grain
 import numpy as np
 from grain import experimental as grain_experimental
 
+from mqa_jax import progress
 from mqa_jax.batch import Array, Batch, Rows
-from mqa_jax.data import examples as encoded
-from mqa_jax.data.ids import Examples
-from mqa_jax.data.prepared import PreparedSplit
-from mqa_jax.data.split import Split
-from mqa_jax.data.streams import Streams
+from mqa_jax.data import vocabulary
+from mqa_jax.data.corpus import Split
+from mqa_jax.data.examples import Examples, PreparedSplit, join
 from mqa_jax.data.vocabulary import Vocabulary
+from mqa_jax.errors import InputError
 from mqa_jax.experiment import DataConfig
 from mqa_jax.tokens import BOS, PAD
 
@@ -26,27 +32,36 @@ MOST_BINS, ENOUGH_BINS = 512, 64  # of all streams together; of one stream where
 SMALLEST_BUCKET = 16
 
 
+def limits(split: Split | PreparedSplit, data: DataConfig) -> dict[str, int]:
+    """Columns of a row for each side that the split has."""
+    lengths = {"source": data.source_length, "target": data.target_length}
+    return {side: lengths[side] for side in split.sides}
+
+
+# --- Training --------------------------------------------------------------------------------------------------------
+
+
 def training_iterator(
     split: Split | PreparedSplit,
-    vocabulary: Vocabulary,
+    words: Vocabulary,
     data: DataConfig,
     seed: int,
     streams: Sequence[int] | None = None,
-) -> Streams:
+) -> "Streams":
     """Endless batches of the rows of `streams`, or of all `data.rows` rows, packed if `data.packing`.
 
     Corpora that have weights are mixed in those shares, each shuffled and repeated by itself.
-    What is too long for a row is left out or cut into pieces: see `examples.for_training`.
+    What is too long for a row is left out or cut into pieces: see `training_examples`.
 
     Raises:
-      InputError: nothing is left to train on.
+      InputError: nothing is left to train on, or prepared ids of another vocabulary.
     """
-    limits = encoded.limits(split, data)
-    parts = [encoded.for_training(part, vocabulary, data) for part in split.parts()]
-    orders = [grain.MapDataset.source(part).seed(seed).shuffle().repeat() for part in parts]
-    bins, rows = packing_bins(parts, limits, data.streams), data.rows // data.streams
+    columns = limits(split, data)
+    corpora = [training_examples(corpus, words, data) for corpus in split.corpora()]
+    orders = [grain.MapDataset.source(corpus).seed(seed).shuffle().repeat() for corpus in corpora]
+    bins, rows = packing_bins(corpora, columns, data.streams), data.rows // data.streams
 
-    def rows_of(stream: int) -> Any:
+    def rows_of_stream(stream: int) -> Any:
         own = [order[stream :: data.streams] for order in orders]
         order = grain.MapDataset.mix(own, split.weights) if split.weights else own[0]
         # An example is a slice: reading it on threads of its own costs three times what it takes.
@@ -54,32 +69,125 @@ def training_iterator(
         if not data.packing:
             return examples.batch(rows, batch_fn=list)
         return grain_experimental.FirstFitPackIterDataset(
-            examples, length_struct=limits, num_packing_bins=bins, seed=seed + stream, shuffle_bins=True
+            examples, length_struct=columns, num_packing_bins=bins, seed=seed + stream, shuffle_bins=True
         ).batch(rows)
 
-    def together(parts: Sequence[Any]) -> Batch:
+    def together(made: Sequence[Any]) -> Batch:
         if not data.packing:
-            return _one_a_row(list(itertools.chain(*parts)), limits)
-        return _packed({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, data.positions)
+            return _one_a_row(list(itertools.chain(*made)), columns)
+        return _packed({name: np.concatenate([each[name] for each in made]) for name in made[0]}, data.positions)
 
     streams = range(data.streams) if streams is None else streams
-    batches = grain_experimental.ZipIterDataset([rows_of(stream) for stream in streams]).map(together)
+    batches = grain_experimental.ZipIterDataset([rows_of_stream(stream) for stream in streams]).map(together)
     return Streams(streams, iter(grain_experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=8)))
 
 
+class Streams(Iterator[Batch]):
+    """Batches of the rows of some streams, and where each of these is."""
+
+    def __init__(self, streams: Sequence[int], batches: grain.DatasetIterator):
+        """
+        Args:
+          batches: of a dataset that is made of a `ZipIterDataset` of the streams' datasets, in their order.
+        """
+        self._names, self._batches = [str(stream) for stream in streams], batches
+
+    def __next__(self) -> Batch:
+        return next(self._batches)
+
+    def get_state(self) -> dict[str, Any]:
+        """JSON: the position of each stream, by its number."""
+        return dict(zip(self._names, self._batches.get_state()["parents"], strict=True))
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes to where `get_state` was called, whichever other streams `state` also holds."""
+        self._batches.set_state({"parents": [state[name] for name in self._names]})
+
+
+def streams_of_rows(rows: Sequence[int], data: DataConfig) -> list[int]:
+    """The streams that some rows of a batch come from."""
+    return sorted({row * data.streams // data.rows for row in rows})
+
+
+def rows_of_streams(streams: Sequence[int], data: DataConfig) -> list[int]:
+    """The rows of a batch that come from some streams."""
+    each = data.rows // data.streams
+    return [row for stream in streams for row in range(stream * each, (stream + 1) * each)]
+
+
+def training_examples(split: Split | PreparedSplit, words: Vocabulary, data: DataConfig) -> Examples:
+    """Every line, each side ending in EOS.
+
+    Pairs with a side longer than its row are left out, and said. A language model's long lines are cut into pieces
+    of a row's length, each an example of its own.
+
+    Raises:
+      InputError: nothing is left to train on, or prepared ids of another vocabulary.
+    """
+    columns = limits(split, data)
+    if isinstance(split, Split):
+        chunks = _with_progress(words.encode_split(split), len(split))
+    elif split.fingerprint == words.fingerprint:
+        chunks = split.read()
+    else:
+        raise InputError(
+            f"{split.folder} was encoded with the vocabulary {split.fingerprint}, this run has "
+            f"{words.fingerprint}; use {split.folder / 'vocabulary.model'} or delete {split.folder}"
+        )
+    if "source" not in columns:
+        return join([chunk.pieces(data.target_length) for chunk in chunks], list(columns))
+    examples = join([chunk.where(chunk.fit(columns)) for chunk in chunks], list(columns))
+    if not len(examples):
+        raise InputError(
+            f"config.data.source_length={data.source_length} and target_length={data.target_length} are less than "
+            "every training pair has; raise them"
+        )
+    if left_out := len(split) - len(examples):
+        progress.say(f"train: left out {left_out} of {len(split)} pairs that are longer than their rows")
+    return examples
+
+
+def _with_progress(chunks: Iterator[Examples], total: int) -> Iterator[Examples]:
+    """The chunks, with a bar if there are enough lines to wait for."""
+    done = 0
+    with progress.bar("encode", total) if total > vocabulary.CHUNK else contextlib.nullcontext() as bar:
+        for chunk in chunks:
+            done += len(chunk)
+            if bar:
+                bar.update(done)
+            yield chunk
+
+
+def packing_bins(corpora: Sequence[Examples], columns: Mapping[str, int], streams: int = 1) -> int:
+    """Rows that a stream fills at a time: the more, the fuller, but all that hold one row of an epoch's end mix two
+    epochs, and the first batch waits for all of them.
+
+    A tenth of the rows that a stream's share of an epoch fills, and no more than are of use.
+    """
+    filled = max(sum(each.lengths[name].sum() for each in corpora) / limit for name, limit in columns.items())
+    return int(np.clip(filled // 10 // streams, 1, max(MOST_BINS // streams, ENOUGH_BINS)))
+
+
+# --- Scoring ---------------------------------------------------------------------------------------------------------
+
+
 def scoring_batches(
-    split: Split, vocabulary: Vocabulary, data: DataConfig, rows: int, own: Sequence[int] | None = None
+    split: Split, words: Vocabulary, data: DataConfig, rows: int, own: Sequence[int] | None = None
 ) -> Iterator[Batch]:
     """Every line once, one a row, in batches of `rows` rows, longest first; rows that fill up are segment 0.
 
     All sides of a batch have one length, a power of two of at least 16 or the limit, so there are few shapes.
-    What is too long for a row is cut: see `examples.for_scoring`.
+    What is cut from a translation is lost, and said; a language model's long lines go on in further rows.
 
     Args:
       own: the rows of each batch to make, in order; all, if None.
     """
-    limits = encoded.limits(split, data)
-    examples = encoded.for_scoring(split, vocabulary, data)
+    columns, examples = limits(split, data), join(list(words.encode_split(split)), list(split.sides))
+    if "source" not in columns:
+        examples = examples.pieces(data.target_length)
+    elif too_long := int((~examples.fit(columns)).sum()):
+        progress.say(f"scoring: cut {too_long} of {len(split)} pairs that are longer than their rows")
+        examples = examples.cut(columns)
     lengths = np.max(list(examples.lengths.values()), axis=0)
     order, own = np.argsort(-lengths, kind="stable"), range(rows) if own is None else own
     for start in range(0, len(order), rows):
@@ -87,28 +195,33 @@ def scoring_batches(
         bucket = SMALLEST_BUCKET
         while bucket < lengths[members[0]]:
             bucket *= 2
-        sizes = {name: min(bucket, limit) for name, limit in limits.items()}
+        sizes = {name: min(bucket, limit) for name, limit in columns.items()}
         yield _one_a_row([examples[members[row]] for row in own if row < len(members)], sizes, len(own))
 
 
+def lost_in_scoring(split: Split, words: Vocabulary, data: DataConfig) -> tuple[int, int]:
+    """What `scoring_batches` cuts off: pairs with a side that is cut, and target tokens that are in no row."""
+    columns = limits(split, data)
+    if "source" not in columns:
+        return 0, 0
+    examples = join(list(words.encode_split(split)), list(columns))
+    over_S = np.maximum(examples.lengths["target"] - data.target_length, 0)
+    return int((~examples.fit(columns)).sum()), int(over_S.sum())
+
+
+# --- Rows ------------------------------------------------------------------------------------------------------------
+
+
+def filled(batch: Batch) -> tuple[int, int]:
+    """The positions of a batch, source and target together, that hold a token, and all of them."""
+    segments = [side.segments_BL for side in (batch.source, batch.target) if side]
+    return sum(int(np.count_nonzero(each)) for each in segments), sum(each.size for each in segments)
+
+
 def packing_share(batches: Iterable[Batch]) -> float:
-    """Share of the positions of some batches, source and target together, that hold a token."""
-    real = total = 0
-    for batch in batches:
-        for side in filter(None, (batch.source, batch.target)):
-            real += int((side.segments_BL > 0).sum())
-            total += side.segments_BL.size
-    return real / total
-
-
-def packing_bins(parts: Sequence[Examples], limits: Mapping[str, int], streams: int = 1) -> int:
-    """Rows that a stream fills at a time: the more, the fuller, but all that hold one row of an epoch's end mix two
-    epochs, and the first batch waits for all of them.
-
-    A tenth of the rows that a stream's share of an epoch fills, and no more than are of use.
-    """
-    filled = max(sum(part.lengths[name].sum() for part in parts) / limit for name, limit in limits.items())
-    return int(np.clip(filled // 10 // streams, 1, max(MOST_BINS // streams, ENOUGH_BINS)))
+    """Share of the positions of some batches that hold a token."""
+    real, total = np.sum([filled(batch) for batch in batches], axis=0)
+    return float(real / total)
 
 
 def shift_right(tokens_BL: Array, segments_BL: Array) -> np.ndarray:

@@ -1,37 +1,142 @@
-"""From what a config names to a prepared folder: fetched, filtered, the vocabulary trained, encoded."""
+"""From what a config names to a prepared folder: fetched, filtered, the vocabulary trained, encoded.
 
+The folder is written beside its place and renamed when it is complete.
+"""
+
+import contextlib
+import datetime
+import fcntl
 import hashlib
+import importlib.metadata
 import json
+import os
 import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mqa_jax import progress
-from mqa_jax.data import encoding, prepared, sources, tfds, vocabulary
+from mqa_jax.data import prepared, sources, tfds, vocabulary
+from mqa_jax.data.corpus import Split
+from mqa_jax.data.examples import join
+from mqa_jax.data.vocabulary import Vocabulary
+from mqa_jax.errors import InputError
 from mqa_jax.experiment import DataConfig
+
+SHARD = 1 << 20  # examples of a file
+PACKAGES = ("sentencepiece", "tensorflow-datasets", "numpy")
 
 
 def prepare(data: DataConfig, task: str) -> dict[str, Any]:
     """Makes config.data.folder/prepared, or checks the one that is there; its manifest.
 
-    Each stage is whole or not there: TFDS's data, the vocabulary, the ids. A later run goes on behind the last.
+    Each stage is complete or not there: TFDS's data, the vocabulary, the ids. A later run goes on behind the last.
 
     Raises:
       InputError: the data cannot be had, are bad, or a file of an earlier preparation is damaged.
     """
-    place = sources.prepared_folder(data)
+    place = prepared.folder(data)
     if data.kind == "tfds":
-        tfds.prepare(data, progress.say)
+        tfds.prepare(data)
+    asked = prepared.asked(data, task)
+    name = hashlib.sha256(json.dumps([asked, data.vocabulary_file]).encode()).hexdigest()[:12]
+    model = pathlib.Path(data.folder) / f"prepared.vocabulary-{name}.model"
     manifest = prepared.read_manifest(place)
-    if manifest and not sources.difference(data, task, manifest):
+    if manifest and not prepared.difference(data, task, manifest):
         prepared.verify(place, manifest)
+        model.unlink(missing_ok=True)  # of a run that was ended when all else was done
         progress.say(f"{place} is there, its checksums are right")
         return manifest
     corpus = sources.load_text(data, task)
     progress.say(corpus.description)
-    asked = sources.asked(data, task)
-    name = hashlib.sha256(json.dumps([asked, data.vocabulary_file]).encode()).hexdigest()[:12]
-    model = pathlib.Path(data.folder) / f"prepared.vocabulary-{name}.model"
-    what = {"description": corpus.description, "asked": asked, "sources": sources.files(data)}
-    manifest = encoding.write(place, corpus.splits, vocabulary.obtain(data, corpus, model), what)
+    from_files = [
+        {"name": name, "bytes": path.stat().st_size, "sha256": prepared.checksum(path)}
+        for name, path in prepared.source_files(data).items()
+        if path.is_file()
+    ]
+    what = {"description": corpus.description, "asked": asked, "sources": from_files}
+    manifest = write(place, corpus.splits, vocabulary.obtain(data, corpus, model), what)
     model.unlink()
     return manifest
+
+
+def write(
+    place: pathlib.Path, splits: Mapping[str, Split], words: Vocabulary, what: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Encodes `splits` into the folder `place`; one that was there is replaced.
+
+    Args:
+      what: what else the manifest says of them: `description`, `asked` (the settings that decide them), `sources`.
+    Returns:
+      The manifest.
+    Raises:
+      InputError: another process prepares the same folder.
+    """
+    with _replacing(place) as folder:
+        shutil.copyfile(words.path, folder / "vocabulary.model")
+        manifest = {
+            "schema": prepared.SCHEMA,
+            "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            **what,
+            "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
+            "vocabulary": {"pieces": words.size, "fingerprint": words.fingerprint}
+            | _entry(folder / "vocabulary.model", 0),
+            "ids": "",
+            "splits": {},
+        }
+        manifest["ids"], manifest["splits"]["train"] = _encode(folder, splits["train"], words)
+        for name in splits.keys() - {"train"}:
+            path = folder / f"{name}.json"
+            path.write_text(json.dumps(splits[name].pairs(), ensure_ascii=False), encoding="utf-8")
+            manifest["splits"][name] = {"examples": len(splits[name]), "files": [_entry(path, len(splits[name]))]}
+        text = json.dumps(manifest, indent=1, ensure_ascii=False)
+        (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    return json.loads(text)
+
+
+@contextlib.contextmanager
+def _replacing(place: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A new folder, which takes the place of `place` once all that is in it is on the disk."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with open(place.with_name(f"{place.name}.lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(f"{place} is being prepared by another process; wait for it or end it") from error
+        new, old = place.with_name(f"{place.name}.part"), place.with_name(f"{place.name}.old")
+        shutil.rmtree(new, ignore_errors=True)  # what a run that was ended left
+        shutil.rmtree(old, ignore_errors=True)
+        new.mkdir()
+        yield new
+        for path in [*new.iterdir(), new]:
+            handle = os.open(path, os.O_RDONLY)
+            os.fsync(handle)
+            os.close(handle)
+        if place.exists():
+            place.rename(old)
+        new.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _encode(folder: pathlib.Path, train: Split, words: Vocabulary) -> tuple[str, dict[str, Any]]:
+    """Writes the files of train: the type of its ids, and what the manifest says of it."""
+    files, tokens, done, dtype = [], dict.fromkeys(train.sides, 0), 0, ""
+    with progress.bar("encode", len(train)) as bar:
+        for number, corpus in enumerate(train.corpora()):
+            starts = range(0, len(corpus), SHARD)
+            for shard, start in enumerate(starts):
+                path, chunks = folder / f"train-{number}-{shard:05}-of-{len(starts):05}.npz", []
+                for chunk in words.encode_split(corpus, range(start, min(start + SHARD, len(corpus)))):
+                    chunks.append(chunk)
+                    done += len(chunk)
+                    bar.update(done, path.name)
+                examples = join(chunks, list(train.sides))
+                examples.save(path)
+                files.append(_entry(path, len(examples)) | {"part": number})
+                for side, ids in examples.flat.items():
+                    tokens[side], dtype = tokens[side] + len(ids), ids.dtype.name
+    return dtype, {"sizes": train.sizes, "weights": train.weights, "tokens": tokens, "files": files, "examples": done}
+
+
+def _entry(path: pathlib.Path, examples: int) -> dict[str, Any]:
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": prepared.checksum(path), "examples": examples}

@@ -1,4 +1,5 @@
-"""Text files of one sentence a line. Lines are split on "\\n" only: other separators belong to the text."""
+"""Text files of one sentence a line, alone or side by side. Lines are split on "\\n" only: other separators belong to
+the text."""
 
 import codecs
 import contextlib
@@ -8,7 +9,10 @@ import sys
 import zlib
 from collections.abc import Iterator, Sequence
 
+from mqa_jax.data.corpus import Split
 from mqa_jax.errors import InputError
+
+TSV = (".tsv", ".tsv.gz")
 
 
 def read_lines(path: str | pathlib.Path) -> list[str]:
@@ -21,7 +25,8 @@ def read_lines(path: str | pathlib.Path) -> list[str]:
     """
     name = "standard input" if str(path) == "-" else str(path)
     try:
-        data = sys.stdin.buffer.read() if str(path) == "-" else _read(pathlib.Path(path))
+        data = sys.stdin.buffer.read() if str(path) == "-" else pathlib.Path(path).read_bytes()
+        data = gzip.decompress(data) if name.endswith(".gz") else data
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}; check the file") from error
     lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
@@ -71,8 +76,65 @@ def _named(path: str | pathlib.Path) -> Iterator[None]:
         raise InputError(f"cannot write {path}: {error.strerror}; check the folder") from error
 
 
-def _read(path: pathlib.Path) -> bytes:
-    if path.suffix == ".gz":
-        with gzip.open(path) as file:
-            return file.read()
-    return path.read_bytes()
+def read_split(
+    paths: Sequence[str | pathlib.Path], task: str, label: str = "the input", columns: Sequence[int] = (1, 2)
+) -> Split:
+    """The lines of some files, one corpus after another; every line is kept.
+
+    A corpus of a translation is a source and a target file, or one .tsv; of a language model one file.
+
+    Args:
+      label: what names the files, for messages.
+      columns: of a .tsv, counted from 1: source, target.
+    Raises:
+      InputError: the wrong number of files, unequal line counts, a line without a column, or an empty file.
+    """
+    corpora = [_read(corpus, columns) for corpus in _grouped(paths, task, label)]
+    source, target = ([line for corpus in corpora for line in corpus[side]] for side in (0, 1))
+    return Split(source, target, tuple(len(corpus[1]) for corpus in corpora))
+
+
+def _grouped(paths: Sequence[str | pathlib.Path], task: str, label: str) -> list[list[pathlib.Path]]:
+    """The files of each corpus: one (lines alone, or a .tsv) or two."""
+    if not paths:
+        wanted = "a source and a target file, or a .tsv" if task == "translation" else "a file"
+        raise InputError(f"{label} is empty; {task} takes {wanted}")
+    corpora, left = [], [pathlib.Path(path) for path in paths]
+    if task == "language" and (tables := [path for path in left if path.name.endswith(TSV)]):
+        raise InputError(f"{label} names {tables[0]}; a language model takes text, give it one column (cut -f2)")
+    while left:
+        size = 1 if task == "language" or left[0].name.endswith(TSV) else 2
+        corpora.append(left[:size])
+        if len(corpora[-1]) < size or any(path.name.endswith(TSV) for path in left[1:size]):
+            names = ", ".join(map(str, paths))
+            raise InputError(f"{label} names {names}; translation takes a source and a target file, or a .tsv")
+        left = left[size:]
+    return corpora
+
+
+def _read(files: Sequence[pathlib.Path], columns: Sequence[int]) -> tuple[Sequence[str], Sequence[str]]:
+    """Source (empty for a language model) and target of one corpus."""
+    sides = [read_lines(path) for path in files]
+    for path, lines in zip(files, sides, strict=True):
+        if not lines:
+            raise InputError(f"{path} is empty; give it at least one line")
+    if files[0].name.endswith(TSV):
+        return _columns(files[0], sides[0], columns)
+    if len(sides[0]) != len(sides[-1]):
+        raise InputError(
+            f"{files[0]} has {len(sides[0])} lines and {files[-1]} has {len(sides[-1])}; "
+            "line i of one must translate line i of the other"
+        )
+    return (sides[0], sides[1]) if len(sides) == 2 else ((), sides[0])
+
+
+def _columns(path: pathlib.Path, lines: Sequence[str], columns: Sequence[int]) -> tuple[list[str], list[str]]:
+    rows = [line.split("\t") for line in lines]
+    for number, row in enumerate(rows, 1):
+        if len(row) < max(columns):
+            raise InputError(
+                f"{path}, line {number} has {len(row)} columns; config.data.columns={columns[0]},{columns[1]} needs "
+                f"{max(columns)}, with a tab between"
+            )
+    source, target = ([row[column - 1] for row in rows] for column in columns)
+    return source, target

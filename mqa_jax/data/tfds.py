@@ -7,7 +7,8 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from mqa_jax.data.split import Split
+from mqa_jax import progress
+from mqa_jax.data.corpus import Corpus, Split
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DataConfig
 
@@ -54,8 +55,8 @@ def description_file(data: DataConfig) -> pathlib.Path:
     return pathlib.Path(builder(data).data_path) / "dataset_info.json"
 
 
-def load(data: DataConfig, task: str) -> tuple[str, dict[str, Split]]:
-    """A description and the splits, which are read as they are asked for.
+def load(data: DataConfig, task: str) -> Corpus:
+    """The corpus, whose lines are read as they are asked for.
 
     LM1B has no dev set: every other line of its test set is dev, beginning with the first.
 
@@ -87,10 +88,10 @@ def load(data: DataConfig, task: str) -> tuple[str, dict[str, Split]]:
         for name, (theirs, start, stride) in parts.items()
     }
     sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
-    return f"{data.dataset} of TFDS: {sizes}; {known.note}", splits
+    return Corpus(f"{data.dataset} of TFDS: {sizes}; {known.note}", splits)
 
 
-def prepare(data: DataConfig, on_start: Callable[[str], None]) -> None:
+def prepare(data: DataConfig) -> None:
     """Downloads and prepares the dataset, or does nothing where that is done.
 
     Raises:
@@ -99,7 +100,7 @@ def prepare(data: DataConfig, on_start: Callable[[str], None]) -> None:
     source = builder(data)
     if source.is_prepared():
         return
-    on_start(f"preparing {data.dataset} in {source.data_path}")
+    progress.say(f"preparing {data.dataset} in {source.data_path}")
     try:
         importlib.import_module("tensorflow")
         importlib.import_module("importlib_resources")  # TFDS needs it and does not say so
@@ -148,8 +149,6 @@ def _split(rows: Any, indices: range, fields: Sequence[str]) -> Split:
 class _Column(Sequence[str]):
     """One text field of some records, read as it is asked for."""
 
-    _CHUNK = 1024
-
     def __init__(self, read: Callable[[range], Sequence[Any]], indices: range, field: str):
         self._read, self._indices, self._field = read, indices, field
 
@@ -157,14 +156,11 @@ class _Column(Sequence[str]):
         return len(self._indices)
 
     def __getitem__(self, index: Any) -> Any:
-        if not isinstance(index, slice):
-            chosen = self._indices[index]
-            return self._texts(range(chosen, chosen + 1))[0]
-        return self._texts(self._indices[index])
+        if isinstance(index, slice):
+            return [row[self._field].decode("utf-8") for row in self._read(self._indices[index])]
+        index = range(len(self))[index]  # raises what a list would raise
+        return self[index : index + 1][0]
 
     def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), self._CHUNK):
-            yield from self[start : start + self._CHUNK]
-
-    def _texts(self, indices: range) -> list[str]:
-        return [row[self._field].decode("utf-8") for row in self._read(indices)]
+        for start in range(0, len(self), 1024):
+            yield from self[start : start + 1024]

@@ -2,93 +2,92 @@
 
 import hashlib
 import io
+import itertools
 import pathlib
 import random
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
+import numpy as np
 import sentencepiece
 
-from mqa_jax import progress
-from mqa_jax.data.corpus import Corpus
-from mqa_jax.data.split import Split
+from mqa_jax import files, progress
+from mqa_jax.data.corpus import Corpus, Split
+from mqa_jax.data.examples import Examples
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DataConfig
 from mqa_jax.tokens import BOS, EOS, PAD, UNK
 
 SAMPLE = 1_000_000  # lines that a vocabulary is trained on, at most
+CHUNK = 65_536  # lines encoded at a time
 SPECIAL = {"pad": PAD, "eos": EOS, "bos": BOS, "unk": UNK}
 
 
 class Vocabulary:
-    """Text to ids and back. Loads its file when it is first used, so that it can be pickled."""
+    """Text to ids and back, with the SentencePiece model at `path`.
+
+    Raises:
+      InputError: no such file, no model, or one with other special ids.
+    """
 
     def __init__(self, path: str | pathlib.Path):
-        self._path = pathlib.Path(path)
-        self._processor: sentencepiece.SentencePieceProcessor | None = None
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of a text, without EOS."""
-        return self._load().encode(text)
-
-    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of many texts, on all cores."""
-        return self._load().encode(list(texts), num_threads=-1)
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """Text of ids up to the first EOS; padding, BOS and ids beyond the vocabulary are left out."""
-        kept, size = [], self.size
-        for token in ids:
-            if token == EOS:
-                break
-            if token not in (PAD, BOS) and 0 <= token < size:
-                kept.append(int(token))
-        return self._load().decode(kept)
-
-    @property
-    def path(self) -> pathlib.Path:
-        """The SentencePiece model's file."""
-        return self._path
+        self.path = pathlib.Path(path)
+        if not self.path.is_file():
+            raise InputError(f"vocabulary {path} is missing; check the path")
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"{path} is not a SentencePiece model; delete it or name another") from error
+        special = {name: getattr(self._processor, f"{name}_id")() for name in SPECIAL}
+        if special != SPECIAL:
+            raise InputError(f"{path} has the special ids {special}; train one with {SPECIAL}")
 
     @property
     def size(self) -> int:
         """Number of pieces, the four special ones included."""
-        return self._load().get_piece_size()
+        return self._processor.get_piece_size()
 
     @property
     def fingerprint(self) -> str:
         """The first 16 hex digits of the file's SHA-256."""
-        return hashlib.sha256(self._path.read_bytes()).hexdigest()[:16]
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()[:16]
 
-    def __getstate__(self) -> dict:
-        return {"_path": self._path, "_processor": None}
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without EOS."""
+        return self._processor.encode(text)
 
-    def _load(self) -> sentencepiece.SentencePieceProcessor:
-        if self._processor is None:
-            if not self._path.is_file():
-                raise InputError(f"vocabulary {self._path} is missing; check the path")
-            try:
-                processor = sentencepiece.SentencePieceProcessor(model_file=str(self._path))
-            except (OSError, RuntimeError) as error:
-                raise InputError(f"{self._path} is not a SentencePiece model; delete it or name another") from error
-            special = {name: getattr(processor, f"{name}_id")() for name in SPECIAL}
-            if special != SPECIAL:
-                raise InputError(f"{self._path} has the special ids {special}; train one with {SPECIAL}")
-            self._processor = processor
-        return self._processor
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of many texts, on all cores."""
+        return self._processor.encode(list(texts), num_threads=-1)
+
+    def encode_split(self, split: Split, share: range | None = None) -> Iterator[Examples]:
+        """The ids of the lines of `share`, or of all, each side ending in EOS, some thousand lines at a time."""
+        share = range(len(split)) if share is None else share
+        dtype = np.uint16 if self.size <= 1 << 16 else np.int32
+        for start in range(0, len(share), CHUNK):
+            part = share[start : start + CHUNK]
+            flat, lengths = {}, {}
+            for name, side in split.sides.items():
+                encoded = self.encode_all(side[part.start : part.stop])
+                for ids in encoded:
+                    ids.append(EOS)
+                lengths[name] = np.fromiter(map(len, encoded), np.int64, len(encoded))
+                flat[name] = np.fromiter(itertools.chain.from_iterable(encoded), dtype, lengths[name].sum())
+            yield Examples(flat, lengths)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of ids up to the first EOS; padding, BOS and ids beyond the vocabulary are left out."""
+        ended = itertools.takewhile(lambda token: token != EOS, ids)
+        return self._processor.decode([int(id) for id in ended if id not in (PAD, BOS) and 0 <= id < self.size])
 
 
-def train(lines: Sequence[str], pieces: int, path: pathlib.Path, seed: int = 0) -> Vocabulary:
-    """Trains a vocabulary of at most `pieces` subwords on (a sample of) the lines and writes it whole or not at all.
+def train(lines: Sequence[str], pieces: int, path: pathlib.Path) -> Vocabulary:
+    """Trains a vocabulary of at most `pieces` subwords and writes it.
 
     Characters that the lines do not hold are spelt in bytes, so that no text is unknown.
 
     Raises:
       InputError: the lines are empty or `pieces` is too small.
     """
-    if len(lines) > SAMPLE:
-        lines = [lines[index] for index in sorted(random.Random(seed).sample(range(len(lines)), SAMPLE))]
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -110,11 +109,9 @@ def train(lines: Sequence[str], pieces: int, path: pathlib.Path, seed: int = 0) 
         )
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(
-            f"cannot train config.data.pieces={pieces} subwords on {len(lines)} lines: {reason}"
-        ) from error
-    _write(path, model.getvalue())
-    return Vocabulary(path)
+        what = f"cannot train config.data.pieces={pieces} subwords on {len(lines)} lines"
+        raise InputError(f"{what}: {reason}") from error
+    return Vocabulary(files.write(path, model.getvalue()))
 
 
 def obtain(data: DataConfig, corpus: Corpus, path: pathlib.Path) -> Vocabulary:
@@ -123,16 +120,16 @@ def obtain(data: DataConfig, corpus: Corpus, path: pathlib.Path) -> Vocabulary:
     Raises:
       InputError: it is larger than config.data.pieces, or cannot be made.
     """
-    if not path.exists():
-        named = corpus.vocabulary or data.vocabulary_file
-        if named:
-            given = Vocabulary(named)
-            progress.say(f"vocabulary of {given.size} subwords from {named}")
-            _write(path, pathlib.Path(named).read_bytes())
-        else:
-            progress.say(f"training a vocabulary of {data.pieces} subwords")
-            train(_BothSides(corpus.splits["train"]), data.pieces, path, data.seed)
-    vocabulary = Vocabulary(path)
+    named = corpus.prepared.folder / "vocabulary.model" if corpus.prepared else data.vocabulary_file
+    if path.exists():
+        vocabulary = Vocabulary(path)
+    elif named:
+        given = Vocabulary(named)
+        progress.say(f"vocabulary of {given.size} subwords from {named}")
+        vocabulary = Vocabulary(files.write(path, given.path.read_bytes()))
+    else:
+        progress.say(f"training a vocabulary of {data.pieces} subwords")
+        vocabulary = train(_sampled(corpus.splits["train"], data.seed), data.pieces, path)
     if vocabulary.size > data.pieces:
         raise InputError(
             f"{path} has {vocabulary.size} pieces, more than config.data.pieces={data.pieces}; raise that or delete it"
@@ -140,28 +137,10 @@ def obtain(data: DataConfig, corpus: Corpus, path: pathlib.Path) -> Vocabulary:
     return vocabulary
 
 
-class _BothSides(Sequence[str]):
-    """The lines of both sides of a split, without a copy."""
-
-    def __init__(self, split: Split):
-        self._source, self._target = split.source, split.target
-
-    def __len__(self) -> int:
-        return len(self._source) + len(self._target)
-
-    def __getitem__(self, index: Any) -> Any:
-        index = range(len(self))[index]  # negative and too large ones as in a list
-        beyond = index - len(self._source)
-        return self._source[index] if beyond < 0 else self._target[beyond]
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self._source
-        yield from self._target
-
-
-def _write(path: pathlib.Path, content: bytes) -> None:
-    """Whole or not at all, whatever other processes write there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    part.write_bytes(content)
-    part.replace(path)
+def _sampled(split: Split, seed: int) -> list[str]:
+    """The lines of both sides, the source's first; of many, `SAMPLE` at random in their order."""
+    first, total = len(split.source), len(split.source) + len(split.target)
+    if total <= SAMPLE:
+        return [*split.source, *split.target]
+    chosen = sorted(random.Random(seed).sample(range(total), SAMPLE))
+    return [split.source[index] if index < first else split.target[index - first] for index in chosen]
