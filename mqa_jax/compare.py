@@ -8,6 +8,7 @@ see the same batches in the same order.
 """
 
 import dataclasses
+import functools
 import pathlib
 import shutil
 from collections.abc import Callable, Sequence
@@ -18,14 +19,14 @@ import jax
 from mqa_jax import progress, records
 from mqa_jax.data import sources
 from mqa_jax.data import vocabulary as vocabularies
-from mqa_jax.data.sources import Corpus
+from mqa_jax.data.corpus import Corpus
 from mqa_jax.evaluate import quality
 from mqa_jax.evaluate.significance import paired_bootstrap
 from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import build, count
 from mqa_jax.report import page
-from mqa_jax.timing import decode as timing
 from mqa_jax.timing import sweep
+from mqa_jax.timing.decode import Workload
 from mqa_jax.train import trained
 from mqa_jax.train.loop import train
 
@@ -85,25 +86,18 @@ def say_budgets(experiments: Sequence[Experiment], tolerance: float = 0.001) -> 
 
 
 def _evaluate(experiment: Experiment, folder: pathlib.Path, corpus: Corpus) -> None:
-    loaded: list[trained.Trained] = []
-
-    def run() -> trained.Trained:
-        if not loaded:
-            loaded.append(trained.load(folder))
-        return loaded[0]
-
-    for split in ("dev", "test"):
-        _unless_there(
-            folder, experiment, f"perplexity-{split}", lambda s=split: quality.perplexity_of(run(), corpus.splits[s], s)
-        )
+    run = functools.cache(lambda: trained.load(folder))
+    scores = {
+        f"perplexity-{split}": lambda s=split: quality.perplexity_of(run(), corpus.splits[s], s)
+        for split in ("dev", "test")
+    }
     if experiment.task == "translation":
         for split, beam in (("dev", 1), ("test", 1), ("test", experiment.decode.beam)):
-            _unless_there(
-                folder,
-                experiment,
-                f"quality-{split}-beam{beam}",
-                lambda s=split, b=beam: quality.translation_quality(run(), corpus.splits[s], s, b),
+            scores[f"quality-{split}-beam{beam}"] = lambda s=split, b=beam: quality.translation_quality(
+                run(), corpus.splits[s], s, b
             )
+    for name, score in scores.items():
+        _unless_there(folder, experiment, name, score)
 
 
 def _significance(experiments: Sequence[Experiment], seed: int, folder: pathlib.Path, corpus: Corpus) -> None:
@@ -121,27 +115,17 @@ def _significance(experiments: Sequence[Experiment], seed: int, folder: pathlib.
 
 
 def _time(experiments: Sequence[Experiment], folder: pathlib.Path) -> None:
-    """Times all variants in turn, shape by shape; a shape that any of them lacks is timed for all."""
-    config = experiments[0].timing
-    task_shapes = [
-        timing.Shape(config.batch, beam, config.source_length, config.target_length, padded_cache=True)
-        for beam in config.beams
-    ]
-    for length in config.lengths:
-        source = length if experiments[0].task == "translation" else config.source_length
-        shape = timing.Shape(config.batch, 1, source, length, padded_cache=True)
-        if shape not in task_shapes:
-            task_shapes.append(shape)
+    """Times every beam at the config's lengths, and every length greedily, for all variants in turn."""
+    config, translation = experiments[0].timing, experiments[0].task == "translation"
+    sizes = [(beam, config.source_length, config.target_length) for beam in config.beams]
+    sizes += [(1, length if translation else config.source_length, length) for length in config.lengths]
+    workloads = [Workload(config.batch, *each, padded_cache=True) for each in dict.fromkeys(sizes)]
     place = {each.variant: folder / f"{each.variant}-s{each.seed}" for each in experiments}
-    sweep.time_missing(experiments, task_shapes, place, config.repeats, DEPENDS_ON["timing"])
+    sweep.time_missing(experiments, workloads, place, config.repeats, DEPENDS_ON["timing"])
 
 
 def _unless_there(folder: pathlib.Path, experiment: Experiment, name: str, run: Callable[[], Record]) -> None:
-    if _found(folder, experiment, name):
+    if records.is_there(folder / "records", name, experiment, DEPENDS_ON[name.partition("-")[0]]):
         progress.say(f"{experiment.variant} seed {experiment.seed}: {name} is there")
     else:
         run()
-
-
-def _found(folder: pathlib.Path, experiment: Experiment, name: str) -> bool:
-    return records.is_there(folder / "records", name, experiment, DEPENDS_ON[name.partition("-")[0]])

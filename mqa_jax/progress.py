@@ -12,53 +12,37 @@ LINE_EVERY_S = 10.0
 
 
 class Bar:
-    """One stage of work with a known number of steps."""
+    """One stage of work with a known number of steps, of which `first` are done already."""
 
-    def __init__(self, label: str, total: int, first: int = 0):
-        self._label, self._total, self._first, self._done, self._text = label, total, first, first, ""
+    def __init__(self, label: str, total: int, first: int, display: Progress | None):
+        self._label, self._total, self._text, self._display = label, total, "", display
+        self._task = display.add_task(label, total=total, completed=first, text="") if display else None
+        self._start = self._said = time.monotonic()
+        self._first = self._timed_from = first
 
     def update(self, done: int, text: str = "") -> None:
         """Says that `done` steps of the total are through; `text` stays until there is a new one."""
-        self._done, self._text = done, text or self._text
-
-
-class _LiveBar(Bar):
-    def __init__(self, label: str, total: int, first: int, display: Progress):
-        super().__init__(label, total, first)
-        self._display, self._task = display, display.add_task(label, total=total, completed=first, text="")
-
-    def update(self, done: int, text: str = "") -> None:
-        super().update(done, text)
-        self._display.update(self._task, completed=done, text=self._text)
-
-
-class _PlainBar(Bar):
-    def __init__(self, label: str, total: int, first: int):
-        super().__init__(label, total, first)
-        self._start = self._last = time.monotonic()
-        self._timed_from = first
-
-    def update(self, done: int, text: str = "") -> None:
-        super().update(done, text)
-        now = time.monotonic()
+        self._text, now = text or self._text, time.monotonic()
+        if self._display and self._task is not None:
+            self._display.update(self._task, completed=done, text=self._text)
+            return
         if self._timed_from == self._first:  # the first step compiles: the rate is that of those behind it
             self._start, self._timed_from = now, done
-        if now - self._last >= LINE_EVERY_S or done == self._total:
-            self._last = now
-            timed = done - self._timed_from
+        if now - self._said >= LINE_EVERY_S or done == self._total:
+            self._said, timed = now, done - self._timed_from
             left = f"  {clock((now - self._start) / timed * (self._total - done))} left" if timed else ""
-            print(f"{self._label}  {done}/{self._total}  {self._text}{left}", file=sys.stderr, flush=True)
+            say(f"{self._label}  {done}/{self._total}  {self._text}{left}")
 
 
 @contextlib.contextmanager
 def bar(label: str, total: int, first: int = 0) -> Iterator[Bar]:
     """A bar for one stage: `with bar("train", 1000) as it: it.update(step, "loss 2.1")`, the first `first` done."""
     if not sys.stderr.isatty():
-        yield _PlainBar(label, total, first)
+        yield Bar(label, total, first, None)
         return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}")
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as display:
-        yield _LiveBar(label, total, first, display)
+        yield Bar(label, total, first, display)
 
 
 def say(text: str) -> None:

@@ -61,11 +61,11 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
 
 def check_rows(rows: int, mesh: Mesh) -> None:
     """Raises InputError unless the mesh's data-parallel devices divide `rows`, the rows of a batch."""
-    parts = _data_parallel(mesh)
-    if rows % parts:
+    devices = _data_parallel(mesh)
+    if rows % devices:
         raise InputError(
-            f"a batch of {rows} rows cannot be shared by {parts} devices (config.mesh: data x fsdp); set a multiple of "
-            f"{parts} (training: config.data.rows), or a larger config.mesh.tensor"
+            f"a batch of {rows} rows cannot be shared by {devices} devices (config.mesh: data x fsdp); set a multiple "
+            f"of {devices} (training: config.data.rows), or a larger config.mesh.tensor"
         )
 
 
@@ -98,7 +98,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def keep_rows(x: jax.Array, mesh: Mesh) -> jax.Array:
-    """`x` [B, ...] inside a jitted function, its rows lying where the batch's do, each whole.
+    """`x` [B, ...] inside a jitted function, its rows lying where the batch's do, each in one piece.
 
     XLA would otherwise let activations follow the embedding, whose width `fsdp` splits: every device would work on a
     part of the width of all rows, and exchange activations at every product in place of weights.
@@ -109,7 +109,7 @@ def keep_rows(x: jax.Array, mesh: Mesh) -> jax.Array:
 
 
 def keep_width(table_VD: jax.Array, mesh: Mesh) -> jax.Array:
-    """A table and, backwards, its gradient with their whole width on every device that has a part of the vocabulary."""
+    """A table and, backwards, its gradient with their full width on every device that has a part of the vocabulary."""
     if mesh.size == 1:
         return table_VD
     spec = PartitionSpec(partition(("vocabulary", "width"), table_VD.shape, mesh)[0])
@@ -118,8 +118,8 @@ def keep_width(table_VD: jax.Array, mesh: Mesh) -> jax.Array:
 
 def own_rows(rows: int, mesh: Mesh) -> list[int]:
     """Which rows of a batch lie on this process's devices, in order."""
-    parts = _where(rows, mesh).addressable_devices_indices_map((rows,)).values()
-    return sorted({row for part in parts if part for row in range(*part[0].indices(rows))})
+    indices = _where(rows, mesh).addressable_devices_indices_map((rows,)).values()
+    return sorted({row for index in indices if index for row in range(*index[0].indices(rows))})
 
 
 def place(batch: Any, mesh: Mesh, rows: int, held: Sequence[int]) -> Any:
@@ -134,13 +134,13 @@ def place(batch: Any, mesh: Mesh, rows: int, held: Sequence[int]) -> Any:
     where, place_of = _where(rows, mesh), np.full(rows, -1)
     place_of[list(held)] = np.arange(len(held))
 
-    def whole(x: np.ndarray) -> jax.Array:
-        def of_device(part: Any) -> np.ndarray:
-            return x[place_of[part[0]]]
+    def placed(x: np.ndarray) -> jax.Array:
+        def of_device(index: Any) -> np.ndarray:
+            return x[place_of[index[0]]]
 
         return jax.make_array_from_callback((rows, *x.shape[1:]), where, of_device)
 
-    return jax.tree.map(whole, batch)
+    return jax.tree.map(placed, batch)
 
 
 def _where(rows: int, mesh: Mesh) -> NamedSharding:

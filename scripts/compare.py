@@ -16,6 +16,7 @@ from mqa_jax import command, compare, config
 from mqa_jax.errors import InputError
 from mqa_jax.kernels import host
 from mqa_jax.report import tables
+from mqa_jax.report.selection import Selection
 
 CONFIG = command.config_flag()
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the comparison.", required=True)
@@ -28,14 +29,14 @@ def main() -> None:
     names = VARIANTS.value or sorted(CONFIG.value.variants, key=lambda name: (name != "multi_head", name))
     if len(set(names)) < len(names):
         raise InputError(f"--variants={','.join(names)} names one twice; name each once")
-    seeds = SEEDS.value
-    if not all(seed.isdecimal() for seed in seeds) or not seeds or len(set(map(int, seeds))) < len(seeds):
-        raise InputError(f"--seeds={','.join(seeds)} must be whole numbers with commas between, each once")
+    seeds = command.integers(SEEDS, least=0)
+    if len(set(seeds)) != max(1, len(seeds)):
+        raise InputError(f"--seeds={','.join(SEEDS.value)} must be one seed or several, each once")
     experiments = [config.read(config.select_variant(CONFIG.value, name)) for name in names]
     folder = pathlib.Path(WORKDIR.value)
-    records = compare.compare(experiments, [int(seed) for seed in seeds], folder)
+    records = compare.compare(experiments, seeds, folder)
     console = Console(width=None if Console().is_terminal else 160)
-    console.print(tables.summary(records, names).to_rich())
+    console.print(tables.summary(Selection(records, names)).to_rich())
     console.print(f"report: {folder / 'report.html'}, {folder / 'report.md'}")
 
 

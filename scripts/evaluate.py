@@ -15,7 +15,7 @@ import pathlib
 from absl import flags
 
 from mqa_jax import command
-from mqa_jax.data import parallel, sources, test_sets
+from mqa_jax.data import sources, test_sets, text
 from mqa_jax.errors import InputError
 from mqa_jax.evaluate import quality
 from mqa_jax.train import trained
@@ -46,7 +46,7 @@ def main() -> None:
         split, origin = test_sets.load(TEST_SET.value, files=files)
         name = TEST_SET.value.replace("/", "-")
     elif files:
-        split, origin = parallel.read_split(files, experiment.task), f"files {', '.join(files)}"
+        split, origin = text.read_split(files, experiment.task), f"files {', '.join(files)}"
         name = f"file-{pathlib.Path(files[-1]).stem}"  # not `test`, which is the run's own
     else:
         split = sources.load(experiment.data, experiment.task).splits[name]

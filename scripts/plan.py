@@ -19,7 +19,7 @@ from mqa_jax import command, config, records
 from mqa_jax.errors import DoesNotFit
 from mqa_jax.plan import chips, plan
 from mqa_jax.report import plans
-from mqa_jax.timing.decode import Shape
+from mqa_jax.timing.decode import Workload
 
 CONFIG = command.config_flag()
 TOPOLOGY = flags.DEFINE_string("topology", None, "TPU version and chips along each axis: v5e:4x4.", required=True)
@@ -51,12 +51,12 @@ def planned(experiment, topology):
     """The record in --workdir, or a new one."""
     timing = experiment.timing
     batch = BATCH.value or timing.batch * len(topology.devices)
-    shape = Shape(batch, BEAM.value, timing.source_length, timing.target_length, padded_cache=True)
-    label = f"{topology.name.replace(':', '-')}-{shape.label}"
+    workload = Workload(batch, BEAM.value, timing.source_length, timing.target_length, padded_cache=True)
+    label = f"{topology.name.replace(':', '-')}-{workload.label}"
     folder = pathlib.Path(WORKDIR.value or ".") / experiment.variant / "records"
     if WORKDIR.value and records.is_there(folder, f"plan-{label}", experiment, list(dataclasses.asdict(experiment))):
         return json.loads((folder / f"plan-{label}.json").read_text(encoding="utf-8"))
-    record = plan.plan(experiment, topology, shape)
+    record = plan.plan(experiment, topology, workload)
     if WORKDIR.value:
         records.write(folder, record, label)
     return record

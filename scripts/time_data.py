@@ -23,7 +23,7 @@ from mqa_jax.timing import data as timing
 CONFIG = command.config_flag()
 TEXT = flags.DEFINE_bool("text", False, "Read the text, even where ids were prepared of it.")
 CORES = flags.DEFINE_integer("cores", None, "Cores that this process may use. Default: all.", lower_bound=1)
-WINDOWS = flags.DEFINE_integer("windows", 10, "Timed windows, of a second or more each; an epoch or more in all.")
+ROUNDS = flags.DEFINE_integer("rounds", 10, "Timed rounds, of a second or more each; an epoch or more in all.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Also keep the record, and the vocabulary of text, in this folder.")
 
 
@@ -38,11 +38,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(WORKDIR.value or temporary)
         vocabulary = vocabularies.obtain(experiment.data, corpus, folder / "vocabulary.model")
-        record = timing.time_data(experiment, corpus, vocabulary, WINDOWS.value)
+        record = timing.time_data(experiment, corpus, vocabulary, ROUNDS.value)
         if WORKDIR.value:
             records.write(folder / "records", record, f"{record['read_as']}-{record['cores']}cores")
-    for line in timing.lines(record):
-        progress.say(line)
+    progress.say(timing.text(record))
     print(json.dumps({key: value for key, value in record.items() if key != "config"}))
 
 

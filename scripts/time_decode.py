@@ -6,7 +6,7 @@
     python scripts/time_decode.py --config=configs/wmt14.py --sweep --workdir=runs/sweep
 
 A language model's source is its prompt. The cache grows with the outputs, or has their length from the start, as in the
-paper. The last line is the JSON record. --sweep times many shapes and writes the report; given again, it goes on.
+paper. The last line is the JSON record. --sweep times many workloads and writes the report; given again, it goes on.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from mqa_jax import command, config, progress, records
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
 from mqa_jax.report import page
-from mqa_jax.timing import decode, describe, peaks, sweep
+from mqa_jax.timing import decode, peaks, sweep
 
 CONFIG = command.config_flag()
 BATCH = flags.DEFINE_integer("batch", None, "Sentences at once. Default: config.timing.batch.", lower_bound=1)
@@ -30,7 +30,7 @@ DTYPE, CACHE_DTYPE = command.decoding_types()
 PADDED = flags.DEFINE_bool("padded_cache", False, "The paper's protocol: every step reads a cache of full length.")
 REPEATS = flags.DEFINE_integer("repeats", None, "Timed rounds after the warm-up.", lower_bound=1)
 WORKDIR = flags.DEFINE_string("workdir", None, "Also keep the record in this folder. --sweep needs it.")
-SWEEP = flags.DEFINE_bool("sweep", False, "Many shapes and variants, with a report; caches are padded.")
+SWEEP = flags.DEFINE_bool("sweep", False, "Many workloads and variants, with a report; caches are padded.")
 VARIANTS = flags.DEFINE_list("variants", None, "--sweep: variants, the baseline first. Default: all of the config.")
 LENGTHS = flags.DEFINE_list("lengths", None, "--sweep: default 32 to 512, for a language model to 4096, doubling.")
 BATCHES = flags.DEFINE_list("batches", ["1", "4", "16", "64", "256"], "--sweep: batch sizes.")
@@ -40,21 +40,20 @@ BEAMS = flags.DEFINE_list("beams", ["1", "4"], "--sweep: beams.")
 def main() -> None:
     settings = CONFIG.value
     if SWEEP.value:
-        command.refuse_given([BATCH, BEAM, SOURCE, TARGET, PADDED], "is of a single shape; leave it out with --sweep")
+        command.refuse_given([BATCH, BEAM, SOURCE, TARGET, PADDED], "is of one workload; leave it out with --sweep")
         run_sweep(settings)
         return
     command.refuse_given([VARIANTS, LENGTHS, BATCHES, BEAMS], "is for a sweep; add --sweep or leave it out")
     timing = (experiment := read(settings)).timing
     lengths = SOURCE.value or timing.source_length, TARGET.value or timing.target_length
-    shape = decode.Shape(BATCH.value or timing.batch, BEAM.value, *lengths, PADDED.value)
-    progress.say(f"{experiment.name} {experiment.variant}: {shape}")
+    workload = decode.Workload(BATCH.value or timing.batch, BEAM.value, *lengths, PADDED.value)
+    progress.say(f"{experiment.name} {experiment.variant}: {workload}")
     limits = peaks.measure(experiment.model.dtype, experiment.model.weight_dtype)
-    (record,) = decode.time_in_turn([experiment], shape, REPEATS.value or timing.repeats, limits)
-    for line in describe.speeds(record):
-        progress.say(line)
+    (record,) = decode.time_in_turn([experiment], workload, REPEATS.value or timing.repeats, limits)
+    progress.say(decode.text(record))
     if WORKDIR.value:
         folder = pathlib.Path(WORKDIR.value, experiment.variant, "records")
-        records.write(folder, record, f"{shape.label}-{experiment.model.decoding_types}")
+        records.write(folder, record, f"{workload.label}-{experiment.model.decoding_types}")
     print(json.dumps({key: value for key, value in record.items() if key != "config"}))
 
 
@@ -68,9 +67,9 @@ def run_sweep(settings) -> None:
         raise InputError("--sweep needs --workdir=FOLDER for its records and its report")
     names = VARIANTS.value or sorted(settings.variants, key=lambda name: (name != "multi_head", name))
     experiments = [read(config.select_variant(settings, name)) for name in names]
-    shapes = sweep.plan(experiments[0], *map(command.whole_numbers, (LENGTHS, BATCHES, BEAMS)))
+    workloads = sweep.plan(experiments[0], *map(command.integers, (LENGTHS, BATCHES, BEAMS)))
     folder, repeats = pathlib.Path(WORKDIR.value), REPEATS.value or experiments[0].timing.repeats
-    sweep.sweep(experiments, shapes, folder, repeats)
+    sweep.sweep(experiments, workloads, folder, repeats)
     path = page.write(records.read(folder), folder, f"{experiments[0].name}: decoding timed", names)
     print(f"report: {path}")
 

@@ -37,22 +37,22 @@ def main() -> None:
         experiment = dataclasses.replace(experiment, model=model)
     timing = experiment.timing
     source = 0 if experiment.task == "language" else SOURCE.value or timing.source_length
-    shape = train.Shape(BATCH.value or timing.batch, source, TARGET.value or timing.target_length)
-    progress.say(f"{experiment.name} {experiment.variant}: {shape}")
+    workload = train.Workload(BATCH.value or timing.batch, source, TARGET.value or timing.target_length)
+    progress.say(f"{experiment.name} {experiment.variant}: {workload}")
     jax.config.update("jax_enable_compilation_cache", False)
-    timed = train.TimedTraining(experiment, shape)
+    timed = train.TimedTraining(experiment, workload)
     for _ in range(train.WARM_UP + STEPS.value):
         timed.run()
     figures = timed.figures(peaks.measure(experiment.model.dtype))
     low, high = figures["ms_spread"]
     progress.say(
         f"{figures['tokens_per_s']:,.0f} tokens/s, {figures['ms_per_step']:.1f} ms a step ({low:.1f} to {high:.1f}), "
-        f"{figures['peak_share']:.0%} of the matmul peak, compiled in {figures['compile_s']:.1f} s"
+        f"{figures['mfu']:.0%} of the matmul peak, compiled in {figures['compile_s']:.1f} s"
     )
     record = records.make("train_timing", experiment, figures)
     if WORKDIR.value:
         also = "-dropout" * any(figures["dropout"]) + "-rematerialised" * figures["rematerialise"]
-        label = f"{shape.label}-{figures['dtype']}{also}"
+        label = f"{workload.label}-{figures['dtype']}{also}"
         records.write(f"{WORKDIR.value}/{experiment.variant}/records", record, label)
     print(json.dumps({key: value for key, value in record.items() if key != "config"}))
 

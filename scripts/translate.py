@@ -65,9 +65,9 @@ def main() -> None:
 
 
 def check_flags(task: str) -> None:
-    for flag in (TOKENS, TEMPERATURE, TOP_K, TOP_P, SEED):
-        if task == "translation" and flag.present:
-            raise InputError(f"--{flag.name} is for a language model; this run translates, leave it out")
+    if task == "translation":
+        own = [TOKENS, TEMPERATURE, TOP_K, TOP_P, SEED]
+        command.refuse_given(own, "is for a language model; this run translates, leave it out")
     if not 0 < TOP_P.value <= 1:
         raise InputError(f"--top_p={TOP_P.value} must be above 0 and at most 1")
     if not TEMPERATURE.value and (TOP_K.present or TOP_P.present):

@@ -16,7 +16,7 @@ from reported import PAIR, experiment
 from mqa_jax import compare
 from mqa_jax.data import sources
 from mqa_jax.data import vocabulary as vocabularies
-from mqa_jax.data.split import Split
+from mqa_jax.data.corpus import Split
 from mqa_jax.data.text import read_lines
 from mqa_jax.decode import generate
 from mqa_jax.evaluate import quality
@@ -37,7 +37,9 @@ SMALL = [
     "--config.baseline.key_size=8",
     "--config.baseline.value_size=8",
     "--config.data.sentences=100",
-    "--config.model.positions=64",  # few buckets, which outputs no longer than their sources do not outgrow
+    "--config.model.positions=32",  # few buckets, which outputs no longer than their sources do not outgrow
+    "--config.data.source_length=32",
+    "--config.data.target_length=32",
     "--config.decode.length_factor=1.0",
     "--config.decode.length_extra=0",
     "--config.data.rows=8",
@@ -53,13 +55,14 @@ SMALL = [
 ]
 
 
-def script(name, *arguments, stdin=b"", code=0):
+def script(name, *arguments, stdin=b"", code=0, devices="--xla_force_host_platform_device_count=1"):
+    """On one device by default, so that each program is compiled once."""
     done = subprocess.run(
         [sys.executable, f"scripts/{name}.py", *map(str, arguments)],
         cwd=ROOT,
         input=stdin,
         capture_output=True,
-        env=os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)},
+        env=os.environ | {"XLA_FLAGS": devices, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == code, done.stderr.decode()
     return done.stdout.decode(), done.stderr.decode()
@@ -221,7 +224,7 @@ def test_evaluate_agrees_with_the_comparison(compared, tmp_path):
 
 
 def test_time_decode_ends_in_its_record():
-    output, said = script("time_decode", *SMALL, "--batch=2", "--beam=2", "--dtype=float32", "--repeats=2")
+    output, said = script("time_decode", *SMALL, "--batch=64", "--beam=2", "--dtype=float32", "--repeats=2", devices="")
     assert "encoder: " in said and "decoder: " in said and "of the floor's speed" in said and "most memory held" in said
     record = json.loads(output.splitlines()[-1])
     wanted = [
@@ -251,7 +254,10 @@ BAD = {
     "bad seeds": (("compare", *SMALL, "--seeds=a"), "--seeds=a"),
     "no workdir": (("train", *SMALL), "--workdir is missing"),
     "no run": (("translate",), "holds no run"),
-    "one shape's flag in a sweep": (("time_decode", *SMALL, "--sweep", "--batch=64"), "--batch is of a single shape"),
+    "one workload's flag in a sweep": (
+        ("time_decode", *SMALL, "--sweep", "--batch=64"),
+        "--batch is of one workload",
+    ),
     "a sweep's flag without one": (("time_decode", *SMALL, "--lengths=8"), "--lengths is for a sweep; add --sweep"),
     "other architecture": (("train", *SMALL, "--config.model.width=64"), "config.model.width is 32 there, 64 here"),
 }

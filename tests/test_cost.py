@@ -15,7 +15,7 @@ from mqa_jax.batch import Prompt, Rows
 from mqa_jax.experiment import ModelConfig, StackConfig
 from mqa_jax.model.build import build, count
 from mqa_jax.timing import cost
-from mqa_jax.timing.describe import describe, lines
+from mqa_jax.timing.describe import describe, text
 from mqa_jax.timing.peaks import Peaks
 
 GB, GFLOP = 1e9, 1e9
@@ -195,6 +195,21 @@ def test_prompt_cost_sees_only_what_came_before(sight, seen):
     assert found.weight_flops == 2 * 3 * 5 * 2 * (16 * (4 + 2) * (4 + 6) + 2 * 16 * 32)
 
 
+def test_whole_sequences_of_latent_attention_cost_every_heads_keys_and_values():
+    """Not the latent, which is wider: keys of 4 with a rotary part of 2, values of 6."""
+    found = cost.encode_cost(small.model("language", "latent").config, batch=3, source_length=5)
+    assert found.self_flops == pytest.approx(2 * 3 * 5 * 2 * 3 * 4 * (4 + 2 + 6))
+
+
+def test_int8_halves_what_a_step_reads_of_bfloat16():
+    """But for a float32 scale a token, row and write head; the operations are the same."""
+    wide = small.model("language", "grouped_2", dtype="bfloat16").config
+    two, one = (cost.decode_cost(each, 2, 3, 5, 7, True) for each in (wide, wide.decoding_in("int8", "int8")))
+    assert one.weight_bytes == two.weight_bytes / 2 and one.flops == two.flops
+    numbers, scales = 2 * (4 + 6), 2 * 2
+    assert one.self_bytes == pytest.approx(two.self_bytes * (numbers + 4 * scales) / (2 * numbers))
+
+
 @pytest.mark.parametrize("task", ["translation", "language"])
 @pytest.mark.parametrize("kind", ["grouped_1", "grouped_4", "latent"])
 @pytest.mark.parametrize(("sight", "cache_dtype"), [("global", None), ("sinks", "int8"), ("local", "float32")])
@@ -216,10 +231,14 @@ def test_cache_bytes_are_those_of_the_state_that_is_kept(task, kind, sight, cach
 
 @pytest.mark.parametrize("name", FILES)
 def test_parameters_by_part_are_those_of_the_model(name):
-    for experiment in every_variant(name).values():
-        parts = cost.parameters_by_part(experiment.model)
+    """Each layer of a cycle once: the others are like them."""
+    for model in (experiment.model for experiment in every_variant(name).values()):
+        encoder = model.encoder and dataclasses.replace(model.encoder, layers=len(model.encoder.attention))
+        decoder = dataclasses.replace(model.decoder, layers=len(model.decoder.attention))
+        model = dataclasses.replace(model, encoder=encoder, decoder=decoder)
+        parts = cost.parameters_by_part(model)
         total = parts.pop("total")
-        assert total == sum(parts.values()) == count(build(experiment.model).shapes())
+        assert total == sum(parts.values()) == count(build(model).shapes())
 
 
 def test_papers_totals():
@@ -266,8 +285,8 @@ def test_a_description_adds_up():
     assert described("wmt14", "multi_head")["cache_bytes_per_sequence"] == 8 * found["cache_bytes_per_sequence"]
 
 
-def test_lines_say_what_is_there():
-    text = "\n".join(lines(described("lm1b", "multi_query_local")))
+def test_the_text_says_what_is_there():
+    said = text(described("lm1b", "multi_query_local"))
     for words in (
         "lm1b multi_query_local  (bfloat16)",
         "191,640,576",
@@ -275,10 +294,10 @@ def test_lines_say_what_is_there():
         "decoder attention: 8 query heads, 1 write heads, d_k 128, d_v 128, window 32",
         "of 32 sentences, prompt 8, output 248",
     ):
-        assert words in text
-    assert "cross attention" not in text and "encoder attention" not in text
-    assert "source 128, output 128" in "\n".join(lines(described("wmt14", "multi_head")))
-    figures = [line for line in text.splitlines() if line.startswith("  ") and line[-1].isdigit()][:5]
+        assert words in said
+    assert "cross attention" not in said and "encoder attention" not in said
+    assert "source 128, output 128" in text(described("wmt14", "multi_head"))
+    figures = [line for line in said.splitlines() if line.startswith("  ") and line[-1].isdigit()][:5]
     assert len({len(line) for line in figures}) == 1, "figures are aligned"
 
 

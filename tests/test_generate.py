@@ -63,6 +63,18 @@ def test_the_length_penalty_is_the_configs():
     assert generate.translate(lines, of, values, Letters(), config).texts == by_alpha[0.6]
 
 
+def test_the_length_penalty_of_a_continuation_is_the_configs():
+    of, lines = model("language", 2), ["abc", "defghij", "tsrqp", "bb"]
+    values = parameters(of, seed=4)
+    values["embedding"]["tokens_VD"] *= 0.4
+
+    def run(alpha):
+        config = dataclasses.replace(CONFIG, beam=4, alpha=alpha)
+        return generate.continue_text(lines, of, values, Letters(), config, 12).texts
+
+    assert run(0.0) != run(0.6)
+
+
 def test_what_was_cut_is_named_and_the_rest_goes_through():
     of = model("translation", 1)
     lines = ["a" * 10, "b" * 40, "c" * 31, "d" * 32]
@@ -71,7 +83,7 @@ def test_what_was_cut_is_named_and_the_rest_goes_through():
 
 
 # Hot enough to draw far from greedily, which at a temperature near 1 these models hardly ever do.
-HOT = generate.Sampling(seed=1, temperature=3.0, top=12, mass=0.95)
+HOT = generate.Sampling(seed=1, temperature=3.0, top_k=12, top_p=0.95)
 
 
 @pytest.mark.parametrize("sampling", [None, HOT])
@@ -102,7 +114,7 @@ def test_equal_prompts_are_continued_each_in_its_own_way():
     assert len(set(texts)) == 4
 
 
-@pytest.mark.parametrize("limit", [{"top": 1}, {"mass": 1e-6}, {"temperature": 1e-4}])
+@pytest.mark.parametrize("limit", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-4}])
 def test_text_sampled_within_the_narrowest_limit_is_greedy(limit):
     of = model("language", 1, "local")
     values = parameters(of, seed=3)
@@ -127,12 +139,12 @@ def test_buckets_are_few_and_end_with_the_longest():
 
 
 @pytest.mark.parametrize("beam", [1, 4])
-def test_two_thousand_lines_of_all_lengths_compile_at_most_eight_programs(beam, monkeypatch):
+def test_five_hundred_lines_of_all_lengths_compile_at_most_eight_programs(beam, monkeypatch):
     """On one device, counted by JAX itself, everything that is compiled on the way included."""
     monkeypatch.setattr(host, "devices_for", lambda model, rows: jax.devices()[:1])
     of = model("translation", 4, positions=256)
     values, random = parameters(of), np.random.default_rng(0)
-    lines = ["".join(random.choice(list("abcdefgh"), size)) for size in random.integers(1, 256, 2000) ** 2 // 256 + 1]
+    lines = ["".join(random.choice(list("abcdefgh"), size)) for size in random.integers(1, 256, 500) ** 2 // 256 + 1]
     compiled = []
     jax.clear_caches()
     listener = lambda event, *_, **__: compiled.append(event) if "backend_compile" in event else None  # noqa: E731
@@ -140,7 +152,7 @@ def test_two_thousand_lines_of_all_lengths_compile_at_most_eight_programs(beam, 
     config = dataclasses.replace(CONFIG, beam=beam, batch=64, length_factor=1.0, length_extra=8)
     output = generate.translate(lines, of, values, Letters(), config)
     jax.monitoring.unregister_event_duration_listener(listener)
-    assert len(output.texts) == 2000 and output.programs == 4
+    assert len(output.texts) == 500 and output.programs == 4
     assert 4 <= len(compiled) <= 8
 
 

@@ -10,8 +10,7 @@ from small import BOS, WRITE_HEADS, Compiled, batch, model, parameters, sentence
 
 from mqa_jax.attention.cache import reorder
 from mqa_jax.batch import Prompt
-from mqa_jax.decode import sampling
-from mqa_jax.decode.search import Beam, Greedy, Sample, find
+from mqa_jax.decode.search import Beam, Greedy, Sample, find, sample
 from mqa_jax.kernels import largest
 
 EOS = 1
@@ -164,9 +163,9 @@ def test_a_row_that_outgrows_the_search_halts_without_being_over(search):
 def test_sampling_follows_the_distribution_and_its_limits():
     logits = jnp.log(jnp.asarray([0.5, 0.3, 0.15, 0.05]))
 
-    def shares(temperature, top, mass):
+    def shares(temperature, top_k, top_p):
         keys = jax.random.split(jax.random.key(0), 4000)
-        tokens = jax.vmap(lambda key: sampling.sample(logits, key, temperature, top, mass))(keys)
+        tokens = jax.vmap(lambda key: sample(logits, key, temperature, top_k, top_p))(keys)
         return np.bincount(np.asarray(tokens), minlength=4) / 4000
 
     np.testing.assert_allclose(shares(1.0, 0, 1.0), [0.5, 0.3, 0.15, 0.05], atol=0.03)
@@ -203,7 +202,7 @@ def test_a_draw_depends_on_the_rows_seed_and_on_the_time():
     assert all(len(set(row)) > 3 for row in tokens_BT.tolist())
 
 
-@pytest.mark.parametrize("limit", [{"top": 1}, {"mass": 1e-6}, {"temperature": 1e-4}])
+@pytest.mark.parametrize("limit", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-4}])
 def test_sampling_within_the_narrowest_limit_is_greedy(limit):
     step, state = table_step(random_table(1, 12, 5)), jnp.zeros((), jnp.int32)
     first_B, limits_B, seeds_B = jnp.full((64,), 2), jnp.full((64,), 12), jnp.arange(64, dtype=jnp.uint32)

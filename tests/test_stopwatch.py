@@ -30,8 +30,8 @@ def test_a_call_is_over_when_its_results_are_there():
     assert not call(x_DD)["nested"][0].is_ready(), "nobody waits here"
     jax.block_until_ready(results)
     assert stopwatch.time_once(lambda: call(x_DD)) > 1e-3 and results[-1]["nested"][0].is_ready()
-    timing = stopwatch.time_call(call, x_DD, repeats=3)
-    assert len(timing.times) == 3 and 1e-3 < timing.min_s <= timing.median_s <= timing.max_s == max(timing.times)
+    times = stopwatch.time_call(call, x_DD, repeats=3)
+    assert len(times) == 3 and min(times) > 1e-3
     assert results[-1]["nested"][0].is_ready()
 
 
@@ -42,13 +42,8 @@ def test_warm_up_is_not_timed():
         calls.append(None)
         time.sleep(0.2 if len(calls) <= 2 else 0)
 
-    timing = stopwatch.time_call(first_is_slow, repeats=4, warmup=2)
-    assert len(calls) == 6 and len(timing.times) == 4 and timing.max_s < 0.2
-
-
-def test_median_is_not_moved_by_one_slow_call():
-    timing = stopwatch.Timing((3.0, 1.0, 100.0, 2.0, 2.0))
-    assert (timing.median_s, timing.min_s, timing.max_s) == (2.0, 1.0, 100.0)
+    times = stopwatch.time_call(first_is_slow, repeats=4, warmup=2)
+    assert len(calls) == 6 and len(times) == 4 and max(times) < 0.2
 
 
 def test_a_compiled_call_never_compiles():
@@ -85,9 +80,9 @@ def test_peaks_are_of_the_size_that_numpy_reaches(dtype):
     found = peaks.measure(dtype)
     assert found.dtype == dtype and peaks.measure(dtype) is found
     a, b = np.ones((512, 1024), np.float32), np.ones((1024, 4096), np.float32)
-    flops_per_s = 2 * 512 * 1024 * 4096 / stopwatch.time_call(np.dot, a, b, repeats=3).min_s
+    flops_per_s = 2 * 512 * 1024 * 4096 / min(stopwatch.time_call(np.dot, a, b, repeats=3))
     table = np.ones(2**26, np.float32)
-    bytes_per_s = table.nbytes / stopwatch.time_call(table.max, repeats=3).min_s
+    bytes_per_s = table.nbytes / min(stopwatch.time_call(table.max, repeats=3))
     assert bytes_per_s / 8 < found.bytes_per_s < 8 * bytes_per_s
     assert flops_per_s / 8 < found.flops_per_s < 40 * flops_per_s
 

@@ -1,15 +1,16 @@
 """Timed decodes and the records they give."""
 
 import dataclasses
+import functools
 import pathlib
 import tempfile
 
 import jax
 import numpy as np
 import pytest
-from test_config import every_variant
+from test_config import every_variant, get
 
-from mqa_jax import records
+from mqa_jax import config, records
 from mqa_jax.data import sources, vocabulary
 from mqa_jax.timing import data, decode, peaks, sweep, train
 from mqa_jax.timing.peaks import Peaks
@@ -17,12 +18,25 @@ from mqa_jax.timing.peaks import Peaks
 BFLOAT16 = Peaks(31e9, 1400e9, "bfloat16")
 
 
-@pytest.mark.parametrize("name", ["toy", "text_lm"])
-@pytest.mark.parametrize("beam", [1, 2])
-@pytest.mark.parametrize("padded", [True, False])
+@functools.cache
+def small(name):
+    """The config's variants at a size that compiles soon."""
+    base = get(name)
+    base.model.update(decoder_layers=2, width=32, feed_forward=64, vocabulary=512, positions=64, dtype="float32")
+    base.baseline.update(heads=4, key_size=8, value_size=8)
+    base.data.update(source_length=64, target_length=64)
+    if name == "toy":
+        base.model.encoder_layers = 1
+    names = ("multi_head", "multi_query", "multi_query_local", "grouped_2")
+    return {each: config.read(config.select_variant(base, each)) for each in names if each in base.variants}
+
+
+@pytest.mark.parametrize(
+    ("name", "beam", "padded"), [("toy", 1, True), ("toy", 2, False), ("text_lm", 1, False), ("text_lm", 2, True)]
+)
 def test_timed_decodes_give_whole_records_in_turn(name, beam, padded):
-    experiments = [every_variant(name)[variant] for variant in ("multi_head", "multi_query_local")]
-    records = decode.time_in_turn(experiments, decode.Shape(2, beam, 8, 12, padded), 3, BFLOAT16)
+    experiments = [small(name)[variant] for variant in ("multi_head", "multi_query_local")]
+    records = decode.time_in_turn(experiments, decode.Workload(2, beam, 8, 12, padded), 3, BFLOAT16)
     for record, experiment in zip(records, experiments, strict=True):
         assert record["padded_cache"] == padded and record["steps"] == record["target_length"] == 12
         assert record["variant"] == experiment.variant and record["repeats"] == 3
@@ -35,27 +49,24 @@ def test_timed_decodes_give_whole_records_in_turn(name, beam, padded):
 
 
 def test_a_length_beyond_the_positions_is_timed_with_a_longer_table():
-    timed = decode.TimedDecode(every_variant("toy")["multi_query"], decode.Shape(1, 1, 8, 200, True))
+    timed = decode.TimedDecode(small("toy")["multi_query"], decode.Workload(1, 1, 8, 200, True))
     assert timed.model_config == dataclasses.replace(timed.experiment.model, positions=200)
     timed.run()
     assert len(timed.decoder_s) == 1
 
 
-@pytest.mark.parametrize("name", ["toy", "text_lm"])
-@pytest.mark.parametrize("beam", [1, 2])
+@pytest.mark.parametrize(("name", "beam"), [("toy", 2), ("text_lm", 1), ("text_lm", 2)])
 def test_a_growing_cache_decodes_what_a_padded_one_does(name, beam):
     """Past two doublings, the tokens, and the keys and values of every layer and position, must be the same."""
-    experiment = every_variant(name)["grouped_2" if name == "toy" else "multi_query"]
-    config = dataclasses.replace(experiment.model, dtype="float32")
-    experiment = dataclasses.replace(experiment, model=config)
+    experiment = small(name)["grouped_2" if name == "toy" else "multi_query"]
     outputs, caches = [], []
     for padded in (True, False):
-        shape = decode.Shape(2, beam, 8, 80, padded)
-        assert shape.rooms() == ([80] if padded else [32, 64, 80])
-        timed = decode.TimedDecode(experiment, shape)
-        (part,) = timed.parts
-        (tokens_BT, _), state = part.decode(part.begin())
-        assert state.caches[0].k.shape[1] == beam * 80 + beam * (7 if name == "text_lm" else 0)
+        workload = decode.Workload(2, beam, 8, 80, padded)
+        assert workload.rooms == ([80] if padded else [32, 64, 80])
+        timed = decode.TimedDecode(experiment, workload)
+        (replica,) = timed.replicas
+        (tokens_BT, _), state = replica.decode(replica.begin())
+        assert state.caches[0][0].shape[1] == beam * 80 + beam * (7 if name == "text_lm" else 0)
         outputs.append(np.asarray(tokens_BT))
         caches.append(state.caches)
     np.testing.assert_array_equal(*outputs)
@@ -64,7 +75,7 @@ def test_a_growing_cache_decodes_what_a_padded_one_does(name, beam):
 
 
 def test_a_part_of_the_steps_can_be_timed():
-    timed = decode.TimedDecode(every_variant("toy")["multi_query"], decode.Shape(2, 1, 8, 400, True, steps=5))
+    timed = decode.TimedDecode(small("toy")["multi_query"], decode.Workload(2, 1, 8, 400, True, steps=5))
     timed.run()
     figures = timed.figures(BFLOAT16)
     assert (figures["steps"], figures["target_length"]) == (5, 400)
@@ -72,7 +83,7 @@ def test_a_part_of_the_steps_can_be_timed():
 
 
 def test_a_prompt_of_several_chunks_is_timed_by_the_token():
-    timed = decode.TimedDecode(every_variant("text_lm")["multi_query"], decode.Shape(1, 1, 1100, 2, False))
+    timed = decode.TimedDecode(small("text_lm")["multi_query"], decode.Workload(1, 1, 1100, 2, False))
     timed.run()
     figures = timed.figures(BFLOAT16)
     assert figures["encoder_us_per_token"] == pytest.approx(timed.encoder_s[0] * 1e6 / 1100)
@@ -82,46 +93,46 @@ def test_a_prompt_of_several_chunks_is_timed_by_the_token():
 
 def test_a_sweep_needs_the_weights_of_all_variants_and_the_largest_caches():
     of = every_variant("wmt14")
-    shape = decode.Shape(256, 4, 512, 512, True)
+    workload = decode.Workload(256, 4, 512, 512, True)
     one, two = of["multi_query"], of["multi_head"]
     weights, layers = 211_058_688 * 2, 6
     caches = 256 * 4 * layers * (512 + 512) * 2 * 8 * 128 * 2
-    assert sweep.memory_needed([one, two], shape) == 2 * (2 * weights + caches)
+    assert sweep.memory_needed([one, two], workload) == 2 * (2 * weights + caches)
 
 
-def test_a_sweep_times_all_shapes_once_and_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
-    of = every_variant("toy")
+def test_a_sweep_times_all_workloads_once_and_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
+    of = small("toy")
     experiments = [of["multi_head"], of["multi_query"]]
     base = experiments[0].timing
     assert [s.target_length for s in sweep.plan(experiments[0], [], [], [1])] == [32, 64, 128, 256, 512]
-    shapes = sweep.plan(experiments[0], [4, 8], [1, 2], [1, 2])
-    assert len(shapes) == len({shape.label for shape in shapes}) == 8
-    assert {(s.source_length, s.target_length) for s in shapes} == {(4, 4), (8, 8), (base.source_length,) * 2}
+    workloads = sweep.plan(experiments[0], [4, 8], [1, 2], [1, 2])
+    assert len(workloads) == len({each.label for each in workloads}) == 8
+    assert {(s.source_length, s.target_length) for s in workloads} == {(4, 4), (8, 8), (base.source_length,) * 2}
     monkeypatch.setattr(peaks, "measure", lambda *_: BFLOAT16)
     # 3 sentences, which the eight devices of the tests do not share out: one compilation, not eight.
-    small = [dataclasses.replace(s, batch=3) for s in shapes if s.beam == 1 and s.target_length < 9]
-    huge = dataclasses.replace(small[0], batch=10**9)
+    few = [dataclasses.replace(s, batch=3) for s in workloads if s.beam == 1 and s.target_length < 9]
+    huge = dataclasses.replace(few[0], batch=10**9)
     short = [
         dataclasses.replace(each, timing=dataclasses.replace(base, source_length=4, target_length=4))
         for each in experiments
     ]
-    sweep.sweep(short, [*small, huge], tmp_path, 2)
+    sweep.sweep(short, [*few, huge], tmp_path, 2)
     said = capsys.readouterr().err
-    assert f"left out, for want of memory: {huge.label} (" in said and "2 shapes of 2 variants: about" in said
+    assert f"left out, for want of memory: {huge.label} (" in said and "2 workloads of 2 variants: about" in said
     found = records.read(tmp_path)
     assert sorted(record["kind"] for record in found) == ["latency"] * 2 + ["timing"] * 4
     late = [record for record in found if record["kind"] == "latency"]
     assert all(0 < record["ms_per_token_p50"] <= record["ms_per_token_p99"] for record in late)
     assert all(record["ms_to_first_token"] > 0 and record["sentences"] == 2 for record in late)
-    sweep.sweep(short, small, tmp_path, 2)
+    sweep.sweep(short, few, tmp_path, 2)
     assert "timing: all there" in capsys.readouterr().err and records.read(tmp_path) == found
 
 
 @pytest.mark.parametrize("name", ["toy", "text_lm"])
 def test_timed_training_gives_a_whole_record(name):
-    experiment = every_variant(name)["multi_query"]
+    experiment = small(name)["multi_query"]
     source = 8 if name == "toy" else 0
-    timed = train.TimedTraining(experiment, train.Shape(8, source, 16))
+    timed = train.TimedTraining(experiment, train.Workload(8, source, 16))
     for _ in range(train.WARM_UP + 2):
         timed.run()
     record = records.make("train_timing", experiment, timed.figures(BFLOAT16))
@@ -129,23 +140,23 @@ def test_timed_training_gives_a_whole_record(name):
     assert record["steps"] == 2 and 0 < low <= record["ms_per_step"] <= high
     assert record["tokens_per_s"] == pytest.approx(8 * (source + 16) * 1e3 / record["ms_per_step"])
     assert record["model_flops_per_s"] == pytest.approx(record["model_flops_per_step"] * 1e3 / record["ms_per_step"])
-    assert record["peak_share"] == pytest.approx(record["model_flops_per_s"] / (1400e9 * record["devices"]))
+    assert record["mfu"] == pytest.approx(record["model_flops_per_s"] / (1400e9 * record["devices"]))
     assert record["state_mb"] > 3 * 4 * record["parameters"] / 2**20 / record["devices"]
     assert record["activations_mb"] > 0 and record["compile_s"] > 0
 
 
 def test_the_data_pipeline_is_timed_over_an_epoch_at_least():
-    experiment = every_variant("toy")["multi_query"]
+    experiment = small("toy")["multi_query"]
     experiment = dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, sentences=300))
     corpus = sources.load(experiment.data, experiment.task)
     few = dataclasses.replace(experiment.data, pieces=400)
     with tempfile.TemporaryDirectory() as folder:
         words = vocabulary.obtain(few, corpus, pathlib.Path(folder) / "v.model")
-        record = data.time_data(experiment, corpus, words, windows=1)
+        record = data.time_data(experiment, corpus, words, rounds=1)
     sides = [words.encode_all(side) for side in (corpus.splits["train"].source, corpus.splits["train"].target)]
     tokens = sum(len(ids) + 1 for side in sides for ids in side)
     assert record["epoch_tokens"] == tokens and record["epochs"] >= 1 and record["read_as"] == "text"
     low, high = record["tokens_per_s_spread"]
     assert 0 < low <= record["tokens_per_s"] <= high and record["first_batch_s"] > 0
     assert all(0 < record[name] < 1 for name in ("packing_share", "scoring_padding", "decode_padding", "pod_share"))
-    assert any("tokens/s" in line for line in data.lines(record))
+    assert "tokens/s" in data.text(record)

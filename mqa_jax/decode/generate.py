@@ -27,12 +27,12 @@ FINE_BUCKETS_TO = 64
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """How to draw tokens at random; see `sampling.sample`."""
+    """How to draw tokens at random: limits as in `search.sample`."""
 
     seed: int = 0
     temperature: float = 1.0
-    top: int = 0
-    mass: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +98,10 @@ def translate(
         positions_BL = np.broadcast_to(np.arange(bucket, dtype=np.int32), tokens_BL.shape)
         return Rows(tokens_BL, (tokens_BL != PAD).astype(np.int32), positions_BL)
 
-    through = lambda answers: on_progress(len(lines) - len(requests) + answers)  # noqa: E731
-    answers, programs = _answer(requests, longest, config.batch, model, parameters, search, inputs, through)
+    empty = len(lines) - len(requests)
+    answers, programs = _answer(
+        requests, longest, config.batch, model, parameters, search, inputs, lambda done: on_progress(empty + done)
+    )
     return _generated(len(lines), answers, vocabulary, truncated, programs)
 
 
@@ -134,7 +136,7 @@ def continue_text(
 
     def search(bucket: int) -> Search:
         if sampling:
-            return Sample(tokens, EOS, sampling.temperature, sampling.top, sampling.mass)
+            return Sample(tokens, EOS, sampling.temperature, sampling.top_k, sampling.top_p)
         return Beam(tokens, EOS, config.beam, config.alpha, reorder) if config.beam > 1 else Greedy(tokens, EOS)
 
     def inputs(bucket: int, prompts: Sequence[Sequence[int]]) -> Prompt:
@@ -143,8 +145,10 @@ def continue_text(
             tokens_BP[row, bucket - len(prompt) :] = prompt
         return Prompt(tokens_BP, np.asarray([len(prompt) for prompt in prompts], np.int32))
 
-    through = lambda answers: on_progress(len(lines) - len(requests) + answers)  # noqa: E731
-    answers, programs = _answer(requests, longest, config.batch, model, parameters, search, inputs, through)
+    empty = len(lines) - len(requests)
+    answers, programs = _answer(
+        requests, longest, config.batch, model, parameters, search, inputs, lambda done: on_progress(empty + done)
+    )
     return _generated(len(lines), answers, vocabulary, truncated, programs)
 
 

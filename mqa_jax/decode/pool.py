@@ -6,6 +6,7 @@ back when enough rows are free to be worth reading new sentences for.
 """
 
 import collections
+import contextlib
 import functools
 import queue
 import threading
@@ -21,7 +22,7 @@ from mqa_jax.decode.search import Search, run
 from mqa_jax.kernels import host
 from mqa_jax.model.build import Model, Parameters, count
 
-SHARE = 4  # rows that are read at once, and free before that: one in so many of the batch
+SHARE = 4  # rows that are read at once, and free before that: one in so many of a replica's
 
 
 class Request(NamedTuple):
@@ -64,29 +65,28 @@ def serve(
 ) -> Iterator[Answer]:
     """Answers all requests, in the order in which they come to an end.
 
-    The batch is decoded in as many parts as `host.devices_for` gives it devices, each with a thread that
-    takes requests from one queue: a part that is through sooner serves more of them.
+    The batch is shared by as many replicas of the model as `host.devices_for` gives it devices. Each has a thread that
+    takes requests from one queue: one that is through sooner serves more of them.
 
     Args:
       inputs: makes what `begin` of the model reads of some requests' tokens, always of the same length.
       requests: longest first is best, so that few rows stand empty while the last ones end.
       batch: B.
     """
-    places = host.devices_for(count(model.shapes()), batch * search.beams)
-    places = places if batch % len(places) == 0 else places[:1]
+    devices = host.devices_for(count(model.shapes()), batch * search.beams)
+    devices = devices if batch % len(devices) == 0 else devices[:1]
     waiting, out = collections.deque(requests), queue.SimpleQueue()
 
     def work(device):
         try:
             with jax.default_device(device):
-                _serve_part(
-                    model, search, jax.device_put(parameters, device), inputs, waiting, batch // len(places), out.put
-                )
+                values = jax.device_put(parameters, device)
+                _serve_replica(model, search, values, inputs, waiting, batch // len(devices), out.put)
         except BaseException as error:  # is raised again in the caller's thread
             waiting.clear()
             out.put(error)
 
-    threads = [threading.Thread(target=work, args=(device,), daemon=True) for device in places]
+    threads = [threading.Thread(target=work, args=(device,), daemon=True) for device in devices]
     for thread in threads:
         thread.start()
     for _ in requests:
@@ -98,16 +98,16 @@ def serve(
         thread.join()
 
 
-def _serve_part(
+def _serve_replica(
     model: Model,
     search: Search,
     parameters: Parameters,
     inputs: Any,
     waiting: collections.deque,
     batch: int,
-    on_answer: Any,
+    on_answer: Callable[[Answer], None],
 ) -> None:
-    """One part of the batch, on one device, until the queue is empty."""
+    """A replica's share of the batch, on its device, until the queue is empty."""
     at_once = max(1, batch // SHARE)
     rows, state = _empty(model, search, parameters, inputs, batch)
     serving: dict[int, Request] = {}
@@ -119,8 +119,7 @@ def _serve_part(
         rows, state, halted_B, over_B, tokens_BT = _advance(
             model, search, parameters, rows, state, _admission(inputs, taken, free, at_once, batch), wanted
         )
-        halted, over = np.asarray(halted_B), np.asarray(over_B)
-        tokens = np.asarray(tokens_BT)
+        halted, over, tokens = np.asarray(halted_B), np.asarray(over_B), np.asarray(tokens_BT)
         for row in [row for row in serving if halted[row]]:
             on_answer(Answer(serving.pop(row).index, tokens[row].tolist(), bool(over[row])))
 
@@ -128,11 +127,9 @@ def _serve_part(
 def _take(waiting: collections.deque, most: int) -> list[Request]:
     """Up to `most` requests off the queue, which other threads take from too."""
     taken = []
-    while len(taken) < most:
-        try:
+    with contextlib.suppress(IndexError):
+        while len(taken) < most:
             taken.append(waiting.popleft())
-        except IndexError:
-            break
     return taken
 
 

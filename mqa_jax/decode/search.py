@@ -2,8 +2,8 @@
 
 A search is a frozen dataclass of settings; what it has found so far is a NamedTuple of arrays with one row for
 each sentence. Rows know their own time, so that a row that is over can be given to another sentence while
-the others go on (`generate`). The step function is
-`step(state, tokens_BW) -> (state, logits_VBW)`, with the vocabulary first.
+the others go on (decode/pool.py). The step function is `step(state, tokens_BW) -> (state, logits_VBW)`, with the
+vocabulary first.
 """
 
 import dataclasses
@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from mqa_jax.decode import sampling
 from mqa_jax.kernels import largest
 
 Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
@@ -23,7 +22,7 @@ IMPOSSIBLE = -1e9
 
 
 class Search(Protocol):
-    """What `run` and `generate` ask of a search. Every array of `rows` has a row for each of B sentences."""
+    """What `run` and the pool ask of a search. Every array of `rows` has a row for each of B sentences."""
 
     @property
     def length(self) -> int:
@@ -125,11 +124,9 @@ class Greedy:
 
     @property
     def beams(self) -> int:
-        """See `Search`."""
         return 1
 
     def begin(self, first_B: jax.Array, limits_B: jax.Array, seeds_B: jax.Array) -> Line:
-        """See `Search`."""
         B = first_B.shape[0]
         return Line(
             t_B=jnp.zeros((B,), jnp.int32),
@@ -141,7 +138,6 @@ class Greedy:
         )
 
     def advance(self, step: Step, rows: Line, state: Any) -> tuple[Line, Any]:
-        """See `Search`."""
         state, logits_VB1 = step(state, rows.token_B[:, None])
         token_B = self.pick(logits_VB1[..., 0], rows).astype(jnp.int32)
         goes_on_B = ~self.halted(rows)
@@ -160,34 +156,45 @@ class Greedy:
         return largest.argmax(logits_VB)
 
     def over(self, rows: Line) -> jax.Array:
-        """See `Search`."""
         return rows.over_B
 
     def halted(self, rows: Line) -> jax.Array:
-        """See `Search`."""
         return rows.over_B | (rows.t_B >= self.length)
 
     def best(self, rows: Line) -> tuple[jax.Array, jax.Array]:
-        """See `Search`."""
         return rows.tokens_BT, jnp.zeros(rows.t_B.shape, jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample(Greedy):
-    """A token at random at each step. What a row draws depends on its seed and time alone; see `sampling.sample`."""
+    """A token at random at each step. What a row draws depends on its seed and time alone; limits as in `sample`."""
 
     temperature: float = 1.0
-    top: int = 0
-    mass: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
 
     def pick(self, logits_VB: jax.Array, rows: Line) -> jax.Array:
-        """The next token of each sentence."""
-
         def draw(logits_V, seed, t):
             key = jax.random.fold_in(jax.random.key(seed), t)
-            return sampling.sample(logits_V, key, self.temperature, self.top, self.mass)
+            return sample(logits_V, key, self.temperature, self.top_k, self.top_p)
 
         return jax.vmap(draw)(logits_VB.T, rows.seeds_B, rows.t_B)
+
+
+def sample(logits: jax.Array, key: jax.Array, temperature: float, top_k: int, top_p: float) -> jax.Array:
+    """One index of [..., V] at random: int32 [...].
+
+    Args:
+      logits: float32 scores.
+      temperature: divides the logits; must be above 0.
+      top_k: only among so many largest; 0 for all.
+      top_p: only among the fewest that hold this share of the probability; 1 for all.
+    """
+    scores, index = jax.lax.top_k(logits / temperature, min(top_k or logits.shape[-1], logits.shape[-1]))
+    probabilities = jax.nn.softmax(scores, axis=-1)
+    before = jnp.cumsum(probabilities, axis=-1) - probabilities
+    scores = jnp.where(before < top_p, scores, -jnp.inf)
+    return jnp.take_along_axis(index, jax.random.categorical(key, scores)[..., None], axis=-1)[..., 0]
 
 
 class Beams(NamedTuple):
@@ -227,7 +234,6 @@ class Beam:
     reorder: Reorder
 
     def begin(self, first_B: jax.Array, limits_B: jax.Array, seeds_B: jax.Array) -> Beams:
-        """See `Search`."""
         B, W = first_B.shape[0], self.beams
         none_BWT = jnp.zeros((B, W, self.length), jnp.int32)
         return Beams(
@@ -242,7 +248,6 @@ class Beam:
         )
 
     def advance(self, step: Step, rows: Beams, state: Any) -> tuple[Beams, Any]:
-        """See `Search`."""
         state, logits_VBW = step(state, rows.token_BW)
         logits_VBW, W = logits_VBW.astype(jnp.float32), self.beams
         total_BW = rows.live_scores_BW - jax.nn.logsumexp(logits_VBW, axis=0)
@@ -276,15 +281,13 @@ class Beam:
         return jax.tree.map(keep, rows, after), self.reorder(state, parents_BW)
 
     def over(self, rows: Beams) -> jax.Array:
-        """See `Search`. A live beam's score can only fall, and no penalty is larger than that of the limit."""
+        # A live beam's score can only fall, and no penalty is larger than that of the limit.
         return (rows.t_B >= rows.limits_B) | (rows.ended_scores_BW[:, 0] >= self._bound(rows))
 
     def halted(self, rows: Beams) -> jax.Array:
-        """See `Search`."""
         return self.over(rows) | (rows.t_B >= self.length)
 
     def best(self, rows: Beams) -> tuple[jax.Array, jax.Array]:
-        """See `Search`."""
         any_B = rows.ended_scores_BW[:, 0] > IMPOSSIBLE / 2
         tokens_BT = jnp.where(any_B[:, None], rows.ended_BWT[:, 0], rows.live_BWT[:, 0])
         return tokens_BT, jnp.where(any_B, rows.ended_scores_BW[:, 0], self._bound(rows))

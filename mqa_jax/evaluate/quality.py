@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 from mqa_jax import progress, records
-from mqa_jax.data import examples, pipeline, text
-from mqa_jax.data.sources import Split
+from mqa_jax.data import pipeline, text
+from mqa_jax.data.corpus import Split
 from mqa_jax.decode import generate
 from mqa_jax.evaluate import bleu, stepwise
 from mqa_jax.evaluate.perplexity import perplexity
@@ -50,36 +50,39 @@ def perplexity_of(run: Trained, split: Split, name: str, origin: str = "the run'
     """Perplexity of a split per token and, where no target is cut, per original word; the `perplexity` record."""
     data = run.experiment.data
     batches = pipeline.scoring_batches(split, run.vocabulary, data, run.experiment.decode.batch)
-    pairs_cut, tokens_cut = examples.lost_in_scoring(split, run.vocabulary, data)
-
-    model, whole_nll = run.experiment.model, 0.0
-    stepped = run.decoding_parameters() if model.weight_dtype or model.cache_dtype else None
+    pairs_cut, tokens_cut = pipeline.lost_in_scoring(split, run.vocabulary, data)
+    stepped, whole_nll = run.decoding_parameters() if _in_other_types(run) else None, 0.0
 
     def sums(batch):
         nonlocal whole_nll
         result = score(run.model, run.parameters, batch)
         whole_nll += float(result.nll)
-        return (result.nll, result.tokens) if stepped is None else stepwise.score(run.model, stepped, batch)
+        return stepwise.score(run.model, stepped, batch) if stepped else (result.nll, result.tokens)
 
     figures = {"split": _split(run, name), "split_from": origin, "checkpoints": list(run.steps), "pairs_cut": pairs_cut}
     figures |= perplexity(sums, batches, split.target, tokens_cut)
-    if stepped is not None:
+    if stepped:
         figures["nll_lost_per_token"] = figures["nll_per_token"] - whole_nll / figures["tokens"]
     record = records.make("perplexity", run.experiment, figures)
     records.write(run.folder / "records", record, f"{name}{_variation(run)}")
     return record
 
 
+def _in_other_types(run: Trained) -> str:
+    """The types of weights and cache where they are not the model's own."""
+    model = run.experiment.model
+    return model.decoding_types if model.weight_dtype or model.cache_dtype else ""
+
+
 def _variation(run: Trained) -> str:
     """What tells the files of averaged checkpoints, or of other types, from those of the newest in the model's own."""
-    model, averaged = run.experiment.model, f"-average{len(run.steps)}" if len(run.steps) > 1 else ""
-    return averaged + (f"-{model.decoding_types}" if model.weight_dtype or model.cache_dtype else "")
+    averaged = f"average{len(run.steps)}" if len(run.steps) > 1 else ""
+    return "".join(f"-{each}" for each in (averaged, _in_other_types(run)) if each)
 
 
 def _split(run: Trained, name: str) -> str:
     """What a record calls the split: scores in other types than the model's own are not to be mixed with them."""
-    model = run.experiment.model
-    return f"{name}, {model.decoding_types}" if model.weight_dtype or model.cache_dtype else name
+    return ", ".join(filter(None, (name, _in_other_types(run))))
 
 
 def hypotheses_path(folder: pathlib.Path, split: str, beam: int) -> pathlib.Path:

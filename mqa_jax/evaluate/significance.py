@@ -1,6 +1,5 @@
 """Paired bootstrap resampling between systems, through sacreBLEU (Koehn 2004)."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,18 +10,18 @@ from mqa_jax.errors import InputError
 
 
 def paired_bootstrap(
-    systems: Mapping[str, Sequence[str]], references: Sequence[str], samples: int = 1000, seed: int = 12345
+    systems: Mapping[str, Sequence[str]], references: Sequence[str], resamples: int = 1000
 ) -> dict[str, Any]:
     """BLEU (`intl`, as in the paper) of each system with its bootstrap interval, and p-values against the first.
+
+    The seed is sacreBLEU's, 12345 or what the environment's SACREBLEU_SEED says; the signature holds it.
 
     Args:
       systems: translations by variant, the baseline first; all of the same lines.
       references: raw text.
-      samples: resamplings.
-      seed: of the resampling; not 0, which sacreBLEU takes for no seed.
     Returns:
-      metric, samples, signature and rows of {variant, score, mean, ci, p_value}: `ci` is half the width of the 95%
-      interval around `mean`, and the baseline's p_value is None.
+      metric, samples (as many as resamples), signature and rows of {variant, score, mean, ci, p_value}: `ci` is half
+      the width of the 95% interval around `mean`, and the baseline's p_value is None.
     Raises:
       InputError: fewer than two systems, or one with not as many lines as the references.
     """
@@ -31,17 +30,9 @@ def paired_bootstrap(
     for name, lines in systems.items():
         if len(lines) != len(references):
             raise InputError(f"{name} has {len(lines)} translations for {len(references)} references; translate anew")
-    before = os.environ.get("SACREBLEU_SEED")
-    os.environ["SACREBLEU_SEED"] = str(seed)  # sacreBLEU takes it from nowhere else
-    try:
-        named: list[tuple[str, Sequence[str]]] = [(name, list(lines)) for name, lines in systems.items()]
-        test = PairedTest(named, {"BLEU": BLEU(tokenize="intl")}, [list(references)], test_type="bs", n_samples=samples)
-        signatures, results = test()
-    finally:
-        if before is None:
-            del os.environ["SACREBLEU_SEED"]
-        else:
-            os.environ["SACREBLEU_SEED"] = before
+    named: list[tuple[str, Sequence[str]]] = [(name, list(lines)) for name, lines in systems.items()]
+    metrics = {"BLEU": BLEU(tokenize="intl")}
+    signatures, results = PairedTest(named, metrics, [list(references)], test_type="bs", n_samples=resamples)()
     found: list[Any] = results["BLEU"]  # sacreBLEU's type admits the column of names too
     rows = [
         {"variant": variant, "score": result.score, "mean": result.mean, "ci": result.ci, "p_value": result.p_value}
@@ -50,4 +41,4 @@ def paired_bootstrap(
     for row, (_, lines) in zip(rows[1:], named[1:], strict=True):
         if lines == named[0][1]:
             row["p_value"] = 1.0  # sacreBLEU counts differences above the real one, and calls equal outputs significant
-    return {"metric": "BLEU", "samples": samples, "signature": str(signatures["BLEU"]), "rows": rows}
+    return {"metric": "BLEU", "samples": resamples, "signature": str(signatures["BLEU"]), "rows": rows}

@@ -17,7 +17,7 @@ class Collective:
 
     Attributes:
       kind: its name in HLO.
-      bytes: of the whole array on each device: an all-gather's result, a reduce-scatter's operand.
+      bytes: of the full array on each device: an all-gather's result, a reduce-scatter's operand.
       devices: how many exchange with each other.
     """
 
@@ -109,8 +109,8 @@ def _exchange(line: str, devices: int) -> Collective | None:
     sizes = [_bytes(*array) for array in _ARRAY.findall(match["result"])]
     if match["start"] and kind != "all-reduce":  # gives its operands back before its results
         sizes = sizes[len(sizes) // 2 :] if kind == "all-gather" else sizes[1:2]
-    whole = sum(sizes) * (count if kind == "reduce-scatter" else 1)
-    return Collective(kind, whole, count) if count > 1 else None
+    size = sum(sizes) * (count if kind == "reduce-scatter" else 1)
+    return Collective(kind, size, count) if count > 1 else None
 
 
 def _bytes(kind: str, dimensions: str) -> int:

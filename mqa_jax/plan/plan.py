@@ -8,26 +8,24 @@ from mqa_jax import progress, records
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment, MeshConfig
 from mqa_jax.plan.chips import Topology
-from mqa_jax.plan.program import Program
 from mqa_jax.plan.steps import Step, decode_step, train_step
 from mqa_jax.timing import cost
-from mqa_jax.timing.decode import Shape
+from mqa_jax.timing.decode import Workload
 
 
-def plan(experiment: Experiment, topology: Topology, shape: Shape) -> dict[str, Any]:
+def plan(experiment: Experiment, topology: Topology, workload: Workload) -> dict[str, Any]:
     """The `plan` record of both steps. A step that does not fit has the smallest change that does, found by trying.
 
     Args:
-      shape: what is decoded, on all devices together.
+      workload: what is decoded, on all devices together.
     Raises:
       InputError: the mesh does not fit the devices, or its data axes do not divide the rows or the batch.
     """
     progress.say(f"{experiment.name} {experiment.variant} on {topology.name}: compiling the train step")
     train = train_step(experiment, topology)
     progress.say("compiling the decode step")
-    decode = decode_step(experiment, topology, shape)
-    encoder = cost.encode_cost(experiment.model, shape.batch, shape.source_length)
-    encoder_s = cost.floor(encoder, topology.peaks(len(topology.devices)))
+    decode = decode_step(experiment, topology, workload)
+    encoder_s = cost.floor(workload.source_cost(experiment.model), topology.peaks(len(topology.devices)))
     figures = {
         "topology": topology.name,
         "chips": topology.chips,
@@ -36,14 +34,14 @@ def plan(experiment: Experiment, topology: Topology, shape: Shape) -> dict[str, 
         "fits": train.fits and decode.fits,
         "train": _figures(train, experiment.data.rows * experiment.data.target_length)
         | {"rows": experiment.data.rows, "target_length": experiment.data.target_length},
-        "decode": _figures(decode, shape.batch)
-        | dataclasses.asdict(shape)
-        | {"encoder_floor_us_per_token": encoder_s * 1e6 / (shape.batch * shape.source_length)},
+        "decode": _figures(decode, workload.batch)
+        | dataclasses.asdict(workload)
+        | {"encoder_floor_us_per_token": encoder_s * 1e6 / (workload.batch * workload.source_length)},
     }
     if not train.fits:
         figures["train"]["change"] = _first_that_fits(_train_changes(experiment, topology))
     if not decode.fits:
-        figures["decode"]["change"] = _first_that_fits(_decode_changes(experiment, topology, shape))
+        figures["decode"]["change"] = _first_that_fits(_decode_changes(experiment, topology, workload))
     return records.make("plan", experiment, figures)
 
 
@@ -57,17 +55,16 @@ def _figures(step: Step, tokens: int) -> dict[str, Any]:
         "floor_parts_s": step.floor_parts_s,
         "floor_us_per_token": step.floor_s * 1e6 / tokens,
     }
-    if not isinstance(program, Program):
-        return figures | {"held_bytes": program.kinds, "reason": program.reason}
-    held = program.held
+    if not step.fits:
+        return figures | {"held_bytes": program.inputs, "reason": program.reason}
     exchanges: dict[str, dict[str, int]] = {}
     for each in program.exchanges:
         of = exchanges.setdefault(f"{each.kind} of {each.devices}", {"count": 0, "bytes": 0})
         of["count"], of["bytes"] = of["count"] + 1, of["bytes"] + each.bytes
-    rest = {"layout padding": held.padding, "temporaries": held.temporaries, "program": held.code}
+    held = program.inputs | program.others
     return figures | {
-        "held_bytes": held.kinds | rest,
-        "held_bytes_total": held.total,
+        "held_bytes": held,
+        "held_bytes_total": sum(held.values()),
         "collectives": exchanges,
         "compiler_flops_per_device": program.flops,
         "compiler_bytes_per_device": program.bytes_accessed,
@@ -93,17 +90,17 @@ def _train_changes(experiment: Experiment, topology: Topology) -> Iterator[Chang
         yield flags.strip(), lambda changed=changed: train_step(changed, topology)
 
 
-def _decode_changes(experiment: Experiment, topology: Topology, shape: Shape) -> Iterator[Change]:
+def _decode_changes(experiment: Experiment, topology: Topology, workload: Workload) -> Iterator[Change]:
     """Fewer sentences at once, which changes no output; then weights and heads over several devices."""
     devices = len(topology.devices)
     tensor = experiment.mesh.tensor if experiment.mesh.tensor > 0 else 1
-    for n in (n for n in _halvings(shape.batch) if n % (devices // tensor) == 0):
-        smaller = dataclasses.replace(shape, batch=n)
+    for n in (n for n in _halvings(workload.batch) if n % (devices // tensor) == 0):
+        smaller = dataclasses.replace(workload, batch=n)
         yield f"--batch={n}", lambda smaller=smaller: decode_step(experiment, topology, smaller)
     for wide in _doublings(2 * tensor, min(devices, max(each.heads for each in experiment.model.decoder.attention))):
         changed = dataclasses.replace(experiment, mesh=MeshConfig(-1, 1, wide))
         flags = f"--config.mesh.data=-1 --config.mesh.fsdp=1 --config.mesh.tensor={wide}"
-        yield flags, lambda changed=changed: decode_step(changed, topology, shape)
+        yield flags, lambda changed=changed: decode_step(changed, topology, workload)
 
 
 def _first_that_fits(changes: Iterator[Change]) -> str | None:

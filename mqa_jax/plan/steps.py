@@ -1,7 +1,12 @@
-"""The train step and the decode step as they run on a mesh of devices, to be compiled for TPUs that are not here."""
+"""The train step and the decode step on a mesh of devices, compiled for TPUs that are not here.
+
+What each holds, does and exchanges, beside the least that it needs; or by how much it is too large.
+"""
 
 import dataclasses
 import functools
+import re
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,14 +16,36 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mqa_jax import sharding
 from mqa_jax.attention.config import AttentionConfig, Row
 from mqa_jax.batch import Batch, Rows
+from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import build
+from mqa_jax.plan import collectives
 from mqa_jax.plan.chips import Topology
-from mqa_jax.plan.program import Program, TooLarge, compile_for
+from mqa_jax.plan.collectives import Collective
 from mqa_jax.timing import cost, decode
-from mqa_jax.timing.decode import Shape
+from mqa_jax.timing.decode import Workload
 from mqa_jax.train.optimizer import optimizer as make_optimizer
 from mqa_jax.train.step import init_state, make_train_step, state_shardings
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What the compiler made for each device.
+
+    Attributes:
+      inputs: bytes of the program's own inputs by kind, as their shapes give them.
+      reason: the compiler's line where it found no room, and nothing below is known.
+      others: bytes of what else is held: layout padding, temporaries (activations, gradients), the program itself.
+      flops, bytes_accessed: of the compiler's cost model, each loop run once.
+    """
+
+    inputs: dict[str, int]
+    reason: str = ""
+    others: dict[str, int] = dataclasses.field(default_factory=dict)
+    flops: float = 0.0
+    bytes_accessed: float = 0.0
+    exchanges: tuple[Collective, ...] = ()
+    compile_s: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,23 +53,19 @@ class Step:
     """A compiled step beside the least that it needs.
 
     Attributes:
-      experiment: with the mesh and the rows that were compiled.
-      batch: rows of a training step, or sentences of a decode step, on all devices together.
       devices: how many the step is spread over; a decode's replicas need nothing from each other.
       flops: operations of all devices, by arithmetic (timing/cost.py).
       floor_parts_s: seconds that the published peaks of operations, memory and interconnect each put under it.
     """
 
-    experiment: Experiment
-    batch: int
     devices: int
-    program: Program | TooLarge
+    program: Program
     flops: float
     floor_parts_s: dict[str, float]
 
     @property
     def fits(self) -> bool:
-        return isinstance(self.program, Program)
+        return not self.program.reason
 
     @property
     def floor_s(self) -> float:
@@ -64,37 +87,34 @@ def train_step(experiment: Experiment, topology: Topology) -> Step:
     kinds = {
         "parameters": state.parameters,
         "optimizer": state.optimizer,
-        "batch": (batch, state.step, state.guard, state.key),
+        "batch": (batch, state.step, state.guard, state.interval, state.key),
     }
     step = make_train_step(model, optimizer, experiment.train, mesh)
     devices = len(topology.devices)
-    program = compile_for(step, (state, batch), kinds, devices, loops_only=False)
+    program = _compile(step, (state, batch), kinds, devices, loops_only=False)
     data, peaks = experiment.data, topology.peaks()
     source_length = data.source_length if experiment.model.encoder else 0
     flops = cost.train_flops(experiment.model, data.rows, source_length, data.target_length)
-    parts = {"operations": flops / devices / peaks.flops_per_s}
-    if isinstance(program, Program):
+    floors = {"operations": flops / devices / peaks.flops_per_s}
+    if not program.reason:
         # Each parameter and statistic is read once and written once.
-        moved = 2 * (program.held.kinds["parameters"] + program.held.kinds["optimizer"])
-        parts |= {"memory": moved / peaks.bytes_per_s, "interconnect": _exchange_s(program, topology)}
-    return Step(experiment, experiment.data.rows, devices, program, flops, parts)
+        moved = 2 * (program.inputs["parameters"] + program.inputs["optimizer"])
+        floors |= {"memory": moved / peaks.bytes_per_s, "interconnect": _exchange_s(program, topology)}
+    return Step(devices, program, flops, floors)
 
 
-def decode_step(experiment: Experiment, topology: Topology, shape: Shape) -> Step:
-    """A step of a decode of `shape`, whose batch is shared by the groups of `tensor` devices that the mesh holds.
+def decode_step(experiment: Experiment, topology: Topology, workload: Workload) -> Step:
+    """A decode step, the batch shared by the groups of `tensor` devices that the mesh holds.
 
     The groups need nothing from each other, so one of them is compiled.
     """
     mesh = sharding.make_mesh(experiment.mesh, topology.devices)
     groups = mesh.size // mesh.shape["tensor"]
-    sharding.check_rows(shape.batch, mesh)
-    longest = shape.target_length + (shape.source_length if experiment.task == "language" else 0)
-    config = dataclasses.replace(
-        experiment.model, positions=max(experiment.model.positions, longest, shape.source_length)
-    )
-    model, part = build(config), dataclasses.replace(shape, batch=shape.batch // groups)
+    sharding.check_rows(workload.batch, mesh)
+    config, share = workload.fitted(experiment.model), dataclasses.replace(workload, batch=workload.batch // groups)
+    model = build(config)
     group = Mesh(mesh.devices[:1, :1], mesh.axis_names, axis_types=mesh.axis_types)
-    jitted, (parameters, state) = decode.abstract(model, part, laid_out=group.size == 1)
+    jitted, (parameters, state) = decode.abstract(model, share, laid_out=group.size == 1)
     everywhere = sharding.replicated(group)
     if group.size == 1:
         parameters = _placed(parameters, jax.tree.map(lambda _: everywhere, parameters))
@@ -118,14 +138,12 @@ def decode_step(experiment: Experiment, topology: Topology, shape: Shape) -> Ste
     cache = state.caches, state.memories
     rest = state._replace(caches=(), memories=())
     kinds = {"parameters": parameters, "cache": cache, "search": rest}
-    program = compile_for(jitted, (parameters, state), kinds, group.size, loops_only=True)
-    needed = cost.decode_cost(
-        config, part.batch, shape.beam, shape.source_length, shape.target_length, shape.padded_cache
-    )
-    parts = {"operations and memory": cost.floor(needed, topology.peaks(group.size))}
-    if isinstance(program, Program):
-        parts["interconnect"] = _exchange_s(program, topology)
-    return Step(experiment, shape.batch, group.size, program, needed.flops * groups, parts)
+    program = _compile(jitted, (parameters, state), kinds, group.size, loops_only=True)
+    needed = share.step_cost(config)
+    floors = {"operations and memory": cost.floor(needed, topology.peaks(group.size))}
+    if not program.reason:
+        floors["interconnect"] = _exchange_s(program, topology)
+    return Step(group.size, program, needed.flops * groups, floors)
 
 
 def _exchange_s(program: Program, topology: Topology) -> float:
@@ -144,3 +162,46 @@ def _batch(experiment: Experiment, where: NamedSharding) -> Batch:
 
 def _placed(shapes: Any, where: Any) -> Any:
     return jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), shapes, where)
+
+
+def _compile(jitted: Any, arguments: tuple[Any, ...], kinds: dict[str, Any], devices: int, loops_only: bool) -> Program:
+    """Compiles a jitted function for arguments given as shapes that carry their shardings.
+
+    Args:
+      kinds: trees of those shapes by what they are, for the account of memory.
+      loops_only: whether the exchanges of one pass of its loop count (a decode's step), or those of all the program.
+    """
+    start, inputs = time.perf_counter(), {kind: _device_bytes(tree) for kind, tree in kinds.items()}
+    try:
+        compiled = jitted.lower(*arguments).compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "should include all slice devices" in str(error):
+            raise InputError(
+                f"the compiler makes no program for {devices} of this topology's devices, which decoding over "
+                f"config.mesh.tensor={devices} needs; plan it on a smaller topology or with --config.mesh.tensor=1"
+            ) from error
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return Program(inputs, _reason(str(error)))
+    memory, costs, text = compiled.memory_analysis(), compiled.cost_analysis(), compiled.as_text()
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    others = {
+        "layout padding": held - sum(inputs.values()),
+        "temporaries": memory.temp_size_in_bytes,
+        "program": memory.generated_code_size_in_bytes,
+    }
+    read = collectives.collectives_of_a_pass if loops_only else collectives.collectives
+    seconds, exchanges = time.perf_counter() - start, tuple(read(text, devices))
+    return Program(inputs, "", others, costs["flops"], costs["bytes accessed"], exchanges, seconds)
+
+
+def _device_bytes(tree: Any) -> int:
+    """Bytes on one device of a tree of shapes with shardings."""
+    parts = [jax.ShapeDtypeStruct(x.sharding.shard_shape(x.shape), x.dtype) for x in jax.tree.leaves(tree)]
+    return sum(part.size * part.dtype.itemsize for part in parts)
+
+
+def _reason(error: str) -> str:
+    """The compiler's sentence about memory, without its codes."""
+    line = next((line for line in error.splitlines() if "emory" in line or "hbm" in line.lower()), error)
+    return re.sub(r"^(\w+: )*", "", line.strip()).rstrip(".")

@@ -52,7 +52,7 @@ class Cost:
 def decode_cost(
     model: ModelConfig, batch: int, beam: int, source_length: int, target_length: int, padded_cache: bool
 ) -> Cost:
-    """One decode step of the whole batch, averaged over `target_length` steps.
+    """One decode step of all the batch, averaged over `target_length` steps.
 
     A padded cache is read in full at every step, a growing one as far as it is filled. The source's rows are
     read once a sentence, not once a beam. A language model's source is its prompt.
@@ -164,7 +164,7 @@ def _weight_bytes(model: ModelConfig) -> int:
 
 
 def _mean_length(lengths: Sequence[int], layer: AttentionConfig) -> float:
-    """Tokens seen on average by queries that have so many behind them, their own included; a window limits each."""
+    """Tokens seen on average by queries that have so many behind them, their own included."""
     return sum(map(layer.seen, lengths)) / len(lengths)
 
 

@@ -5,12 +5,9 @@ import statistics
 import time
 from typing import Any
 
-import numpy as np
-
 from mqa_jax import progress, records
 from mqa_jax.data import pipeline
 from mqa_jax.data.corpus import Corpus
-from mqa_jax.data.prepared import PreparedSplit
 from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.decode import generate
 from mqa_jax.experiment import Experiment
@@ -18,81 +15,74 @@ from mqa_jax.experiment import Experiment
 POD = 32 * 75_000  # tokens/s; the paper's 100k steps of 65,536 tokens in 2 hours on 32 TPUv3 cores are 910,000
 
 
-def time_data(experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary, windows: int) -> dict[str, Any]:
-    """The `data` record: `windows` windows that together are an epoch or more, at least a second each.
+def time_data(experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary, rounds: int) -> dict[str, Any]:
+    """The `data` record: `rounds` rounds that together are an epoch or more, at least a second each.
 
-    Tokens are those of both sides without padding. Memory growth is from the first batch to the end of the last window.
+    Tokens are those of both sides without padding. Memory growth is from the first batch to the end of the last round.
     """
-    train, data = corpus.splits["train"], experiment.data
     start = time.perf_counter()
-    iterator = pipeline.training_iterator(train, vocabulary, data, experiment.seed)
-    first = next(iterator)
+    iterator = pipeline.training_iterator(corpus.train, vocabulary, experiment.data, experiment.seed)
+    rows = len(next(iterator).inputs_BL)
     first_batch_s = time.perf_counter() - start
     memory = _resident_mb()
-    epoch = _tokens_of_an_epoch(corpus, vocabulary, experiment)
+    epoch = _tokens_of_an_epoch(corpus, vocabulary)
     real = total = 0
     speeds = []
-    with progress.bar("read", windows) as bar:
-        for window in range(windows):
+    with progress.bar("read", rounds) as bar:
+        for done in range(1, rounds + 1):
             begin, tokens = time.perf_counter(), 0
-            while time.perf_counter() - begin < 1 or tokens < epoch / windows:
-                batch = next(iterator)
-                sides = [batch.target, *([batch.source] if batch.source else [])]
-                tokens += sum(int(np.count_nonzero(side.segments_BL)) for side in sides)
-                total += sum(side.segments_BL.size for side in sides)
+            while time.perf_counter() - begin < 1 or tokens < epoch / rounds:
+                held, places = pipeline.filled(next(iterator))
+                tokens, total = tokens + held, total + places
             real += tokens
             speeds.append(tokens / (time.perf_counter() - begin))
-            bar.update(window + 1, f"{speeds[-1]:,.0f} tokens/s")
-    growth = _resident_mb() - memory
+            bar.update(done, f"{speeds[-1]:,.0f} tokens/s")
     speed = statistics.median(speeds)
-    return records.make(
-        "data",
-        experiment,
-        {
-            "read_as": "ids" if isinstance(train, PreparedSplit) else "text",
-            "corpus": corpus.description,
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "examples": len(train),
-            "epoch_tokens": epoch,
-            "epochs": real / epoch,
-            "rows": first.inputs_BL.shape[0],
-            "first_batch_s": first_batch_s,
-            "tokens_per_s": speed,
-            "tokens_per_s_spread": [min(speeds), max(speeds)],
-            "packing_share": real / total,
-            "memory_mb": memory,
-            "memory_growth_mb": growth,
-            "scoring_padding": _scoring_padding(corpus, vocabulary, experiment),
-            "decode_padding": _decode_padding(corpus, vocabulary, experiment),
-            "pod_share": speed / POD,
-        },
-    )
+    figures = {
+        "read_as": "ids" if corpus.prepared else "text",
+        "corpus": corpus.description,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "examples": len(corpus.train),
+        "epoch_tokens": epoch,
+        "epochs": real / epoch,
+        "rows": rows,
+        "first_batch_s": first_batch_s,
+        "tokens_per_s": speed,
+        "tokens_per_s_spread": [min(speeds), max(speeds)],
+        "packing_share": real / total,
+        "memory_mb": memory,
+        "memory_growth_mb": _resident_mb() - memory,
+        "scoring_padding": _scoring_padding(corpus, vocabulary, experiment),
+        "decode_padding": _decode_padding(corpus, vocabulary, experiment),
+        "pod_share": speed / POD,
+    }
+    return records.make("data", experiment, figures)
 
 
-def lines(record: dict[str, Any]) -> list[str]:
-    """The record in words."""
+def text(record: dict[str, Any]) -> str:
+    """The record for a person to read."""
     low, high = record["tokens_per_s_spread"]
     decode = record["decode_padding"]
     padding = f"scoring {record['scoring_padding']:.1%}" + (f", of decoding {decode:.1%}" if decode is not None else "")
-    return [
+    return (
         f"{record['read_as']}, {record['cores']} cores: {record['tokens_per_s']:,.0f} tokens/s "
-        f"({low:,.0f} to {high:,.0f}), {record['epochs']:.1f} epochs of {record['epoch_tokens']:,} tokens",
+        f"({low:,.0f} to {high:,.0f}), {record['epochs']:.1f} epochs of {record['epoch_tokens']:,} tokens\n"
         f"first batch after {record['first_batch_s']:.2f} s; memory {record['memory_mb']:,.0f} MB, "
-        f"{record['memory_growth_mb']:+.0f} MB after that",
-        f"{record['packing_share']:.1%} of the positions hold a token; padding of {padding}",
-        f"32 TPU cores at 75,000 tokens/s take {1 / record['pod_share']:.1f} such processes",
-    ]
+        f"{record['memory_growth_mb']:+.0f} MB after that\n"
+        f"{record['packing_share']:.1%} of the positions hold a token; padding of {padding}\n"
+        f"32 TPU cores at 75,000 tokens/s take {1 / record['pod_share']:.1f} such processes"
+    )
 
 
-def _tokens_of_an_epoch(corpus: Corpus, vocabulary: Vocabulary, experiment: Experiment) -> int:
+def _tokens_of_an_epoch(corpus: Corpus, vocabulary: Vocabulary) -> int:
     """Counted in ids where there are such, else estimated from a thousand lines."""
+    if corpus.prepared:
+        return corpus.prepared.tokens
     train = corpus.splits["train"]
-    if isinstance(train, PreparedSplit):
-        return train.tokens
     step = max(1, len(train) // 1000)
-    sides = [side[::step] for side in (train.source, train.target) if len(side)]
-    sampled = sum(len(ids) + 1 for side in sides for ids in vocabulary.encode_all(side))
-    return round(sampled * len(train) / len(sides[-1]))
+    sides = [side[::step] for side in train.sides.values()]
+    estimated = sum(len(ids) + 1 for side in sides for ids in vocabulary.encode_all(side))
+    return round(estimated * len(train) / len(sides[0]))
 
 
 def _scoring_padding(corpus: Corpus, vocabulary: Vocabulary, experiment: Experiment) -> float:
@@ -105,7 +95,7 @@ def _decode_padding(corpus: Corpus, vocabulary: Vocabulary, experiment: Experime
     if experiment.task == "language":
         return None
     longest = experiment.model.positions
-    sizes = [min(len(ids) + 1, longest) for ids in vocabulary.encode_all(list(corpus.splits["test"].source))]
+    sizes = [min(len(ids) + 1, longest) for ids in vocabulary.encode_all(corpus.splits["test"].source)]
     padded = [min(bucket for bucket in generate.buckets(longest) if bucket >= size) for size in sizes]
     return 1 - sum(sizes) / sum(padded)
 

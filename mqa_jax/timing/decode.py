@@ -1,14 +1,15 @@
-"""Timed incremental decoding: the paper's protocol (section 4.3), beside the floor of the machine.
+"""Timed incremental decoding: the paper's protocol (section 4.3), beside the floor of the machine; and one sentence's
+latency.
 
-Batch, source and target length are fixed and outputs are forced to full length. The encoder's time is
-divided by batch x source tokens, the decoder's by batch x target tokens. Weights are random: the time of a
-forced decode does not depend on them. Several models are timed in turn, round by round, so that a machine
-that slows down slows all of them.
+Batch, source and target length are fixed and outputs are forced to full length. The encoder's time is divided by
+batch x source tokens, the decoder's by batch x target tokens. Weights are random: the time of a forced decode does not
+depend on them. Several models are timed in turn, round by round, so that a machine that slows down slows all of them.
 """
 
 import dataclasses
 import functools
 import statistics
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from mqa_jax import records
 from mqa_jax.attention.cache import grow, reorder
 from mqa_jax.batch import Prompt, Rows
 from mqa_jax.decode.search import Beam, Greedy, Search, run
-from mqa_jax.experiment import Experiment
+from mqa_jax.experiment import Experiment, ModelConfig
 from mqa_jax.kernels import host
 from mqa_jax.model.build import Model, Parameters, build, count
 from mqa_jax.timing import cost, stopwatch
@@ -33,7 +34,7 @@ FIRST_SLOTS = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class Shape:
+class Workload:
     """What is decoded. For a language model the source is the prompt.
 
     A padded cache has all its slots from the first step, as in the paper. Otherwise it starts with FIRST_SLOTS
@@ -57,10 +58,11 @@ class Shape:
 
     @property
     def label(self) -> str:
-        """What tells the record from those of other shapes in a file's name."""
+        """What tells the record from those of other workloads in a file's name."""
         padded = "-padded" if self.padded_cache else ""
         return f"b{self.batch}-beam{self.beam}-{self.source_length}-{self.target_length}{padded}"
 
+    @property
     def rooms(self) -> list[int]:
         """The numbers of output tokens that there is room for, one after the other."""
         rooms = [self.target_length if self.padded_cache else min(FIRST_SLOTS, self.target_length)]
@@ -68,25 +70,35 @@ class Shape:
             rooms.append(min(2 * rooms[-1], self.target_length))
         return rooms
 
+    def fitted(self, model: ModelConfig) -> ModelConfig:
+        """The model with positions enough."""
+        longest = max(self.source_length, self.target_length)
+        longest = longest if model.encoder else self.source_length + self.target_length
+        return dataclasses.replace(model, positions=max(model.positions, longest))
+
+    def step_cost(self, model: ModelConfig) -> cost.Cost:
+        """Of one decode step, on average."""
+        lengths = self.source_length, self.target_length
+        return cost.decode_cost(model, self.batch, self.beam, *lengths, self.padded_cache)
+
+    def source_cost(self, model: ModelConfig) -> cost.Cost:
+        """Of reading the source."""
+        return cost.encode_cost(model, self.batch, self.source_length)
+
 
 class TimedDecode:
-    """One model compiled for one shape, ready to be run and timed.
+    """One model compiled for one workload, ready to be run and timed.
 
-    The batch is decoded in as many parts as `host.devices_for` gives it devices, all at once.
+    The batch is shared by as many replicas of the model as `host.devices_for` gives it devices, all at once.
     """
 
-    def __init__(self, experiment: Experiment, shape: Shape):
-        longest = max(shape.source_length, shape.target_length)
-        if experiment.task == "language":
-            longest = shape.source_length + shape.target_length
-        config = experiment.model
-        self.model_config = dataclasses.replace(config, positions=max(config.positions, longest))
-        self.experiment, self.shape = experiment, shape
-        places = host.devices_for(count(build(config).shapes()), shape.batch * shape.beam)
-        places = places if shape.batch % len(places) == 0 else places[:1]
-        part = dataclasses.replace(shape, batch=shape.batch // len(places))
-        self.parts = [Part(build(self.model_config), part, place) for place in places]
-        self.compile_s = self.parts[0].compile_s
+    def __init__(self, experiment: Experiment, workload: Workload):
+        self.experiment, self.workload = experiment, workload
+        self.model_config = workload.fitted(experiment.model)
+        devices = host.devices_for(count(build(experiment.model).shapes()), workload.batch * workload.beam)
+        devices = devices if workload.batch % len(devices) == 0 else devices[:1]
+        share = dataclasses.replace(workload, batch=workload.batch // len(devices))
+        self.replicas = [Replica(build(self.model_config), share, device) for device in devices]
         self.encoder_s: list[float] = []
         self.decoder_s: list[float] = []
 
@@ -95,11 +107,11 @@ class TimedDecode:
         states = []
 
         def encode():
-            states.extend(part.begin() for part in self.parts)
+            states.extend(replica.begin() for replica in self.replicas)
             return states
 
         self.encoder_s.append(stopwatch.time_once(encode))
-        self.decoder_s.append(stopwatch.time_once(lambda: [part.decode(states.pop(0)) for part in self.parts]))
+        self.decoder_s.append(stopwatch.time_once(lambda: [each.decode(states.pop(0)) for each in self.replicas]))
 
     def forget_warm_up(self) -> None:
         """Drops the rounds so far."""
@@ -108,23 +120,21 @@ class TimedDecode:
 
     def figures(self, peaks: Peaks) -> dict[str, Any]:
         """The figures of a `timing` record."""
-        shape = self.shape
-        arguments = self.model_config, shape.batch, shape.beam, shape.source_length, shape.target_length
-        step_cost = cost.decode_cost(*arguments, shape.padded_cache)
-        encoder_cost = cost.encode_cost(self.model_config, shape.batch, shape.source_length)
-        to_encoder = 1e6 / (shape.batch * shape.source_length)
-        to_decoder = 1e6 / (shape.batch * shape.timed_steps)
-        floor_us = cost.floor(step_cost, peaks) * 1e6 / shape.batch
-        encoder_floor_us = cost.floor(encoder_cost, peaks) * to_encoder
+        model, load = self.model_config, self.workload
+        step = load.step_cost(model)
+        to_encoder = 1e6 / (load.batch * load.source_length)
+        to_decoder = 1e6 / (load.batch * load.timed_steps)
+        floor_us = cost.floor(step, peaks) * 1e6 / load.batch
+        encoder_floor_us = cost.floor(load.source_cost(model), peaks) * to_encoder
         encoder_us = statistics.median(self.encoder_s) * to_encoder
         decoder_us = statistics.median(self.decoder_s) * to_decoder
         return {
-            **dataclasses.asdict(shape),
-            "steps": shape.timed_steps,
-            "dtype": self.model_config.dtype,
-            "cache_dtype": self.model_config.kept_dtype,
-            "weight_dtype": self.model_config.weight_dtype or self.model_config.dtype,
-            "parts": len(self.parts),
+            **dataclasses.asdict(load),
+            "steps": load.timed_steps,
+            "dtype": model.dtype,
+            "cache_dtype": model.kept_dtype,
+            "weight_dtype": model.weight_dtype or model.dtype,
+            "parts": len(self.replicas),
             "encoder_us_per_token": encoder_us,
             "decoder_us_per_token": decoder_us,
             "encoder_us_spread": [min(self.encoder_s) * to_encoder, max(self.encoder_s) * to_encoder],
@@ -133,23 +143,23 @@ class TimedDecode:
             "encoder_floor_us_per_token": encoder_floor_us,
             "encoder_floor_share": encoder_floor_us / encoder_us,
             "floor_share": floor_us / decoder_us,
-            "ms_per_step": statistics.median(self.decoder_s) * 1e3 / shape.timed_steps,
-            "bytes_per_step": step_cost.bytes,
-            "flops_per_step": step_cost.flops,
+            "ms_per_step": statistics.median(self.decoder_s) * 1e3 / load.timed_steps,
+            "bytes_per_step": step.bytes,
+            "flops_per_step": step.flops,
             "peak_bytes_per_s": peaks.bytes_per_s,
             "peak_flops_per_s": peaks.flops_per_s,
-            "compile_s": self.compile_s,
+            "compile_s": self.replicas[0].compile_s,
             "peak_memory_mb": stopwatch.peak_memory_mb(),
-            "cache_bytes_per_sequence": cost.cache_bytes_per_sequence(
-                self.model_config, shape.source_length, shape.target_length
-            ),
+            "cache_bytes_per_sequence": cost.cache_bytes_per_sequence(model, load.source_length, load.target_length),
             "repeats": len(self.decoder_s),
         }
 
 
-def time_in_turn(experiments: Sequence[Experiment], shape: Shape, repeats: int, peaks: Peaks) -> list[dict[str, Any]]:
-    """The `timing` record of each experiment at one shape, after a warm-up round."""
-    timed = [TimedDecode(experiment, shape) for experiment in experiments]
+def time_in_turn(
+    experiments: Sequence[Experiment], workload: Workload, repeats: int, peaks: Peaks
+) -> list[dict[str, Any]]:
+    """The `timing` record of each experiment with one workload, after a warm-up round."""
+    timed = [TimedDecode(experiment, workload) for experiment in experiments]
     for each in timed:
         each.run()
         each.forget_warm_up()
@@ -159,24 +169,73 @@ def time_in_turn(experiments: Sequence[Experiment], shape: Shape, repeats: int, 
     return [records.make("timing", each.experiment, each.figures(peaks)) for each in timed]
 
 
-class Part:
-    """A model compiled on one device for one shape. `begin` and `decode` start the work; they do not wait for it."""
+def text(record: dict[str, Any]) -> str:
+    """A `timing` record for a person to read: encoder (of a language model: prompt), decoder, memory."""
+    sides = {"encoder" if record["task"] == "translation" else "prompt": "encoder", "decoder": "decoder"}
+    lines = []
+    for name, side in sides.items():
+        us, (low, high) = record[f"{side}_us_per_token"], record[f"{side}_us_spread"]
+        share = record["floor_share" if side == "decoder" else "encoder_floor_share"]
+        speed = f"{us:.1f} us a token ({low:.1f} to {high:.1f}), {1e6 / us:,.0f} tokens/s"
+        lines.append(f"{name}: {speed}, {share:.0%} of the floor's speed")
+    return "\n".join([*lines, f"most memory held: {record['peak_memory_mb']:,.0f} MiB"])
 
-    def __init__(self, model: Model, shape: Shape, device: Any):
-        where = SingleDeviceSharding(device)
+
+def latency(experiment: Experiment, source_length: int, target_length: int, repeats: int) -> dict[str, Any]:
+    """The `latency` record: what a reader waits for each token of one sentence, the token on the host after every step.
+
+    Each step is started by itself, as in a service that sends tokens out as they come, so the cost of a start counts.
+    Greedy, batch 1, a padded cache; times of single steps over `repeats` sentences.
+    """
+    replica = TimedDecode(experiment, Workload(1, 1, source_length, target_length, padded_cache=True)).replicas[0]
+    search = Greedy(target_length, NEVER)
+
+    @functools.partial(jax.jit, donate_argnums=(1, 2))
+    def step(parameters, rows, state):
+        rows, state = search.advance(replica.model.bind(parameters).step, rows, state)
+        return rows, state, rows.token_B
+
+    times_ms, first_ms = [], []
+    for sentence in range(repeats + 1):
+        start = time.perf_counter()
+        state = replica.begin()
+        rows = search.begin(jnp.full((1,), BOS), jnp.full((1,), target_length), jnp.zeros((1,), jnp.uint32))
+        for t in range(target_length):
+            before = start if t == 0 else time.perf_counter()
+            rows, state, token_B = step(replica.parameters, rows, state)
+            token_B.block_until_ready()
+            took_ms = (time.perf_counter() - before) * 1e3
+            if sentence:  # the first one warms up
+                (times_ms if t else first_ms).append(took_ms)
+    p50, p99 = np.percentile(times_ms, [50, 99])
+    figures = {
+        "source_length": source_length,
+        "target_length": target_length,
+        "dtype": experiment.model.dtype,
+        "ms_per_token_p50": float(p50),
+        "ms_per_token_p99": float(p99),
+        "ms_to_first_token": float(np.median(first_ms)),
+        "sentences": repeats,
+        "peak_memory_mb": stopwatch.peak_memory_mb(),
+    }
+    return records.make("latency", experiment, figures)
+
+
+class Replica:
+    """A model compiled on one device for its share of the workload. Its calls start the work and do not wait for it."""
+
+    def __init__(self, model: Model, workload: Workload, device: Any):
+        where, self.model = SingleDeviceSharding(device), model
         with jax.default_device(device):
-            parameters = jax.jit(lambda: model.lay_out(_random_parameters(model)))()
+            parameters = jax.jit(lambda: model.lay_out(random_parameters(model)))()
         self.parameters = jax.device_put(parameters, device)
-        self.model = model
-        self._source = jax.device_put(np.full((shape.batch, shape.source_length), 5, np.int32), device)
-        begin = jax.jit(functools.partial(_begin, model, shape))
+        self._source = jax.device_put(np.full((workload.batch, workload.source_length), 5, np.int32), device)
+        begin, decode = programs(model, workload)
         self._begin, begin_s = stopwatch.compile_timed(begin, self.parameters, self._source)
         state = jax.tree.map(
             lambda each: jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=where),
             jax.eval_shape(begin, self.parameters, self._source),
         )
-        donated = 1 if len(shape.rooms()) == 1 else ()  # caches that grow are not written in place
-        decode = jax.jit(functools.partial(_decode, model, shape), donate_argnums=donated)
         self._decode, decode_s = stopwatch.compile_timed(decode, self.parameters, state)
         self.compile_s = begin_s + decode_s
 
@@ -189,49 +248,54 @@ class Part:
         return self._decode(self.parameters, state)
 
 
-def abstract(model: Model, shape: Shape, laid_out: bool = True) -> tuple[Any, tuple[Any, Any]]:
-    """The jitted decode of `Part` and the shapes of its arguments, for a compiler (mqa_jax/plan); allocates nothing.
+def programs(model: Model, workload: Workload) -> tuple[Any, Any]:
+    """What is timed, jitted: (parameters, source_BM) -> state; (parameters, state) -> outputs and state.
+
+    The state goes out again, so that its buffers are used in place where caches do not grow.
+    """
+
+    def begin(parameters, source_BM):
+        B, M = source_BM.shape
+        if model.config.encoder is None:  # the prompt up to its last token
+            source = Prompt(source_BM[:, :-1], jnp.full((B,), M - 1, jnp.int32))
+        else:
+            source = Rows(source_BM, jnp.ones_like(source_BM), jnp.broadcast_to(jnp.arange(M)[None], (B, M)))
+        return model.bind(parameters).begin(source, workload.beam, workload.rooms[0])
+
+    def decode(parameters, state):
+        module, B, T = model.bind(parameters), workload.batch, workload.timed_steps
+        greedy = workload.beam == 1
+        search: Search = Greedy(T, NEVER) if greedy else Beam(T, NEVER, workload.beam, 0.6, reorder)
+        first_B, limits_B = jnp.full((B,), BOS, jnp.int32), jnp.full((B,), T, jnp.int32)
+        rows: Any = search.begin(first_B, limits_B, jnp.zeros((B,), jnp.uint32))
+        prompt = 0 if model.config.encoder else max(0, workload.source_length - 1)
+        for room in workload.rooms:
+            state = grow(state, model.config.decoder.attentions, prompt + room)
+            rows, state, _ = run(search, module.step, rows, state, lambda rows, room=room: rows.t_B[0] >= min(room, T))
+        return search.best(rows), state
+
+    donated = 1 if len(workload.rooms) == 1 else ()
+    return jax.jit(begin), jax.jit(decode, donate_argnums=donated, keep_unused=True)
+
+
+def abstract(model: Model, workload: Workload, laid_out: bool = True) -> tuple[Any, tuple[Any, Any]]:
+    """The jitted decode of `programs` and the shapes of its arguments, for a compiler (mqa_jax/plan).
 
     Args:
       laid_out: the weights are in the form of `Model.lay_out`; otherwise as they are trained, for several devices.
     """
+    begin, decode = programs(model, workload)
     parameters = jax.tree.map(lambda w: jax.ShapeDtypeStruct(w.shape, model.config.dtype), model.shapes())
     parameters = jax.eval_shape(model.lay_out, parameters) if laid_out else parameters
-    source = jax.ShapeDtypeStruct((shape.batch, shape.source_length), "int32")
-    state = jax.eval_shape(functools.partial(_begin, model, shape), parameters, source)
-    donated = 1 if len(shape.rooms()) == 1 else ()
-    jitted = jax.jit(functools.partial(_decode, model, shape), donate_argnums=donated, keep_unused=True)
-    return jitted, (parameters, state)
+    source = jax.ShapeDtypeStruct((workload.batch, workload.source_length), "int32")
+    return decode, (parameters, jax.eval_shape(begin, parameters, source))
 
 
-def _random_parameters(model: Model) -> Parameters:
+def random_parameters(model: Model) -> Parameters:
     """Weights in the model's type, one after the other: all of them at once in float32 would be the peak of memory."""
-    draw = jax.jit(_random_weight, static_argnums=(1, 2))
+
+    @functools.partial(jax.jit, static_argnums=(1, 2))
+    def draw(key: jax.Array, shape: tuple[int, ...], dtype: str) -> jax.Array:
+        return jax.random.normal(key, shape, dtype) * jnp.asarray(shape[0] ** -0.5, dtype)
+
     return jax.tree.map(lambda w: draw(jax.random.key(w.size), w.shape, model.config.dtype), model.shapes())
-
-
-def _random_weight(key: jax.Array, shape: tuple[int, ...], dtype: str) -> jax.Array:
-    return jax.random.normal(key, shape, dtype) * jnp.asarray(shape[0] ** -0.5, dtype)
-
-
-def _begin(model: Model, shape: Shape, parameters, source_BM):
-    """The encoded source, or the prompt read up to its last token."""
-    B, M = source_BM.shape
-    if model.config.encoder is None:
-        source = Prompt(source_BM[:, :-1], jnp.full((B,), M - 1, jnp.int32))
-    else:
-        source = Rows(source_BM, jnp.ones_like(source_BM), jnp.broadcast_to(jnp.arange(M)[None], (B, M)))
-    return model.bind(parameters).begin(source, shape.beam, shape.rooms()[0])
-
-
-def _decode(model: Model, shape: Shape, parameters, state):
-    """Every output forced to its full length; the state goes out again, so that its buffers are used in place."""
-    module, T = model.bind(parameters), shape.timed_steps
-    first_B, limits_B = jnp.full((shape.batch,), BOS, jnp.int32), jnp.full((shape.batch,), T, jnp.int32)
-    search: Search = Greedy(T, NEVER) if shape.beam == 1 else Beam(T, NEVER, shape.beam, 0.6, reorder)
-    rows: Any = search.begin(first_B, limits_B, jnp.zeros((shape.batch,), jnp.uint32))
-    prompt = 0 if model.config.encoder else max(0, shape.source_length - 1)
-    for room in shape.rooms():
-        state = grow(state, model.config.decoder.attentions, prompt + room)
-        rows, state, _ = run(search, module.step, rows, state, lambda rows, room=room: rows.t_B[0] >= min(room, T))
-    return search.best(rows), state

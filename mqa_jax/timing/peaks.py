@@ -1,6 +1,6 @@
 """What this device can do at best, measured in this process: the two limits that floors are made of.
 
-Both are the best of several forms and shapes, each at its fastest call. Other load on the machine lowers them
+Both are the best of several forms and sizes, each at its fastest call. Other load on the machine lowers them
 and raises the floors: time on an idle one. A model small enough for the processor's caches can read faster
 than this bandwidth.
 """
@@ -41,19 +41,12 @@ def measure(dtype: str, weight_dtype: str | None = None) -> Peaks:
 
 @functools.cache
 def matmul(dtype: str) -> float:
-    """Operations a second, accumulated in float32 (int8: in int32), at the best of a few shapes."""
-    shapes = [(128, 1024, 4096), (512, 1024, 4096), (2048, 1024, 1024)]
+    """Operations a second, accumulated in float32 (int8: in int32), at the best of a few sizes."""
+    sizes = [(128, 1024, 4096), (512, 1024, 4096), (2048, 1024, 1024)]
     if jax.default_backend() != "cpu":
-        shapes = [(8192, 8192, 8192)]
-
-    def product(a_MK, b_KN):
-        return jnp.dot(a_MK, b_KN, preferred_element_type=jnp.int32 if dtype == "int8" else jnp.float32)
-
-    rates = []
-    for M, K, N in shapes:
-        a_MK, b_KN = jnp.ones((M, K), dtype), jnp.ones((K, N), dtype)
-        rates.append(2 * M * K * N / _fastest(product, a_MK, b_KN))
-    return max(rates)
+        sizes = [(8192, 8192, 8192)]
+    product = functools.partial(jnp.dot, preferred_element_type=jnp.int32 if dtype == "int8" else jnp.float32)
+    return max(2 * M * K * N / _fastest(product, jnp.ones((M, K), dtype), jnp.ones((K, N), dtype)) for M, K, N in sizes)
 
 
 @functools.cache
@@ -74,4 +67,4 @@ def _fastest(run, *arguments: jax.Array) -> float:
     """Seconds of a call of `run`, jitted. An accelerator gets four at once, so that starting them costs no time."""
     calls = 1 if jax.default_backend() == "cpu" else 4
     jitted = jax.jit(run)
-    return time_call(lambda: [jitted(*arguments) for _ in range(calls)], repeats=20).min_s / calls
+    return min(time_call(lambda: [jitted(*arguments) for _ in range(calls)], repeats=20)) / calls

@@ -1,9 +1,7 @@
 """Times that can be trusted: after warm-up, blocked on the results, compile time apart."""
 
-import dataclasses
 import os
 import resource
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -12,30 +10,9 @@ from typing import Any
 import jax
 
 
-@dataclasses.dataclass(frozen=True)
-class Timing:
-    """Seconds of each timed call, in order."""
-
-    times: tuple[float, ...]
-
-    @property
-    def median_s(self) -> float:
-        return statistics.median(self.times)
-
-    @property
-    def min_s(self) -> float:
-        return min(self.times)
-
-    @property
-    def max_s(self) -> float:
-        return max(self.times)
-
-
-def time_call(run: Callable[..., Any], *arguments: Any, repeats: int, warmup: int = 1) -> Timing:
-    """Times `repeats` calls, each until its results are there, after `warmup` calls that do not count."""
-    for _ in range(warmup):
-        time_once(lambda: run(*arguments))
-    return Timing(tuple(time_once(lambda: run(*arguments)) for _ in range(repeats)))
+def time_call(run: Callable[..., Any], *arguments: Any, repeats: int, warmup: int = 1) -> list[float]:
+    """Seconds of `repeats` calls, each until its results are there, after `warmup` calls that do not count."""
+    return [time_once(lambda: run(*arguments)) for _ in range(warmup + repeats)][warmup:]
 
 
 def time_once(run: Callable[[], Any]) -> float:
