@@ -7,7 +7,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 TESTS := $(PYTHON) -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile
 ARGS ?=
 
-.PHONY: help setup tpu tensorflow compare test check lock
+.PHONY: help setup tpu tensorflow compare test extra check lock
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -26,10 +26,13 @@ tensorflow: setup
 compare: setup ## the main job: trains, evaluates and times five attention types on the embedded data
 	@$(PYTHON) scripts/compare.py --config=configs/toy.py --workdir=runs/compare $(ARGS)
 
-test: setup tpu tensorflow ## the tests
-	@$(TESTS) $(ARGS)
+test: setup ## the tests
+	@$(TESTS) --ignore=tests/extra $(ARGS)
 
-check: setup tpu tensorflow ## lint, format, types, then the tests
+extra: setup tpu tensorflow ## the tests that need the TPU compiler or TensorFlow (490 MB more)
+	@$(TESTS) tests/extra $(ARGS)
+
+check: setup tpu tensorflow ## lint, format, types, then all tests
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m pyright

@@ -1,7 +1,7 @@
-"""What the TPU compiler makes of decoding: compiled ahead of time by libtpu for chips that are not here.
+"""What the TPU compiler makes of decoding, and plans: compiled ahead of time by libtpu for chips that are not here.
 
-libtpu lies in a folder of its own (.ci/tpu): beside jax it would look for a TPU at every start. So each
-compilation is a process of its own, which prints what it found.
+All tests that need libtpu are in this file. It lies in a folder of its own (.ci/tpu): beside jax it would look for a
+TPU at every start. So each compilation is a process of its own, which prints what it found.
 """
 
 import json
@@ -13,11 +13,11 @@ import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 LIBTPU = ROOT / ".venv" / "tpu"
 
 COMPILE = """
-import dataclasses, functools, importlib, json, math, re, sys
+import dataclasses, importlib, json, math, re, sys
 import jax
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
@@ -31,17 +31,13 @@ experiment = config.read(module.get_config(variant))
 int8 = dtype == "int8"
 if int8:
     experiment = dataclasses.replace(experiment, model=experiment.model.decoding_in("int8", "int8"))
-shape = decode.Shape(32, int(beam), 128 if task == "wmt14" else 9, 128, True)
+workload = decode.Workload(32, int(beam), 128 if task == "wmt14" else 9, 128, True)
 device = topologies.get_topology_desc(topology, platform="tpu").devices[0]
 on_chip = lambda tree: jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=SingleDeviceSharding(device)), tree
 )
 model = build(experiment.model)
-parameters = jax.eval_shape(lambda: decode._random_parameters(model))
-source = jax.ShapeDtypeStruct((shape.batch, shape.source_length), "int32")
-state = jax.eval_shape(functools.partial(decode._begin, model, shape), parameters, source)
-parameters = jax.eval_shape(model.lay_out, parameters)
-jitted = jax.jit(functools.partial(decode._decode, model, shape), donate_argnums=1)
+jitted, (parameters, state) = decode.abstract(model, workload)
 compiled = jitted.lower(on_chip(parameters), on_chip(state)).compile()
 bodies, name = {}, None
 for line in compiled.as_text().splitlines():
@@ -59,7 +55,7 @@ rows = [x for x in jax.tree.leaves((state.caches, state.memories)) if not int8 o
 smallest, widths = min(x.size for x in rows), {x.shape[-1] for x in rows}
 # The logits may be laid out anew for the choice of a token; they are not a cache.
 weights = [sorted(x.shape) for x in jax.tree.leaves(parameters)]
-logits = shape.batch * shape.beam * experiment.model.vocabulary
+logits = workload.batch * workload.beam * experiment.model.vocabulary
 move = re.compile(r"= (\\w+)\\[([\\d,]+)\\]\\S* (copy|transpose|convert|copy-start)\\(")
 moved = []
 for name in inside:
@@ -79,7 +75,7 @@ print(json.dumps(found | {"temporary": memory.temp_size_in_bytes}))
 
 
 PREFILL = """
-import functools, importlib, json, re, sys
+import importlib, json, re, sys
 import jax
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
@@ -90,13 +86,13 @@ from mqa_jax.timing import decode
 topology, task, variant = sys.argv[1:]
 experiment = config.read(importlib.import_module(task).get_config(variant))
 length = 640  # a number that no other dimension is
-shape = decode.Shape(8, 1, length + (task == "lm1b"), 16, True)
+workload = decode.Workload(8, 1, length + (task == "lm1b"), 16, True)
 model = build(experiment.model)
 where = SingleDeviceSharding(topologies.get_topology_desc(topology, platform="tpu").devices[0])
 on_chip = lambda tree: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), tree)
-parameters = jax.eval_shape(model.lay_out, jax.eval_shape(lambda: decode._random_parameters(model)))
-source = jax.ShapeDtypeStruct((shape.batch, shape.source_length), "int32")
-begin = jax.jit(functools.partial(decode._begin, model, shape))
+_, (parameters, _) = decode.abstract(model, workload)
+source = jax.ShapeDtypeStruct((workload.batch, workload.source_length), "int32")
+begin, _ = decode.programs(model, workload)
 text = begin.lower(on_chip(parameters), on_chip(source)).compile().as_text()
 arrays = {tuple(map(int, each.split(","))) for each in re.findall(r"\\[([\\d,]+)\\]", text)}
 scores = [each for each in arrays if each.count(length) >= 2 and len(each) > 3]
@@ -108,9 +104,24 @@ def run_for_tpu(program, *arguments):
     path = os.pathsep.join([str(ROOT), str(ROOT / "configs"), str(LIBTPU)])
     environment = {**os.environ, "PYTHONPATH": path, "TPU_SKIP_MDS_QUERY": "1", "JAX_PLATFORMS": "cpu"}
     environment |= {"TPU_WORKER_HOSTNAMES": "localhost", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}  # others may compile too
+    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "0"
     done = subprocess.run([sys.executable, "-c", program, *arguments], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+SMALL = ["--config.model.encoder_layers=1", "--config.model.decoder_layers=1", "--config.data.rows=8"]
+
+
+def plan(*arguments):
+    """Exit code, printed lines, records and the last line of stderr."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(LIBTPU)])}
+    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "0"
+    command = [sys.executable, str(ROOT / "scripts" / "plan.py"), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    records = [json.loads(line) for line in lines if line.startswith("{")]
+    return done.returncode, done.stdout, records, done.stderr.splitlines()[-1:]
 
 
 if sys.platform == "linux" and platform.machine() == "x86_64":  # what libtpu is built for
@@ -138,3 +149,43 @@ if sys.platform == "linux" and platform.machine() == "x86_64":  # what libtpu is
         """The fused kernel in every layer, and no array of L x L for each head."""
         found = run_for_tpu(PREFILL, "v5e:2x2", task, variant)
         assert found["kernels"] >= 5 and found["scores"] == [] and found["arrays"] > 10
+
+    def test_a_plan_accounts_for_memory_operations_and_exchanges(tmp_path):
+        variants = "--variants=multi_head,multi_query"
+        arguments = ["--config=configs/toy.py", *SMALL, "--topology=v5e:2x2", variants, f"--workdir={tmp_path}"]
+        code, text, (many, one), _ = plan(*arguments)
+        assert code == 0 and "no exchange between devices" in text
+        for record in (many, one):
+            train, decode = record["train"], record["decode"]
+            weights = train["held_bytes"]["parameters"]
+            assert record["fits"] and record["chips"] == record["devices"] == 4
+            assert train["held_bytes"]["optimizer"] == pytest.approx(2 * weights, rel=1e-3), "Adam's two moments"
+            # Data parallel: every gradient is summed over all devices once, the embedding's two in parts.
+            summed = train["collectives"]["all-reduce of 4"]["bytes"]
+            assert weights <= summed < 2 * weights
+            assert 0.9 < train["flops"] / (4 * train["compiler_flops_per_device"]) < 1.1
+            assert decode["collectives"] == {} and decode["spread_over_devices"] == 1
+            assert train["floor_s"] == max(train["floor_parts_s"].values()) > 0
+            assert sum(train["held_bytes"].values()) == train["held_bytes_total"]
+        # A layer of 64 sentences on a device: memories of 64 and caches of 64 tokens, k and v, in bfloat16.
+        assert many["decode"]["held_bytes"]["cache"] == 64 * (64 + 64) * 2 * 128 * 2
+        assert one["decode"]["held_bytes"]["cache"] * 8 == many["decode"]["held_bytes"]["cache"]
+        again = plan(*arguments)
+        assert again[2] == [many, one], "what is planned already is read, not compiled"
+
+    def test_cores_of_a_chip_split_a_model_under_tensor(tmp_path):
+        mesh = "--config.mesh.data=-1", "--config.mesh.tensor=2"
+        code, text, (record,), _ = plan("--config=configs/toy.py:grouped_2", *SMALL, *mesh, "--topology=v2:1x1")
+        assert code == 0 and "1 chips of 2 cores" in text
+        assert record["memory_bytes_per_device"] == 8 << 30 and record["decode"]["spread_over_devices"] == 2
+        assert record["decode"]["collectives"], "the parts of each product are summed"
+        assert record["train"]["floor_parts_s"]["interconnect"] == 0, "nothing leaves the chip"
+
+    def test_what_does_not_fit_ends_with_the_change_that_does():
+        large = "--config.model.feed_forward=2700000", "--config.data.rows=4", "--config.data.target_length=16"
+        code, text, (record,), last = plan("--config=configs/toy.py", *SMALL, *large, "--topology=v5e:2x2", "--batch=4")
+        assert code == 1 and "needs more memory than v5e:2x2" in last[0]
+        assert not record["train"]["fits"] and record["decode"]["fits"]
+        assert "exceeds available HBM (15.75G)" in record["train"]["reason"]
+        assert record["train"]["change"] == "--config.mesh.data=-1 --config.mesh.fsdp=2"
+        assert f"smallest change that fits: {record['train']['change']}" in text
