@@ -3,13 +3,13 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from mqa_jax.kernels import int8, norm, products
+from mqa_jax.kernels.int8 import Int8
 
 
 def parameter(rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str, ...], std: float) -> nnx.Param:
@@ -60,7 +60,7 @@ class Linear(nnx.Module):
             start = stop
         return tuple(outputs)
 
-    def lay_out(self, values: Mapping[str, jax.Array], rounded: bool) -> dict[str, Any]:
+    def lay_out(self, values: Mapping[str, jax.Array], rounded: bool) -> dict[str, jax.Array | Int8]:
         """The parameters of this module as decoding multiplies with them; in int8 if `rounded`."""
         contracted = self.weights[0][1].contracted
         w_ND = products.rows_first(*(values[name] for name, _ in self.weights), contracted=contracted)

@@ -90,11 +90,11 @@ class AttentionConfig(abc.ABC):
             )
 
     def check_positive(self, *names: str) -> None:
-        """Raises InputError for a field that is not a whole number of at least 1."""
+        """Raises InputError for a field that is not an integer of at least 1."""
         for name in names:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                raise InputError(f"config.attention.{name}={value} must be a whole number of at least 1")
+                raise InputError(f"config.attention.{name}={value} must be an integer of at least 1")
 
     @classmethod
     def complete(cls, given: Mapping[str, Any]) -> Self:

@@ -5,7 +5,7 @@ A type is a file with two classes, a config (`config.AttentionConfig`) and a mod
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from flax import nnx
@@ -16,6 +16,8 @@ from mqa_jax.attention.config import AttentionConfig, Place
 from mqa_jax.kernels import fused, whole
 from mqa_jax.kernels.over_cache import Kept
 from mqa_jax.layers import Linear, Weight
+
+Key = jax.Array | None  # of dropout; None for none
 
 
 class Whole(NamedTuple):
@@ -46,7 +48,7 @@ class Context(NamedTuple):
     own: Whole | Past
     memory: Whole | Kept | None = None
     memory_BMD: jax.Array | None = None
-    key: jax.Array | None = None
+    key: Key = None
 
 
 class Attention(nnx.Module):
@@ -83,7 +85,7 @@ class Attention(nnx.Module):
         """Rows from what the weights of `rows` made of the input."""
         raise NotImplementedError
 
-    def whole(self, queries: jax.Array, rows: tuple[jax.Array, ...], sight: Whole, rate: float, key: Any) -> jax.Array:
+    def whole(self, queries: jax.Array, rows: tuple[jax.Array, ...], sight: Whole, rate: float, key: Key) -> jax.Array:
         """o_BLHV of queries over the rows of whole sequences. `rate`, `key`: dropout of the attention weights."""
         raise NotImplementedError
 
@@ -92,7 +94,7 @@ class Attention(nnx.Module):
         raise NotImplementedError
 
     def __call__(
-        self, x_BLD: jax.Array, context: Context, kept: Rows | None = None, rate: float = 0.0, key: Any = None
+        self, x_BLD: jax.Array, context: Context, kept: Rows | None = None, rate: float = 0.0, key: Key = None
     ) -> tuple[jax.Array, Rows | None]:
         """Self-attention: y_BLD, and the rows that are kept with the new tokens among them.
 
@@ -120,7 +122,7 @@ class Attention(nnx.Module):
         sight = caches.kept(kept, own, U, tuple(map(by_beam, rows)))
         return self._output(self.over(by_beam(queries), sight)), self._append(kept, rows, own, U)
 
-    def across(self, x_BLD: jax.Array, context: Context, rows: Rows | None, rate: float = 0.0, key: Any = None):
+    def across(self, x_BLD: jax.Array, context: Context, rows: Rows | None, rate: float = 0.0, key: Key = None):
         """Cross-attention: y_BLD.
 
         Args:
@@ -139,7 +141,7 @@ class Attention(nnx.Module):
         return caches.encode(self.rows_of(self._memory(memory_BMD), None), self.config.rows(), dtype)
 
     def attend(
-        self, q_BLHK: jax.Array, k_BMGK: jax.Array, v_BMGV: jax.Array, sight: Whole, rate: float, key: Any
+        self, q_BLHK: jax.Array, k_BMGK: jax.Array, v_BMGV: jax.Array, sight: Whole, rate: float, key: Key
     ) -> jax.Array:
         """o_BLHV: whole sequences in the form that the platform has for them, for a type's `whole`.
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mqa_jax.attention.config import AttentionConfig, Place, Row
-from mqa_jax.attention.contract import Attention, Whole
+from mqa_jax.attention.contract import Attention, Key, Whole
 from mqa_jax.attention.rotary import Rotary, rotate
 from mqa_jax.errors import InputError
 from mqa_jax.kernels import over_cache
@@ -118,7 +118,7 @@ class GroupedAttention(Attention):
             k_BMGK = rotate(k_BMGK, positions_BM, self.rotary)
         return tuple(each.reshape(*each.shape[:2], -1) for each in (k_BMGK, v_BMGV))
 
-    def whole(self, queries: jax.Array, rows: tuple[jax.Array, ...], sight: Whole, rate: float, key: Any) -> jax.Array:
+    def whole(self, queries: jax.Array, rows: tuple[jax.Array, ...], sight: Whole, rate: float, key: Key) -> jax.Array:
         """See `Attention`."""
         k_BMGK, v_BMGV = (each.reshape(*each.shape[:2], self.write_heads, -1) for each in rows)
         return self.attend(queries, k_BMGK, v_BMGV, sight, rate, key)

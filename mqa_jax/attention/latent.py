@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mqa_jax.attention.config import AttentionConfig, Place, Row
-from mqa_jax.attention.contract import Attention, Whole
+from mqa_jax.attention.contract import Attention, Key, Whole
 from mqa_jax.attention.rotary import Rotary, rotate
 from mqa_jax.errors import InputError
 from mqa_jax.kernels import over_cache, products
@@ -134,7 +134,7 @@ class LatentAttention(Attention):
         key_BMP = rotate(key_BMP[:, :, None], positions_BM, self.rotary)[:, :, 0]
         return (jnp.concatenate([latent_BMC, key_BMP], axis=-1),)
 
-    def whole(self, queries: jax.Array, rows: tuple[jax.Array, ...], sight: Whole, rate: float, key: Any) -> jax.Array:
+    def whole(self, queries: jax.Array, rows: tuple[jax.Array, ...], sight: Whole, rate: float, key: Key) -> jax.Array:
         """See `Attention`: every head's keys and values are made of the latent."""
         (row_BMX,), (_, C) = rows, self.sizes
         latent_BMC, key_BMP = row_BMX[..., :C], row_BMX[..., C:]

@@ -4,8 +4,8 @@ A decode step reads its cache once and does little else, so the form of the two 
 it is one product a sentence: each query is laid into its own head's columns of a row of zeros, as wide as the
 cache's rows. A CPU is faster with that than with a product for each write head, for every G. A TPU loads each tile
 of the cache into its matrix unit once either way, and with a product for each head its compiler would first move
-the whole cache into another layout, at every step (tests/test_tpu.py). The many queries of a prompt take a product
-for each write head.
+the whole cache into another layout, at every step (tests/extra/test_tpu.py). The many queries of a prompt take a
+product for each write head.
 """
 
 from typing import Any, NamedTuple

@@ -7,7 +7,7 @@ in how many positions `x` has and whether something is kept, not in code.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +25,11 @@ from mqa_jax.kernels.whole import causal_mask, segment_mask
 from mqa_jax.layers import Norm
 from mqa_jax.model.feed_forward import FeedForward
 
-Around = Callable[[Callable[..., Any]], Callable[..., Any]]
+OneBlock = Callable[[jax.Array, Context], jax.Array]
+Around = Callable[[OneBlock], OneBlock]
 
 
-def as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
+def as_it_is(function: OneBlock) -> OneBlock:
     """Puts nothing around a block."""
     return function
 
@@ -109,7 +110,7 @@ class Stack(nnx.Module):
             x = around(functools.partial(_without_cache, block, self.rates))(x, context)
         return dropout(self.norm(x), self.rates.residual, keys[-1])
 
-    def prompt(self, x_BPD: jax.Array, real_BP: jax.Array, state: DecodeState) -> DecodeState:
+    def prefill(self, x_BPD: jax.Array, real_BP: jax.Array, state: DecodeState) -> DecodeState:
         """An empty state with the first P tokens of each sentence read: [B, P, D], for all beams.
 
         Args:

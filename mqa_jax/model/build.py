@@ -10,12 +10,15 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from mqa_jax.experiment import ModelConfig
+from mqa_jax.kernels.int8 import Int8
 from mqa_jax.layers import Linear
+from mqa_jax.model.decoder import Decoder
 from mqa_jax.model.embedding import Embedding
 from mqa_jax.model.language import Language
 from mqa_jax.model.translation import Translation
 
 Parameters = dict[str, Any]  # nested dicts of arrays
+Path = tuple[str | int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Model:
         """Fresh float32 parameters."""
         return nnx.to_pure_dict(nnx.state(self._module(key), nnx.Param))
 
-    def bind(self, parameters: Parameters) -> Any:
+    def bind(self, parameters: Parameters) -> Decoder:
         """The module, `Translation` or `Language`, on parameters of `init` or `lay_out`."""
         graphdef, state = nnx.split(self._abstract())
         plain, laid = _without_laid(parameters)
@@ -61,7 +64,7 @@ class Model:
             few_rows = path[:1] == ("decoder",) and path[-1:] != ("memory",)
             if isinstance(module, Linear | Embedding) and (few_rows or rounded):
                 *above, last = path
-                within: Any = functools.reduce(lambda tree, key: tree[key], above, values)
+                within = functools.reduce(lambda tree, key: tree[key], above, values)
                 within[last] = module.lay_out(within[last], rounded)
         return values
 
@@ -74,10 +77,10 @@ class Model:
         state = nnx.state(self._abstract(), nnx.Param)
         return nnx.to_pure_dict(state, extract_fn=lambda variable: variable.get_metadata()["axes"])
 
-    def _abstract(self) -> Any:
+    def _abstract(self) -> Decoder:
         return nnx.eval_shape(lambda: self._module(jax.random.key(0)))
 
-    def _module(self, key: jax.Array) -> Any:
+    def _module(self, key: jax.Array) -> Decoder:
         kind = Language if self.config.encoder is None else Translation
         return kind(self.config, self.mesh, nnx.Rngs(params=key))
 
@@ -87,11 +90,11 @@ def build(config: ModelConfig, mesh: Mesh | None = None) -> Model:
     return Model(config, mesh)
 
 
-def _child(module: Any, key: Any) -> Any:
+def _child(module: Any, key: str | int) -> Any:
     return module[key] if isinstance(key, int) else getattr(module, key)
 
 
-def _without_laid(parameters: Parameters, path: tuple[Any, ...] = ()) -> tuple[Parameters, list[tuple[Any, Any]]]:
+def _without_laid(parameters: Parameters, path: Path = ()) -> tuple[Parameters, list[tuple[Path, jax.Array | Int8]]]:
     """The tree without what `lay_out` put in, and that with its places."""
     plain, laid = {}, []
     for key, value in parameters.items():

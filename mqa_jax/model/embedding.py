@@ -1,12 +1,11 @@
 """Tokens and positions in, logits out."""
 
-from typing import Any
-
 import jax
 from flax import nnx
 
 from mqa_jax.experiment import ModelConfig
 from mqa_jax.kernels import int8, products
+from mqa_jax.kernels.int8 import Int8
 from mqa_jax.layers import parameter
 
 
@@ -47,6 +46,7 @@ class Embedding(nnx.Module):
         """The softmax's weights [V, D]."""
         return (self.tokens_VD if self.softmax_VD is None else self.softmax_VD)[...]
 
-    def lay_out(self, values: dict[str, Any], rounded: bool) -> dict[str, Any]:
+    def lay_out(self, values: dict[str, jax.Array], rounded: bool) -> dict[str, jax.Array | Int8]:
         """The parameters as decoding takes them: the softmax's beside them in int8, if `rounded`."""
-        return values | {"laid": int8.quantise(values.get("softmax_VD", values["tokens_VD"]))} if rounded else values
+        laid = {"laid": int8.quantise(values.get("softmax_VD", values["tokens_VD"]))} if rounded else {}
+        return {**values, **laid}

@@ -23,12 +23,8 @@ class Language(Decoder):
         self.embedding = Embedding(config, rngs)
         self.decoder = Stack(config, config.decoder, True, mesh, rngs)
 
-    def __call__(self, batch: Batch, key: jax.Array | None = None) -> jax.Array:
-        """logits_BLV, float32, for every position of the target. Without a key, no dropout."""
-        return self.embedding.logits(self.hidden(batch, key))
-
     def hidden(self, batch: Batch, key: jax.Array | None = None, around: Around = as_it_is) -> jax.Array:
-        """The decoder's output [B, L, D] before the softmax. `around`: see `Stack`."""
+        """See `Decoder`."""
         target = batch.target
         x_BLD = self.embedding(batch.inputs_BL, target.positions_BL)
         return self.decoder(x_BLD, target.segments_BL, target.positions_BL, key=key, around=around)
@@ -55,7 +51,7 @@ class Language(Decoder):
                 position_BC = cache.positions(state, count)
                 return self.embedding(part_BC, jnp.maximum(position_BC, 0)), position_BC >= 0
 
-            state = self.decoder.prompt(*embed(state, first), state)
+            state = self.decoder.prefill(*embed(state, first), state)
             if later:
                 extend = lambda _, state: self.decoder.extend(embed(state, count)[0], state, 1)[1]  # noqa: E731
                 state = jax.lax.fori_loop(0, later, extend, state)

@@ -27,12 +27,8 @@ class Translation(Decoder):
         self.encoder = Stack(config, config.encoder, False, mesh, rngs)
         self.decoder = Stack(config, config.decoder, True, mesh, rngs)
 
-    def __call__(self, batch: Batch, key: jax.Array | None = None) -> jax.Array:
-        """logits_BLV, float32, for every position of the target. Without a key, no dropout."""
-        return self.embedding.logits(self.hidden(batch, key))
-
     def hidden(self, batch: Batch, key: jax.Array | None = None, around: Around = as_it_is) -> jax.Array:
-        """The decoder's output [B, L, D] before the softmax. `around`: see `Stack`."""
+        """See `Decoder`."""
         assert batch.source is not None
         target, (encoder_key, decoder_key) = batch.target, split_key(key, 2)
         memory_BMD = self.encode(batch.source, encoder_key, around)
