@@ -4,7 +4,6 @@ import ast
 import functools
 import graphlib
 import pathlib
-from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "mqa_jax"
@@ -46,18 +45,16 @@ def unit_of(module: str) -> str:
 
 
 @functools.cache
-def imports(path: pathlib.Path) -> tuple[str, ...]:
+def imports(path: pathlib.Path) -> set[str]:
     """Every module that a file imports, at its top or inside a function; `from a import b` gives a.b."""
-    return tuple(_imports(path))
-
-
-def _imports(path: pathlib.Path) -> Iterator[str]:
+    found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: relative import in line {node.lineno}"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
 
 
 @functools.cache
@@ -135,7 +132,7 @@ def test_no_test_is_marked_to_be_left_out():
     marks = {"skip", "skipif", "xfail", "importorskip"}
     found = [
         f"{path.name}, line {node.lineno}"
-        for path in (ROOT / "tests").glob("*.py")
+        for path in (ROOT / "tests").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in marks
     ]

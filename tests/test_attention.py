@@ -114,6 +114,7 @@ def test_rows_in_int8_are_attended_as_exactly_as_their_values(G, beams):
     for each, rows in zip(stored, (k, v), strict=True):
         error = jnp.abs(int8.dequantise(each, "float32") - rows_of(rows)).reshape(3, -1, G, rows.shape[-1])
         assert (error <= 0.501 * each.scales[..., None]).all()
+        np.testing.assert_allclose(each.scales, jnp.abs(rows).max(-1) / 127, rtol=1e-6)
 
 
 def test_values_that_are_a_prefix_of_their_keys_are_stored_once():
@@ -174,11 +175,13 @@ def test_products_of_few_rows_match_float64(count, dtype):
 
 
 def test_bfloat16_products_accumulate_in_float32():
-    ones = jnp.ones((1, 4096), jnp.bfloat16)
-    assert products.product("mk,nk->mn", ones, ones)[0, 0] == 4096
-    text = jax.jit(jax.grad(lambda a, b: products.product("mk,nk->mn", a, b).sum())).lower(ones, ones).as_text()
-    dots = [line for line in text.splitlines() if "dot_general" in line]
-    assert dots and all("bf16>, tensor<" in line and line.count("bf16") >= 2 for line in dots), dots
+    ones = jnp.ones((1, 4095), jnp.bfloat16)  # a sum that bfloat16 has not
+    assert products.product("mk,nk->mn", ones, ones)[0, 0] == 4095
+    gradients = jax.grad(lambda a, b: products.product("mk,nk->mn", a, b).sum(), argnums=(0, 1))
+    dots = [line for line in jax.jit(gradients).lower(ones, ones).as_text().splitlines() if "dot_general" in line]
+    for line in dots:
+        assert "bf16>, tensor<" in line and line.count("bf16") == 2 and line.endswith("xf32>"), line
+    assert len(dots) == 2
 
 
 @pytest.mark.parametrize("count", [3, products.FEW_ROWS + 1])

@@ -33,6 +33,7 @@ from mqa_jax.evaluate import stepwise
 from mqa_jax.experiment import DropoutConfig
 from mqa_jax.kernels import platforms
 from mqa_jax.kernels.dropout import dropout
+from mqa_jax.kernels.int8 import Int8
 from mqa_jax.layers import Norm
 from mqa_jax.model.build import cast, count
 from mqa_jax.train.step import score
@@ -51,6 +52,17 @@ IN_BOTH_DTYPES += [(kind, "sinks", "bfloat16") for kind in ("grouped_1", "groupe
 IN_BOTH_TASKS = [("language", *case) for case in EVERY_TYPE]
 IN_BOTH_TASKS += [("translation", kind, "sinks") for kind in ("grouped_1", "grouped_4", "latent")]
 IN_INT8 = [case for case in IN_BOTH_TASKS if case[2] != "local"]
+# Rings of three lengths; two layers that differ in their sinks alone.
+MIXED = [
+    dataclasses.replace(attention(1), window=3),
+    attention("latent", "sinks"),
+    attention(2, "sinks"),
+    attention("latent", "global"),
+]
+MIXED_TOO = [
+    *IN_BOTH_TASKS,
+    *(pytest.param(task, MIXED, "", id=f"{task}-mixed") for task in ("translation", "language")),
+]
 
 
 def in_both_types(task, kind, sight, dtype, inputs):
@@ -128,7 +140,7 @@ def test_prompts_of_different_lengths_share_a_batch(kind, sight):
         np.testing.assert_allclose(steps_BWLV[row, 0], whole_BLV[row, size : size + 6], atol=2e-5)
 
 
-@pytest.mark.parametrize(("task", "kind", "sight"), IN_BOTH_TASKS)
+@pytest.mark.parametrize(("task", "kind", "sight"), MIXED_TOO)
 def test_reordered_beams_equal_copied_caches(kind, sight, task):
     """The ancestry table against the plain way: every beam's own history fed from the start."""
     of, random = model(task, kind, sight), np.random.default_rng(0)
@@ -172,21 +184,31 @@ def test_prefill_in_chunks_equals_the_whole_forward(kind, dtype, sight):
             assert_as_exact(steps_BWLV[:, beam], *after, dtype)
 
 
-@pytest.mark.parametrize(("task", "kind", "sight"), IN_BOTH_TASKS)
+@pytest.mark.parametrize(("task", "kind", "sight"), MIXED_TOO)
 def test_a_grown_cache_equals_one_that_was_large_from_the_start(kind, sight, task):
-    of = model(task, kind, sight)
-    module = Compiled(of.bind(parameters(of)))
-    pairs = batch(sentences(0, [12, 12]), 12, sentences(1, [5, 8]))
-    prompt = Prompt(pairs.inputs_BL[:, :3], jnp.asarray([3, 1]))
-    begin = lambda room: module.begin(pairs.source if task == "translation" else prompt, 2, room)  # noqa: E731
-    _, large_BWLV = feed(module, begin(9), pairs.inputs_BL, 3, 12)
-    state, fed, parts = begin(2), 0, []
-    for room in (2, 3, 7, 9):
-        tokens = room + (3 if task == "language" else 0)
-        state = jax.jit(grow, static_argnums=(1, 2))(state, of.config.decoder.attentions, tokens)
-        state, logits_BWLV = feed(module, state, pairs.inputs_BL, 3 + fed, 3 + room)
-        parts, fed = [*parts, logits_BWLV], room
-    np.testing.assert_allclose(jnp.concatenate(parts, axis=2), large_BWLV, atol=2e-5)
+    """Beams change places, and a prompt that joins late is stored over the end of the ring."""
+    of, random, W = model(task, kind, sight), np.random.default_rng(0), 2
+    module, layers = Compiled(of.bind(parameters(of))), of.config.decoder.attentions
+    pairs = batch(sentences(0, [3, 3]), 8, sentences(1, [5, 8]))
+    given = pairs.source if task == "translation" else Prompt(pairs.inputs_BL[:, :3], jnp.asarray([3, 1]))
+    tokens_TBW = jnp.asarray(random.integers(4, VOCABULARY, (9, 2, W)), jnp.int32)
+    parents_TBW = jnp.asarray(random.integers(0, W, (9, 2, W)), jnp.int32)
+
+    def decode(rooms):
+        state, logits = module.begin(given, W, rooms[0]), []
+        if task == "language":
+            for _ in range(4):
+                state, _ = module.step(state, tokens_TBW[0])
+            state = jax.jit(admit, static_argnums=2)(state, module.begin(given, W, 0), layers, jnp.arange(2))
+        for room in rooms:
+            tokens = room + (3 if task == "language" else 0)
+            state = jax.jit(grow, static_argnums=(1, 2))(state, layers, tokens)
+            for t in range(len(logits), room):
+                state, logits_VBW = module.step(state, tokens_TBW[t])
+                state, logits = reorder(state, parents_TBW[t]), [*logits, logits_VBW]
+        return jnp.stack(logits)
+
+    np.testing.assert_allclose(decode((2, 3, 7, 9)), decode((9,)), atol=2e-5)
 
 
 @pytest.mark.parametrize(("task", "kind", "sight"), IN_BOTH_TASKS)
@@ -233,7 +255,7 @@ def test_a_sentence_that_joins_late_is_decoded_as_if_alone(kind, sight, task):
     assert not waiting
 
 
-@pytest.mark.parametrize(("task", "kind", "sight"), IN_BOTH_TASKS)
+@pytest.mark.parametrize(("task", "kind", "sight"), MIXED_TOO)
 def test_a_sentence_that_joins_reordered_beams_is_decoded_as_if_alone(kind, sight, task):
     """The beams of the sentence whose row it takes had changed places; the others in the batch go on as before."""
     of, random = model(task, kind, sight), np.random.default_rng(0)
@@ -354,8 +376,19 @@ def test_initial_standard_deviations():
 
 
 def test_untied_softmax_is_a_table_of_its_own():
+    """In whole sequences, in steps, and where weights are int8."""
     tied, untied = model("language"), model("language", tied=False)
     assert count(untied.shapes()) - count(tied.shapes()) == VOCABULARY * 16
+    values, texts = untied.init(jax.random.key(0)), batch(sentences(0, [8, 8]), 8)
+    module = untied.bind(values)
+    wanted_BLV = module.hidden(texts) @ values["embedding"]["softmax_VD"].T
+    np.testing.assert_allclose(module(texts), wanted_BLV, atol=1e-5)
+    for weight_dtype, near in ((None, 1e-5), ("int8", 0.05)):
+        of = model("language", tied=False, weight_dtype=weight_dtype)
+        module = Compiled(of.bind(jax.jit(of.lay_out)(values)))
+        state = module.begin(Prompt(texts.inputs_BL[:, :1], jnp.ones((2,), "int32")), 1, 7)
+        _, steps_BWLV = feed(module, state, texts.inputs_BL, 1, 8)
+        np.testing.assert_allclose(steps_BWLV[:, 0], wanted_BLV[:, 1:], atol=near * float(jnp.ptp(wanted_BLV)))
 
 
 def test_dropout_needs_a_key_and_differs_by_key():
@@ -437,9 +470,6 @@ def test_gradients_of_the_norm_match_those_of_its_plain_form(dtype):
         np.testing.assert_allclose(np.asarray(a, np.float32), b, **tolerance)
 
 
-MIXED = [attention(1, "local"), attention("latent", "sinks"), attention(2, "sinks"), attention("latent", "global")]
-
-
 @pytest.mark.parametrize("task", ["translation", "language"])
 def test_layers_of_different_attentions_mix(task):
     """Local, sinks and global, grouped and latent: each layer with its own number of slots."""
@@ -500,6 +530,18 @@ def test_weights_laid_out_for_decoding_equal_those_that_train(kind, task):
     np.testing.assert_allclose(logits[1], logits[0], atol=2e-5)
     error = float(jnp.abs(logits[2] - logits[0]).max()) / float(jnp.ptp(logits[0]))
     assert 1e-4 < error < 0.05, error
+
+
+@pytest.mark.parametrize(("kind", "own"), [("grouped_1", set()), ("latent_ranked", {"wk_CHK", "wv_CHV"})])
+def test_int8_holds_every_weight_of_a_linear_map_and_of_the_softmax(kind, own):
+    """Of encoder and decoder. What is looked up, added or part of an attention's own products stays as it is."""
+    of = model("translation", kind, weight_dtype="int8")
+    shapes = jax.eval_shape(of.lay_out, of.shapes())
+    leaves = jax.tree.leaves_with_path(shapes, is_leaf=lambda each: isinstance(each, Int8))
+    wide = {path[-1].key for path, each in leaves if not isinstance(each, Int8) and each.ndim > 1}
+    assert wide == {"tokens_VD", "positions_PD"} | own
+    assert isinstance(shapes["embedding"]["laid"], Int8), "the softmax has the table in int8 beside that for look-ups"
+    assert all(each.values.dtype == "int8" for _, each in leaves if isinstance(each, Int8))
 
 
 @pytest.mark.parametrize(("task", "kind", "sight"), IN_INT8)

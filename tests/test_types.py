@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from small import HEADS, ROTARY, TYPES, attention, batch, model, parameters, sentences
+from small import HEADS, ROTARY, SIGHTS, TYPES, attention, batch, model, parameters, sentences
 
 from mqa_jax.attention import registry
 from mqa_jax.attention.config import AttentionConfig, Place, Row
@@ -18,11 +18,12 @@ from mqa_jax.attention.latent import Latent
 from mqa_jax.attention.rotary import Rotary, rotate
 from mqa_jax.batch import Prompt
 from mqa_jax.errors import InputError
-from mqa_jax.kernels import over_cache
-from mqa_jax.kernels.whole import causal_mask
+from mqa_jax.kernels import fused, over_cache
+from mqa_jax.kernels.whole import causal_mask, segment_mask
 from mqa_jax.layers import Weight
 
 D, L = 16, 6
+EPS = 0.1  # of a norm, large enough to be noticed
 
 
 def turned(x, position, rotary, size):
@@ -97,7 +98,7 @@ def test_a_language_model_can_be_llama():
     """h = embed; h += attention(norm(h)); h += down(silu(gate(x)) * up(x)), x = norm(h); logits by the same table."""
     of = model(
         "language", "grouped_2_rotary", learned_positions=False, scaled_embedding=False, feed_forward="swiglu",
-        norm_eps=1e-5,
+        norm_eps=EPS,
     )  # fmt: skip
     values = parameters(of)
     tokens = sentences(0, [L])[0]
@@ -108,7 +109,7 @@ def test_a_language_model_can_be_llama():
     for layer in range(2):
         block = w["decoder"]["blocks"][layer]
         inputs = block["attention"]["inputs"]
-        x_LD = np.stack([normed(h, block["attention_norm"]["scale_D"], 1e-5) for h in h_LD])
+        x_LD = np.stack([normed(h, block["attention_norm"]["scale_D"], EPS) for h in h_LD])
         q = np.einsum("ld,dhk->lhk", x_LD, inputs["wq_DHK"])
         k, v = (np.einsum("ld,dgk->lgk", x_LD, inputs[name]) for name in ("wk_DGK", "wv_DGV"))
         for t in range(L):
@@ -117,10 +118,10 @@ def test_a_language_model_can_be_llama():
                 keys = np.stack([turned(k[s, h // 2], s, ROTARY, 4) for s in range(t + 1)])
                 o = softmax(keys @ query / 2) @ v[: t + 1, h // 2]
                 h_LD[t] = h_LD[t] + o @ block["attention"]["output"]["wo_HVD"][h]
-        x_LD = np.stack([normed(h, block["feed_forward_norm"]["scale_D"], 1e-5) for h in h_LD])
+        x_LD = np.stack([normed(h, block["feed_forward_norm"]["scale_D"], EPS) for h in h_LD])
         gate, up = (x_LD @ block["feed_forward"]["inputs"][name] for name in ("w_gate_DF", "w_in_DF"))
         h_LD = h_LD + (gate / (1 + np.exp(-gate)) * up) @ block["feed_forward"]["output"]["w_out_FD"]
-    x_LD = np.stack([normed(h, w["decoder"]["norm"]["scale_D"], 1e-5) for h in h_LD])
+    x_LD = np.stack([normed(h, w["decoder"]["norm"]["scale_D"], EPS) for h in h_LD])
     np.testing.assert_allclose(of.bind(values)(texts)[0], x_LD @ w["embedding"]["tokens_VD"].T, atol=3e-5)
 
 
@@ -137,6 +138,7 @@ def test_rotary_scores_depend_on_the_distance_alone():
 def test_rotary_scalings():
     plain = Rotary(base=10_000.0).frequencies(64)
     np.testing.assert_allclose(plain[[0, 1, 31]], [1, 10_000 ** (-2 / 64), 10_000 ** (-62 / 64)])
+    np.testing.assert_allclose(Rotary(base=100.0).frequencies(8), [1, 100**-0.25, 100**-0.5, 100**-0.75])
     np.testing.assert_allclose(Rotary(scaling="linear", factor=4.0).frequencies(64), plain / 4)
     scaled = Rotary(scaling="llama3", factor=8.0, low=1.0, high=4.0, original=8192).frequencies(64)
     for before, after in zip(plain, scaled, strict=True):
@@ -146,6 +148,48 @@ def test_rotary_scalings():
         wanted = before if wavelength < 8192 / 4 else before / 8 if wavelength > 8192 else ramp
         assert after == pytest.approx(wanted)
     assert 0 < sum(scaled == plain) < 32
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_attention_to_another_sequence_knows_no_positions(kind):
+    module = attention(kind).across().module(Place(D, cross=True), nnx.Rngs(params=0))
+    x_BLD, memory_BMD = jax.random.normal(jax.random.key(0), (2, 1, L, D))
+    segments_BL = jnp.ones((1, L), "int32")
+    sight = Whole(segments_BL, segments_BL, segment_mask(segments_BL, segments_BL))
+    near, far = (
+        module.across(x_BLD, Context(start + jnp.arange(L)[None], sight, sight, memory_BMD), None) for start in (0, 9)
+    )
+    np.testing.assert_array_equal(near, far)
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+@pytest.mark.parametrize("kind", ["grouped_2_rotary", "latent"])
+def test_a_kernel_is_given_what_the_plain_form_has(kind, sight, monkeypatch):
+    """A TPU's, interpreted: segments, window, causality. Sinks and dropout, which it has not, take the plain form."""
+    config, M, calls = attention(kind, sight), 9, []
+    x_BLD, memory_BMD = (jax.random.normal(jax.random.key(size), (2, size, D)) for size in (12, M))
+    segments_BL = jnp.asarray([[1] * 8 + [2] * 4, [1] * 2 + [2] * 10])
+    memory_segments_BM = jnp.asarray([[1] * 3 + [2] * 6, [1] * 4 + [2] * 3 + [0] * 2])
+    own = Whole(segments_BL, segments_BL, causal_mask(segments_BL, config.window, config.sinks))
+    memory = Whole(segments_BL, memory_segments_BM, segment_mask(segments_BL, memory_segments_BM))
+    context = Context(jnp.broadcast_to(jnp.arange(12), (2, 12)), own, memory, memory_BMD)
+    within = config.module(Place(D, causal=True), nnx.Rngs(params=0))
+    across = config.across().module(Place(D, cross=True), nnx.Rngs(params=1))
+
+    def outputs():
+        yield within(x_BLD, context)[0]
+        yield within(x_BLD, context, None, 0.5, jax.random.key(2))[0]
+        yield across.across(x_BLD, context, None)
+
+    def as_on_a_tpu(*operands, otherwise, mesh, **sight):
+        calls.append(sight)
+        return fused.on_tpu(*operands, **sight, interpret=True)
+
+    plain = list(outputs())
+    monkeypatch.setattr(fused, "attend", as_on_a_tpu)
+    for found, wanted in zip(outputs(), plain, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=2e-5)
+    assert len(calls) == (1 if config.sinks else 2)
 
 
 @pytest.mark.parametrize("kind", TYPES)
@@ -169,8 +213,8 @@ def test_parameters_are_those_of_the_module(kind):
         ("grouped", {"window": 4, "sinks": -1}, "config.attention.sinks=-1 must not be negative"),
         ("grouped", {"kv_rank": 4}, "config.attention.kv_rank is not a field of grouped attention"),
         ("grouped", {"key_size": 5, "rotary": Rotary()}, "config.attention.key_size=5 must be even"),
-        ("latent", {"kv_rank": 0}, "config.attention.kv_rank=0 must be a whole number of at least 1"),
-        ("latent", {"query_rank": 0}, "config.attention.query_rank=0 must be a whole number of at least 1"),
+        ("latent", {"kv_rank": 0}, "config.attention.kv_rank=0 must be an integer of at least 1"),
+        ("latent", {"query_rank": 0}, "config.attention.query_rank=0 must be an integer of at least 1"),
         ("latent", {"rotary_size": 3}, "config.attention.rotary_size=3 must be even"),
         ("latent", {"write_heads": 1}, "config.attention.write_heads is not a field of latent attention"),
     ],
