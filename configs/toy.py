@@ -12,7 +12,7 @@ def get_config(variant="multi_head"):
     config.model.update(
         encoder_layers=2, decoder_layers=2, width=128, feed_forward=512, vocabulary=2_048, positions=128
     )
-    config.baseline.update(heads=8, key_size=16, value_size=16)
+    config.baseline.update(heads=4, key_size=32, value_size=32)  # a write head of 16 numbers is not the paper's case
     config.variants = {
         "multi_head": {},
         "multi_query": {"write_heads": 1},
