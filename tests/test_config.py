@@ -197,9 +197,9 @@ def test_a_variant_is_the_same_whichever_was_selected_before(before):
 
 def test_what_a_flag_changed_stays_when_another_variant_is_selected():
     base = get("toy", "multi_query_local")
-    base.attention.update(window=4, value_size=32)
+    base.attention.update(window=4, value_size=48)
     attention = config.read(config.select_variant(base, "multi_head")).model.decoder.attention[0]
-    assert (attention.write_heads, attention.window, attention.value_size) == (8, 4, 32)
+    assert (attention.write_heads, attention.window, attention.value_size) == (4, 4, 48)
 
 
 @pytest.mark.parametrize("pattern", [(), ("mine",)])
