@@ -266,7 +266,8 @@ def test_a_sentence_that_joins_reordered_beams_is_decoded_as_if_alone(kind, sigh
     def begin(members, room):
         if task == "translation":
             return module.begin(jax.tree.map(lambda each: each[np.asarray(members)], source), W, room)
-        return module.begin(Prompt(source.tokens_BL[np.asarray(members), :3], jnp.full((len(members),), 3)), W, room)
+        lengths_B = jnp.asarray([1, 3, 3])[np.asarray(members)]  # the first one's beams write its second sink
+        return module.begin(Prompt(source.tokens_BL[np.asarray(members), :3], lengths_B), W, room)
 
     tokens_TBW = jnp.asarray(random.integers(4, VOCABULARY, (before + room, 2, W)), jnp.int32)
     # All beams go on from the last one at first, so that no slot of the row is beam 0's any more.
