@@ -14,7 +14,7 @@ from mqa_jax.kernels.int8 import Int8
 
 def parameter(rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str, ...], std: float) -> nnx.Param:
     """A float32 weight drawn from N(0, std^2), with its logical axes (see sharding.RULES)."""
-    return nnx.Param(std * jax.random.normal(rngs.params(), shape, jnp.float32), axes=axes)
+    return nnx.Param(std * jax.random.normal(rngs.params(), shape, jnp.float32), axes=axes, std=std)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Norm(nnx.Module):
     """RMSNorm without a bias; statistics in float32."""
 
     def __init__(self, width: int, eps: float = 1e-6):
-        self.scale_D = nnx.Param(jnp.ones((width,), jnp.float32), axes=("norm",))
+        self.scale_D = nnx.Param(jnp.ones((width,), jnp.float32), axes=("norm",), std=None)
         self.eps = eps
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -1,5 +1,6 @@
 """A model's structure, apart from its parameters: NNX used functionally."""
 
+import collections
 import dataclasses
 import functools
 from typing import Any
@@ -39,8 +40,22 @@ class Model:
     mesh: Mesh | None = None
 
     def init(self, key: jax.Array) -> Parameters:
-        """Fresh float32 parameters."""
-        return nnx.to_pure_dict(nnx.state(self._module(key), nnx.Param))
+        """Fresh float32 parameters, each of its own key.
+
+        Weights of one shape are drawn together: to compile a draw for each takes longer than to compile a step.
+        """
+        state = nnx.state(self._abstract(), nnx.Param)
+        shapes, tree = jax.tree.flatten(nnx.to_pure_dict(state))
+        stds = jax.tree.leaves(_metadata(state, "std"), is_leaf=lambda std: std is None)
+        alike = collections.defaultdict(list)
+        for number, (shape, std) in enumerate(zip(shapes, stds, strict=True)):
+            alike[None if std is None else shape.shape].append(number)
+        values = {number: jnp.ones(shapes[number].shape) for number in alike.pop(None, ())}
+        for shape, numbers in alike.items():
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.array(numbers))
+            drawn = jax.vmap(lambda key, shape=shape: jax.random.normal(key, shape, jnp.float32))(keys)
+            values |= {number: stds[number] * weight for number, weight in zip(numbers, drawn, strict=True)}
+        return jax.tree.unflatten(tree, [values[number] for number in range(len(shapes))])
 
     def bind(self, parameters: Parameters) -> Decoder:
         """The module, `Translation` or `Language`, on parameters of `init` or `lay_out`."""
@@ -74,8 +89,7 @@ class Model:
 
     def axes(self) -> Parameters:
         """The parameters' logical axes (sharding.RULES), a tuple of names for each array."""
-        state = nnx.state(self._abstract(), nnx.Param)
-        return nnx.to_pure_dict(state, extract_fn=lambda variable: variable.get_metadata()["axes"])
+        return _metadata(nnx.state(self._abstract(), nnx.Param), "axes")
 
     def _abstract(self) -> Decoder:
         return nnx.eval_shape(lambda: self._module(jax.random.key(0)))
@@ -88,6 +102,11 @@ class Model:
 def build(config: ModelConfig, mesh: Mesh | None = None) -> Model:
     """The encoder-decoder if the config has an encoder, the language model if not."""
     return Model(config, mesh)
+
+
+def _metadata(state: nnx.State, name: str) -> dict[str, Any]:
+    """What each parameter was made with under a name."""
+    return nnx.to_pure_dict(state, extract_fn=lambda variable: variable.get_metadata()[name])
 
 
 def _child(module: Any, key: str | int) -> Any:
