@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from mqa_jax import progress, records
+from mqa_jax import progress, records, workdir
 from mqa_jax.data import sources
 from mqa_jax.data import vocabulary as vocabularies
 from mqa_jax.data.corpus import Corpus
@@ -60,6 +60,8 @@ def compare(experiments: Sequence[Experiment], seeds: Sequence[int], folder: pat
         for each in experiments
     ]
     for experiment, run in runs:
+        fingerprint = workdir.fingerprint_of(run, experiment, corpus.digests, vocabulary.fingerprint)
+        workdir.refuse_another(run, experiment, fingerprint)
         run.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / "vocabulary.model", run / "vocabulary.model")
         _unless_there(run, experiment, "train", lambda e=experiment, r=run: train(e, corpus, vocabulary, r))

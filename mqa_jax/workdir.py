@@ -7,10 +7,12 @@ WORKDIR/README.md   experiment.json   vocabulary.model   checkpoints/   metrics.
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
+import json
 import os
 import pathlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from mqa_jax import experiment as experiments
 from mqa_jax import files
@@ -29,6 +31,17 @@ FREE = {
     "decode": tuple(field.name for field in dataclasses.fields(experiments.DecodeConfig)),
     "timing": tuple(field.name for field in dataclasses.fields(experiments.TimingConfig)),
 }
+
+# What a run is made of besides its config, by what a fingerprint calls it.
+PARTS = {
+    "vocabulary": "the vocabulary",
+    "train": "the text of config.data.train",
+    "dev": "the text of config.data.dev",
+    "test": "the text of config.data.test",
+    "config": "the config",
+}
+
+Fingerprint = Mapping[str, str]  # a digest for each of `PARTS`
 
 NO_ROOM = ("No space left on device", "File too large", "Disk quota exceeded")
 
@@ -65,14 +78,10 @@ def check(workdir: pathlib.Path, experiment: Experiment) -> None:
     refuse_another(workdir, experiment)
 
 
-def claim(workdir: pathlib.Path, experiment: Experiment) -> None:
-    """Makes the folder this experiment's, or checks that it is.
-
-    Raises:
-      InputError: another experiment lives there; the message names the differences.
-    """
-    refuse_another(workdir, experiment)
-    files.write(workdir / "experiment.json", experiments.to_json(experiment))
+def claim(workdir: pathlib.Path, experiment: Experiment, found: Fingerprint) -> None:
+    """Makes the folder this experiment's. `found`: its `fingerprint`."""
+    text = json.dumps(json.loads(experiments.to_json(experiment)) | {"fingerprint": dict(found)}, indent=1)
+    files.write(workdir / "experiment.json", text + "\n")
 
 
 def owner(workdir: pathlib.Path) -> Experiment:
@@ -81,22 +90,68 @@ def owner(workdir: pathlib.Path) -> Experiment:
     Raises:
       InputError: there is none, or its description is damaged.
     """
+    return _read(workdir)[0]
+
+
+def fingerprint(workdir: pathlib.Path) -> Fingerprint:
+    """What the run in `workdir` is made of; without the parts that its version of the code did not keep."""
+    return _read(workdir)[1]
+
+
+def fingerprint_of(workdir: pathlib.Path, experiment: Experiment, digests: Fingerprint, vocabulary: str) -> Fingerprint:
+    """What a run of this experiment is made of now; one that goes on keeps its config's digest.
+
+    Args:
+      digests: of the texts (`Corpus.digests`).
+      vocabulary: the vocabulary's.
+    """
+    known = fingerprint(workdir) if (workdir / "experiment.json").exists() else {}
+    config = dataclasses.asdict(experiment)
+    for block, free in FREE.items():
+        config[block] = {key: value for key, value in config[block].items() if key not in free}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+    return {**digests, "vocabulary": vocabulary, "config": known.get("config", digest)}
+
+
+def unlike(there: Fingerprint, here: Fingerprint) -> str:
+    """What differs in the parts that both name, in words; empty if nothing does."""
+    return "; ".join(
+        f"{name} has the fingerprint {there[part]} there, {here[part]} here"
+        for part, name in PARTS.items()
+        if part in there and part in here and there[part] != here[part]
+    )
+
+
+def refuse_another(workdir: pathlib.Path, experiment: Experiment, found: Fingerprint | None = None) -> None:
+    """Raises InputError if the folder is another experiment's, or of other data; the message names the differences.
+
+    Args:
+      found: what the run would be made of now, as far as it is known.
+    """
+    if not (workdir / "experiment.json").exists():
+        return
+    run, made_of = _read(workdir)
+    there = "; ".join(_differences(dataclasses.asdict(run), dataclasses.asdict(experiment)))
+    if there:
+        raise InputError(f"{workdir} holds another run ({there}); choose another --workdir or delete it")
+    refuse_unlike(workdir, made_of, found or {})
+
+
+def refuse_unlike(place: pathlib.Path, there: Fingerprint, here: Fingerprint) -> None:
+    """Raises InputError unless what is `here` is what `place` was made of."""
+    if differs := unlike(there, here):
+        raise InputError(f"{place} was made of something else ({differs}); put back what it was made of, or train anew")
+
+
+def _read(workdir: pathlib.Path) -> tuple[Experiment, Fingerprint]:
     path = workdir / "experiment.json"
     if not path.exists():
         raise InputError(f"--workdir={workdir} holds no run (no experiment.json); train one first: scripts/train.py")
     try:
-        return experiments.from_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return experiments.from_json(text), dict(json.loads(text).get("fingerprint", {}))
     except (InputError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error!r}); train again in a new --workdir") from error
-
-
-def refuse_another(workdir: pathlib.Path, experiment: Experiment) -> None:
-    """Raises InputError if the folder is another experiment's; the message names the differences."""
-    if not (workdir / "experiment.json").exists():
-        return
-    there = _differences(dataclasses.asdict(owner(workdir)), dataclasses.asdict(experiment))
-    if there:
-        raise InputError(f"{workdir} holds another run ({'; '.join(there)}); choose another --workdir or delete it")
 
 
 @contextlib.contextmanager

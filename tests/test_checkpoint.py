@@ -85,9 +85,30 @@ def test_without_an_intact_checkpoint_nothing_starts_over(corpus, words, copy): 
     assert sorted(path.name for path in (copy / "checkpoints").iterdir()) == ["3", "6"]
 
 
-def test_a_run_that_ended_before_the_sums_were_written_is_intact(copy):
+def test_a_run_that_ended_before_the_sums_were_written_is_intact(copy, capsys):
     (copy / "checkpoints" / "6" / SUMS).unlink()
     assert parameters(copy)
+    assert f"checkpoints/6/{SUMS} is missing: a changed bit" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_run_is_not_taken(corpus, words, copy):  # noqa: F811
+    """Its shapes are the same: only what it was made of tells. One is enough to spoil a mean."""
+
+    def spoil(step):
+        path = copy / "checkpoints" / str(step)
+        metadata = json.loads((path / METADATA).read_text())
+        metadata["custom_metadata"]["fingerprint"]["config"] = "another"
+        (path / METADATA).write_text(json.dumps(metadata))
+        (path / SUMS).unlink(missing_ok=True)
+        return pytest.raises(InputError, match=rf"{step} was made of something else \(the config has .* another there")
+
+    with spoil(3):
+        trained.load(copy, 2)
+    assert trained.load(copy).steps == (6,)
+    with spoil(6):
+        trained.load(copy)
+    with spoil(6):
+        run(tiny(), corpus, words, copy)
 
 
 def test_the_best_is_the_first_of_the_lowest_loss():

@@ -13,12 +13,13 @@ import pytest
 import sacrebleu
 from reported import PAIR, experiment
 
-from mqa_jax import compare
+from mqa_jax import compare, workdir
 from mqa_jax.data import sources
 from mqa_jax.data import vocabulary as vocabularies
 from mqa_jax.data.corpus import Split
 from mqa_jax.data.text import read_lines
 from mqa_jax.decode import generate
+from mqa_jax.errors import InputError
 from mqa_jax.evaluate import quality
 from mqa_jax.model.build import build
 from mqa_jax.report import page
@@ -99,6 +100,25 @@ def test_every_record_is_there(compared):
     (first, second) = records(folder, "significance")
     assert [row["variant"] for row in first["rows"]] == ["multi_head", "multi_query"] and second["seed"] == 1
     assert "multi_query" in output and "report" in output
+
+
+def test_a_comparison_of_other_text_or_of_fewer_steps_is_refused(compared, monkeypatch):
+    """Its records are all there, and of something else."""
+    folder, _, _ = compared
+    pair = [workdir.owner(folder / f"{name}-s0") for name in ("multi_head", "multi_query")]
+    fewer = [dataclasses.replace(each, train=dataclasses.replace(each.train, steps=2)) for each in pair]
+    with pytest.raises(InputError, match=r"multi_head-s0 is at step 4 already, beyond config.train.steps=2"):
+        compare.compare(fewer, [0], folder)
+    load = sources.load
+
+    def changed(data, task):
+        corpus = load(data, task)
+        test = dataclasses.replace(corpus.splits["test"], target=corpus.splits["test"].target[::-1])
+        return dataclasses.replace(corpus, splits={**corpus.splits, "test": test})
+
+    monkeypatch.setattr(sources, "load", changed)
+    with pytest.raises(InputError, match=r"multi_head-s0 was made of something else .the text of config.data.test has"):
+        compare.compare(pair, [0], folder)
 
 
 def test_variants_share_budget_data_and_vocabulary(compared):

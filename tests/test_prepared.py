@@ -53,6 +53,7 @@ def test_prepared_ids_give_the_batches_of_the_text(data, weights, monkeypatch, t
     text, there = sources.load_text(data, "translation"), sources.load(data, "translation")
     assert there.prepared and len(there.prepared.files) >= 3 and not text.prepared
     assert there.description == text.description and len(there.train) == len(text.train)
+    assert there.digests == text.digests and len(set(text.digests.values())) == 3
     for name in ("dev", "test"):
         assert there.splits[name].pairs() == text.splits[name].pairs()
     words = vocabulary.obtain(data, there, tmp_path / "run" / "vocabulary.model")

@@ -106,8 +106,40 @@ def test_a_folder_of_another_run_is_refused_with_the_difference(corpus, words, w
     with pytest.raises(InputError, match="holds another run"):
         run(tiny("multi_head"), corpus, words, folder)
     free = dataclasses.replace(tiny().train, log_every=1, keep=9, steps=7, skips=3)
-    workdir.claim(folder, dataclasses.replace(tiny(), train=free))
-    workdir.claim(folder, tiny())
+    workdir.refuse_another(folder, dataclasses.replace(tiny(), train=free))
+
+
+def test_less_steps_than_were_made_are_refused_and_nothing_says_otherwise(corpus, words, whole):
+    folder, _ = whole
+    there = {path: path.read_bytes() for path in folder.rglob("*.json")}
+    with pytest.raises(InputError, match=r"is at step 6 already, beyond config.train.steps=5; set that to 6 or more"):
+        run(tiny(steps=5), corpus, words, folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*.json")} == there
+
+
+@pytest.mark.parametrize("name", ["train", "dev", "test"])
+def test_a_text_that_changed_is_refused(corpus, words, whole, name):
+    """As many lines, all as long: nothing else would show."""
+    split = corpus.splits[name]
+    changed = dataclasses.replace(split, target=(split.target[0][::-1], *split.target[1:]))
+    other = dataclasses.replace(corpus, splits={**corpus.splits, name: changed})
+    with pytest.raises(InputError, match=rf"something else \(the text of config.data.{name} has the fingerprint"):
+        run(tiny(), other, words, whole[0])
+    if name != "train":
+        for score in (quality.perplexity_of, lambda *of: quality.translation_quality(*of, 1)):
+            with pytest.raises(InputError, match=f"the text of config.data.{name} has the fingerprint"):
+                score(trained.load(whole[0]), changed, name)
+
+
+def test_a_vocabulary_that_was_exchanged_is_refused(corpus, words, whole, tmp_path):
+    """It has as many pieces and would be taken for the run's."""
+    shutil.copytree(whole[0], tmp_path / "run")
+    lines = [line[::-1] for line in corpus.splits["train"].target]
+    other = vocabulary.train(lines, words.size, tmp_path / "other.model")
+    with pytest.raises(InputError, match=r"something else \(the vocabulary has the fingerprint"):
+        run(tiny(), corpus, other, tmp_path / "run")
+    with pytest.raises(InputError, match=r"something else \(the vocabulary has the fingerprint"):
+        trained.load(tmp_path / "run")
 
 
 def test_a_checkpoint_of_another_architecture_is_named(whole, tmp_path):

@@ -1,6 +1,8 @@
 """A task's text: parallel lines, or lines alone, in train, dev and test."""
 
 import dataclasses
+import functools
+import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 
@@ -43,6 +45,15 @@ class Split:
         """(source, target), or (target,) for a language model."""
         return list(zip(*self.sides.values(), strict=True))
 
+    def digest(self) -> str:
+        """The first 16 hex digits of a SHA-256 of the lines and, where they are weighed, of what is joined."""
+        sums = hashlib.sha256(repr((list(self.sides), self.sizes if self.weights else ())).encode())
+        for side in self.sides.values():
+            lines = iter(side)
+            while some := list(itertools.islice(lines, 4096)):
+                sums.update("".join(f"{line}\n" for line in some).encode())
+        return sums.hexdigest()[:16]
+
     @classmethod
     def of_pairs(cls, pairs: Sequence[tuple[str, ...]]) -> "Split":
         """The split whose `pairs` these are."""
@@ -68,3 +79,9 @@ class Corpus:
     def train(self) -> Split | PreparedSplit:
         """What is trained on."""
         return self.prepared or self.splits["train"]
+
+    @functools.cached_property
+    def digests(self) -> dict[str, str]:
+        """Each split's digest; train's is that of its text, prepared or not."""
+        prepared = {"train": self.prepared.text} if self.prepared else {}
+        return {name: split.digest() for name, split in self.splits.items()} | prepared

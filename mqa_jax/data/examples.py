@@ -98,6 +98,7 @@ class PreparedSplit:
       files: the manifest's entry of each file in `folder`.
       sides: ("source", "target") or ("target",).
       fingerprint: of the vocabulary that made them.
+      text: digest of the lines that they were made of (`corpus.Split.digest`).
       tokens: of all sides together, EOS included.
     """
 
@@ -105,6 +106,7 @@ class PreparedSplit:
     files: Sequence[Mapping[str, Any]]
     sides: tuple[str, ...]
     fingerprint: str
+    text: str
     tokens: int
     sizes: tuple[int, ...]
     weights: tuple[float, ...]

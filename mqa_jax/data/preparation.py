@@ -135,7 +135,8 @@ def _encode(folder: pathlib.Path, train: Split, words: Vocabulary) -> tuple[str,
                 files.append(_entry(path, len(examples)) | {"part": number})
                 for side, ids in examples.flat.items():
                     tokens[side], dtype = tokens[side] + len(ids), ids.dtype.name
-    return dtype, {"sizes": train.sizes, "weights": train.weights, "tokens": tokens, "files": files, "examples": done}
+    counted = {"tokens": tokens, "files": files, "examples": done}
+    return dtype, {"text": train.digest(), "sizes": train.sizes, "weights": train.weights} | counted
 
 
 def _entry(path: pathlib.Path, examples: int) -> dict[str, Any]:

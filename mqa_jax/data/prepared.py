@@ -18,7 +18,7 @@ from mqa_jax.data.examples import PreparedSplit
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DataConfig
 
-SCHEMA = 2
+SCHEMA = 3
 FREE = ("folder", "vocabulary_file", "source_length", "target_length", "rows", "packing", "positions", "streams")
 
 
@@ -66,6 +66,7 @@ def read(place: pathlib.Path, manifest: Mapping[str, Any]) -> Corpus:
         train["files"],
         sides=tuple(train["tokens"]),
         fingerprint=manifest["vocabulary"]["fingerprint"],
+        text=train["text"],
         tokens=sum(train["tokens"].values()),
         sizes=tuple(train["sizes"]),
         weights=tuple(train["weights"]),

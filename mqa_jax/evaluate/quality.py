@@ -5,7 +5,7 @@ import pathlib
 import time
 from typing import Any
 
-from mqa_jax import progress, records
+from mqa_jax import progress, records, workdir
 from mqa_jax.data import pipeline, text
 from mqa_jax.data.corpus import Split
 from mqa_jax.decode import generate
@@ -14,14 +14,15 @@ from mqa_jax.evaluate.perplexity import perplexity
 from mqa_jax.train.step import score
 from mqa_jax.train.trained import Trained
 
+OWN = "the run's corpus"  # where a split is from that the run was made of
 
-def translation_quality(
-    run: Trained, split: Split, name: str, beam: int, origin: str = "the run's corpus"
-) -> dict[str, Any]:
+
+def translation_quality(run: Trained, split: Split, name: str, beam: int, origin: str = OWN) -> dict[str, Any]:
     """Translates a split with the given beam and scores it on raw text; the `quality` record.
 
     The translations are kept in the run's folder as hypotheses/NAME-beamW.txt, one line for each source line.
     """
+    _check_own(run, split, name, origin)
     config = dataclasses.replace(run.experiment.decode, beam=beam)
     start = time.perf_counter()
     with progress.bar(f"translate {name} {run.experiment.variant} beam {beam}", len(split)) as bar:
@@ -46,8 +47,9 @@ def translation_quality(
     return record
 
 
-def perplexity_of(run: Trained, split: Split, name: str, origin: str = "the run's corpus") -> dict[str, Any]:
+def perplexity_of(run: Trained, split: Split, name: str, origin: str = OWN) -> dict[str, Any]:
     """Perplexity of a split per token and, where no target is cut, per original word; the `perplexity` record."""
+    _check_own(run, split, name, origin)
     data = run.experiment.data
     batches = pipeline.scoring_batches(split, run.vocabulary, data, run.experiment.decode.batch)
     pairs_cut, tokens_cut = pipeline.lost_in_scoring(split, run.vocabulary, data)
@@ -66,6 +68,11 @@ def perplexity_of(run: Trained, split: Split, name: str, origin: str = "the run'
     record = records.make("perplexity", run.experiment, figures)
     records.write(run.folder / "records", record, f"{name}{_variation(run)}")
     return record
+
+
+def _check_own(run: Trained, split: Split, name: str, origin: str) -> None:
+    if origin == OWN:
+        workdir.refuse_unlike(run.folder, workdir.fingerprint(run.folder), {name: split.digest()})
 
 
 def _in_other_types(run: Trained) -> str:

@@ -1,6 +1,6 @@
 """Checkpoints, through orbax: the state, and as step metadata the data's position and what else a run goes on with.
 
-    WORKDIR/checkpoints/STEP/  state/  _CHECKPOINT_METADATA (data, seconds, saved)  SHA256.json
+    WORKDIR/checkpoints/STEP/  state/  _CHECKPOINT_METADATA (data, seconds, saved, fingerprint)  SHA256.json
 
 Arrays and JSON only, no pickle. Orbax makes a checkpoint under another name and renames it when it is complete. Each
 process writes its part of the arrays; all else in the folder is the first one's to do. Sums lie beside the files,
@@ -22,12 +22,14 @@ import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 from orbax.checkpoint import checkpoint_managers
 
-from mqa_jax import files, processes, progress
+from mqa_jax import files, processes, progress, workdir
 from mqa_jax.data.pipeline import Streams
 from mqa_jax.errors import InputError
 from mqa_jax.train.step import TrainState
+from mqa_jax.workdir import Fingerprint
 
 SUMS = "SHA256.json"
+METADATA = "data", "seconds", "saved", "fingerprint"
 
 T = TypeVar("T")
 
@@ -35,8 +37,14 @@ T = TypeVar("T")
 class Checkpoints:
     """The newest `keep` checkpoints of a run and the one of the lowest of the `dev_losses`, to which the loop adds."""
 
-    def __init__(self, workdir: pathlib.Path, keep: int, dev_losses: Mapping[int, float]):
-        self._folder, self._dev_losses = workdir.absolute() / "checkpoints", dev_losses
+    def __init__(self, folder: pathlib.Path, keep: int, dev_losses: Mapping[int, float], fingerprint: Fingerprint):
+        """
+        Args:
+          folder: the run's.
+          fingerprint: what the run is made of.
+        """
+        self._folder, self._dev_losses = folder.absolute() / "checkpoints", dev_losses
+        self._fingerprint = fingerprint
         self._saved: list[int] = []
         if processes.is_first():  # orbax removes them; the run that is here is the only one that saves here
             for path in sorted(self._folder.glob("*.orbax-checkpoint-tmp*")):
@@ -69,7 +77,9 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(state=ocp.args.StandardSave(state)),
-                custom_metadata={"data": position, "seconds": seconds, "saved": self._saved},
+                custom_metadata=dict(
+                    zip(METADATA, (position, seconds, self._saved, dict(self._fingerprint)), strict=True)
+                ),
             )
         if processes.is_first():
             path = self._folder / str(step)
@@ -82,13 +92,14 @@ class Checkpoints:
         go on from, put aside.
 
         Raises:
-          InputError: there are checkpoints, but none can be read, or another version wrote them.
+          InputError: there are checkpoints, but none can be read, or another version or another run wrote them.
         """
         if not self.steps:
             return None
 
         def read(step: int) -> tuple[int, TrainState, float]:
             metadata = _of_this_version(self._folder / str(step), abstract)
+            workdir.refuse_unlike(self._folder / str(step), metadata["fingerprint"], self._fingerprint)
             found = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
             batches.set_state(metadata["data"])  # each process takes its own streams' of all
             self._saved = metadata["saved"]
@@ -182,6 +193,7 @@ def check_sums(checkpoint: pathlib.Path) -> None:
     """
     path = checkpoint / SUMS
     if not path.exists():
+        progress.say(f"{path} is missing: a changed bit in this checkpoint would not be noticed")
         return
     wanted, there = json.loads(path.read_text(encoding="utf-8")), _sums(checkpoint)
     for name in sorted(wanted.keys() | there.keys()):
@@ -205,7 +217,7 @@ def stored_tree(checkpoint: pathlib.Path) -> dict[str, Any]:
 
 
 def stored_metadata(checkpoint: pathlib.Path) -> dict[str, Any]:
-    """What `Checkpoints.save` wrote beside the state: data, seconds, saved.
+    """What `Checkpoints.save` wrote beside the state, by the names in `METADATA`.
 
     Raises:
       ValueError: it cannot be read.
@@ -241,7 +253,7 @@ def _of_this_version(checkpoint: pathlib.Path, state: TrainState) -> dict[str, A
     """
     found = difference(stored_tree(checkpoint), state)
     metadata = {} if found else stored_metadata(checkpoint)
-    found = found or next((f"it has no {name!r}" for name in ("data", "seconds", "saved") if name not in metadata), "")
+    found = found or next((f"it has no {name!r}" for name in METADATA if name not in metadata), "")
     if found:
         raise InputError(
             f"the checkpoint {checkpoint} was written by another version of mqa_jax ({found}); train on with that "

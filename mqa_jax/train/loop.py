@@ -18,7 +18,7 @@ from mqa_jax.data import pipeline
 from mqa_jax.data.corpus import Corpus
 from mqa_jax.data.pipeline import Streams
 from mqa_jax.data.vocabulary import Vocabulary
-from mqa_jax.errors import Stopped
+from mqa_jax.errors import InputError, Stopped
 from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import Model, Parameters, build, count
 from mqa_jax.train import log as logs
@@ -62,7 +62,8 @@ def train(
         held.enter_context(workdir.full_disk_in_one_line(folder))
         stop = held.enter_context(signals.watched())
         processes.first_alone(lambda: held.enter_context(workdir.locked(folder)))
-        processes.together(lambda: workdir.refuse_another(folder, experiment))
+        fingerprint = workdir.fingerprint_of(folder, experiment, corpus.digests, vocabulary.fingerprint)
+        processes.together(lambda: workdir.refuse_another(folder, experiment, fingerprint))
 
         # Mesh, model, data.
         mesh = sharding.make_mesh(experiment.mesh)
@@ -78,10 +79,15 @@ def train(
             shardings,
         )
         dev_losses: dict[int, float] = {}
-        checkpoints = held.enter_context(contextlib.closing(Checkpoints(folder, config.keep, dev_losses)))
+        checkpoints = held.enter_context(contextlib.closing(Checkpoints(folder, config.keep, dev_losses, fingerprint)))
         restored = checkpoints.restore(abstract, batches)
         first, state, seconds = restored or (0, init(), 0.0)
-        processes.first_alone(lambda: workdir.claim(folder, experiment))  # now that it can be trained
+        if first > config.steps:
+            raise InputError(
+                f"{folder} is at step {first} already, beyond config.train.steps={config.steps}; set that to {first} "
+                "or more, or choose another --workdir"
+            )
+        processes.first_alone(lambda: workdir.claim(folder, experiment, fingerprint))  # now that it can be trained
 
         # The log. An interval that is open at the checkpoint's step was saved before that step's entry was written.
         logged = first - bool(state.interval.steps)

@@ -13,6 +13,7 @@ from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import Model, Parameters, build
 from mqa_jax.train import checkpoint as checkpoints
+from mqa_jax.workdir import Fingerprint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,31 +42,42 @@ def load(folder: pathlib.Path, average: int = 1, dtype: str | None = None, cache
     Args:
       dtype, cache_dtype: to decode in, if not in the config's (`ModelConfig.decoding_in`).
     Raises:
-      InputError: no run, too few checkpoints, no vocabulary, or a checkpoint of another architecture.
+      InputError: no run, too few checkpoints, no vocabulary or another one, or a checkpoint of another architecture
+        or of another run.
     """
-    experiment = workdir.owner(folder)
+    experiment, fingerprint = workdir.owner(folder), workdir.fingerprint(folder)
     experiment = dataclasses.replace(experiment, model=experiment.model.decoding_in(dtype, cache_dtype))
     model = build(experiment.model)
     path = folder / "vocabulary.model"
     if not path.exists():
         raise InputError(f"{path} is missing; copy it from where the run was trained or train again")
-    parameters, steps = mean_parameters(folder.absolute() / "checkpoints", model.shapes(), average)
-    return Trained(folder, experiment, model, parameters, Vocabulary(path), tuple(steps))
+    vocabulary = Vocabulary(path)
+    workdir.refuse_unlike(folder, fingerprint, {"vocabulary": vocabulary.fingerprint})
+    parameters, steps = mean_parameters(folder.absolute() / "checkpoints", model.shapes(), average, fingerprint)
+    return Trained(folder, experiment, model, parameters, vocabulary, tuple(steps))
 
 
-def mean_parameters(folder: pathlib.Path, abstract: Any, count: int = 1) -> tuple[Parameters, list[int]]:
+def mean_parameters(
+    folder: pathlib.Path, abstract: Any, count: int, fingerprint: Fingerprint
+) -> tuple[Parameters, list[int]]:
     """The mean parameters of the newest `count` intact checkpoints, in the shapes of `abstract`, and their steps.
 
     They are the last that were saved, one after the other: an older one that stays because it is the best is none of
     them, unless nothing else can be read.
 
     Raises:
-      InputError: there are not so many checkpoints that can be read, or they are of another architecture.
+      InputError: there are not so many checkpoints that can be read, or they are of another architecture or run.
     """
     steps = sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit())
     if not steps:
         raise InputError(f"no checkpoint in {folder}; train first: scripts/train.py")
-    readable = checkpoints.intact(folder, steps, lambda step: (step, parameters(folder / str(step), abstract)))
+
+    def read(step: int) -> tuple[int, Parameters]:
+        made_of = checkpoints.stored_metadata(folder / str(step)).get("fingerprint", {})
+        workdir.refuse_unlike(folder / str(step), made_of, fingerprint)
+        return step, parameters(folder / str(step), abstract)
+
+    readable = checkpoints.intact(folder, steps, read)
     last, mean = next(readable)
     gone = [] if count == 1 else [step for step in _saved(folder / str(last)) if step not in steps]
     used = [last]
