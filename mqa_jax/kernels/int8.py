@@ -28,6 +28,10 @@ class Int8(NamedTuple):
 
 def quantise(x: jax.Array, groups: int = 1) -> Int8:
     """[..., X] -> X / groups neighbours share a scale. The error is at most half a scale."""
+    if groups == 1:  # no reshape: a CPU would copy what lies the other way round in memory
+        x = x.astype(jnp.float32)
+        scale = _scale(jnp.abs(x).max(-1, keepdims=True))
+        return Int8(jnp.round(x / scale).astype(jnp.int8), scale)
     x_GX = x.astype(jnp.float32).reshape(*x.shape[:-1], groups, -1)
     scales = _scale(jnp.abs(x_GX).max(-1))
     return Int8(jnp.round(x_GX / scales[..., None]).astype(jnp.int8).reshape(x.shape), scales)

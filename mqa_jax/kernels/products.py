@@ -138,8 +138,9 @@ def by_vocabulary(x: jax.Array, table_VD: jax.Array | Int8) -> jax.Array:
     x_MD = x.reshape(-1, x.shape[-1])
     if isinstance(table_VD, Int8):
         rounded = int8.quantise(x_MD)
-        logits_VM = jnp.einsum("vd,md->vm", table_VD.values, rounded.values, preferred_element_type=jnp.int32)
-        logits_VM = logits_VM.astype(jnp.float32) * table_VD.scales * rounded.scales.T
+        # The table second: of int8 operands XLA's CPU kernel copies the first at every call.
+        logits_MV = jnp.einsum("md,vd->mv", rounded.values, table_VD.values, preferred_element_type=jnp.int32)
+        logits_VM = transposed(logits_MV.astype(jnp.float32) * rounded.scales * table_VD.scales.T)
     else:
         logits_VM = jnp.einsum("vd,md->vm", table_VD.astype(x.dtype), x_MD, preferred_element_type=jnp.float32)
     return logits_VM.reshape(-1, *x.shape[:-1])
