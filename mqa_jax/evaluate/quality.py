@@ -14,6 +14,8 @@ from mqa_jax.evaluate.perplexity import perplexity
 from mqa_jax.train.step import score
 from mqa_jax.train.trained import Trained
 
+EXAMPLES = 3  # lines that a quality record holds, for a person to see
+
 
 def translation_quality(
     run: Trained, split: Split, name: str, beam: int, origin: str = "the run's corpus"
@@ -40,6 +42,10 @@ def translation_quality(
         **output.speed(seconds),
         "checkpoints": list(run.steps),
         "hypotheses": str(path.relative_to(run.folder)),
+        "examples": [
+            {"line": n + 1, "source": split.source[n], "reference": split.target[n], "output": output.texts[n]}
+            for n in sorted({len(split) * part // EXAMPLES for part in range(EXAMPLES)})
+        ],
     } | bleu.score(output.texts, split.target)
     record = records.make("quality", run.experiment, figures)
     records.write(run.folder / "records", record, f"{name}{_variation(run)}-beam{beam}")

@@ -89,6 +89,20 @@ class Selection:
         """The timing records of `headline`."""
         return self.of(variant=variant, **self.headline(beam))
 
+    def speed_up(self, variant: str) -> float | None:
+        """The baseline's greedy decoder time over the variant's; None across devices."""
+        baseline, own = self.timed(self.variants[0]), self.timed(variant)
+        if len({record["device"] for record in [*baseline, *own]}) != 1:
+            return None
+        before, after = (over_seeds(each, "decoder_us_per_token").mean for each in (baseline, own))
+        return before / after if before is not None and after else None
+
+    def quality(self, variant: str, beam: int) -> "Series":
+        """Test BLEU with the beam; of a language model test perplexity per word."""
+        if self.task == "language":
+            return over_seeds(self.of("perplexity", variant, split="test"), "perplexity_per_word")
+        return over_seeds(self.of("quality", variant, split="test", beam=beam), "bleu_intl")
+
     def along(self, field: str, variant: str) -> dict[Any, Record]:
         """Greedy timing records by `target_length` or `batch`, all else as the config has it, in ascending order."""
         free = {"batch"} if field == "batch" else {"source_length", "target_length"}
