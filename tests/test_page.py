@@ -146,6 +146,7 @@ def test_wide_tables_scroll_and_can_be_reached(toy, tmp_path):
     text = page.write(toy, tmp_path, "toy compared", PAIR).read_text()
     regions = re.findall(r'<div class="wide" role="region" aria-label="[^"]+" tabindex="0">\n<table>', text)
     assert len(regions) == text.count("<table>") == 9 and ".wide { overflow-x: auto;" in text
+    assert text.count("no-repeat local") == 2, "what hides the shadow of more moves with the table"
 
 
 # What the page says.
@@ -164,7 +165,7 @@ def test_the_page_opens_with_the_result_and_a_picture_and_ends_with_its_provenan
     order = "an eighth", "> The corpus", "quality_time.svg", "### Summary", "Contents:", "time_length.svg", "## Limits"
     places = [text.index(part) for part in (*order, "## Provenance", "**Versions**", "**Commit**", "**Command**")]
     assert places == sorted(places) and "## " not in text[text.index("## Provenance") + 3 :]
-    assert text.count("quality_time.svg") == 1
+    assert text.count("quality_time.svg") == 1 and "[In the paper's shape](#in-the-papers-shape)" in text
 
 
 def test_the_result_in_words_says_what_was_measured_and_no_more(toy):
@@ -182,6 +183,8 @@ def test_the_result_in_words_says_what_was_measured_and_no_more(toy):
     assert sentences(of_kind(toy, "timing")) == [
         "multi_query decodes 3.0 times as fast as multi_head, with an eighth of the cache."
     ]
+    swept = [record for record in of_kind(toy, "timing") if record["target_length"] != 64]
+    assert sentences(swept) == ["multi_query decodes 3.0 times as fast as multi_head at 128 tokens."]
     assert sentences(of_kind(toy, "train")) == [] == sentences(toy, [*PAIR, "grouped_2"])[1:]
     assert sentences(rest, PAIR[::-1]) == [
         "multi_head decodes 0.33 times as fast as multi_query, +0.2 BLEU, with 8.0 times the cache."
@@ -221,6 +224,16 @@ def test_of_many_variants_the_best_trades_are_told(toy):
     ]
     assert [text.split()[0] for text in sentences([*toy, *more])] == ["multi_query", "a", "c"]
     assert len(sentences([*toy, *more[:4]])) == 3, "three are all told"
+
+
+def test_a_variant_without_a_perplexity_beats_none():
+    names = [*PAIR, "grouped_2", "multi_query_local", "multi_head_local"]
+    of = {name: experiment("text_lm", "multi_head") for name in names}
+    found = [timing(each, 50.0 - place) | {"variant": name} for place, (name, each) in enumerate(of.items())]
+    found += [
+        perplexity(of[name], 3.0, 30.0 + place, "test") | {"variant": name} for place, name in enumerate(names[:4])
+    ]
+    assert len(sentences(found, names)) == 4
 
 
 def test_the_page_says_what_was_run_and_how_to_read_it(toy, tmp_path):

@@ -198,6 +198,9 @@ def test_full_tables_have_every_measurement(toy):
     spread = zip(*(column(full["timing"], f"decoder {name}") for name in ("µs/token", "min", "max")), strict=True)
     assert ("90.00", "81.00", "99.00") in spread
     assert "In all rows: sentences 2,000." in full["quality"].note
+    assert "\n| :-- | :-- | --: |\n" in full["attention"].to_markdown(), (
+        "text begins at the left, figures end at the right"
+    )
     assert "4 query heads, 1 write heads" in column(full["attention"], "decoder self-attention")[1]
     assert tables.in_full(Selection(of_kind(toy, "train"))).keys() == {"attention"}
 

@@ -53,8 +53,9 @@ def result(runs: Selection) -> list[str]:
 
     Of more than three only those are told that no other variant beats in both time and quality.
     """
-    others, sign = runs.variants[1:], 1 if runs.task == "translation" else -1
-    gains = {name: (runs.speed_up(name) or 0, sign * (runs.quality(name, runs.beams[-1]).mean or 0)) for name in others}
+    others, sign, beam = runs.variants[1:], 1 if runs.task == "translation" else -1, runs.beams[-1]
+    qualities = {name: runs.quality(name, beam).mean for name in others}
+    gains = {n: (runs.speed_up(n) or 0, -math.inf if mean is None else sign * mean) for n, mean in qualities.items()}
     best = [a for a in others if not any(b[0] > gains[a][0] and b[1] > gains[a][1] for b in gains.values())]
     return list(filter(None, (_sentence(runs, name) for name in (others if len(others) <= 3 else best))))
 
@@ -62,10 +63,13 @@ def result(runs: Selection) -> list[str]:
 def _sentence(runs: Selection, variant: str) -> str:
     """`multi_query decodes 2.4 times as fast as multi_head, −5.9 BLEU (p ≤ 0.001), with an eighth of the cache.`"""
     baseline, beam, parts = runs.variants[0], runs.beams[-1], []
-    opening, speed = f"{variant} against {baseline}: ", runs.speed_up(variant)
+    speed, at = runs.speed_up(variant), ""
+    if not speed and (pairs := runs.beside_baseline("target_length").get(variant)):  # a sweep of other lengths
+        length, (before, after) = max(pairs.items())
+        speed, at = before["decoder_us_per_token"] / after["decoder_us_per_token"], f" at {length:,} tokens"
     if speed:
         times = f"{speed:#.2g}".rstrip(".")
-        opening = f"{variant} decodes {f'{times} times ' * (times != '1.0')}as fast as {baseline}, "
+        parts.append(f"{variant} decodes {f'{times} times ' * (times != '1.0')}as fast as {baseline}{at}")
     before, after = (runs.quality(name, beam).mean for name in (baseline, variant))
     if before is not None and after is not None and math.isfinite(after - before):
         unit, digits = ("BLEU", 1) if runs.task == "translation" else ("perplexity per word", 2)
@@ -79,7 +83,8 @@ def _sentence(runs: Selection, variant: str) -> str:
         share = f"{after / before:.0%} of" if after < before else f"{after / before:#.2g} times"
         share = _SHARES.get(round(before / after, 2), share)
         parts.append("with the same cache" if before == after else f"with {share} the cache")
-    return f"{opening}{', '.join(parts)}." if parts else ""
+    about = "" if speed else f"{variant} against {baseline}: "
+    return f"{about}{', '.join(parts)}." if parts else ""
 
 
 def setting(runs: Selection) -> dict[str, str]:

@@ -100,7 +100,7 @@ def time_against_length(runs: Selection) -> Figure | None:
 def speed_up(runs: Selection) -> Figure | None:
     """The baseline's greedy decoder time over each variant's, against length and batch, beside that of the floors."""
     named = {"target_length": "output tokens a sentence", "batch": "sentences at once"}
-    panels = {label: lines for field, label in named.items() if (lines := _beside_baseline(runs, field))}
+    panels = {label: lines for field, label in named.items() if (lines := runs.beside_baseline(field))}
     if not panels:
         return None
     figure, all_axes = _figure(2.3, len(panels))
@@ -206,15 +206,6 @@ def _look(runs: Selection, variant: str) -> dict[str, Any]:
 def _drawable(value: float | None) -> TypeGuard[float]:
     """Whether a logarithmic axis can show it."""
     return value is not None and math.isfinite(value) and value > 0
-
-
-def _beside_baseline(runs: Selection, field: str) -> dict[str, dict[Any, tuple[Record, Record]]]:
-    """By variant and value of the field: the baseline's record and the variant's, of one device."""
-    baseline, found = runs.along(field, runs.variants[0]), {}
-    for variant in runs.variants[1:]:
-        both = {x: (baseline[x], own) for x, own in runs.along(field, variant).items() if x in baseline}
-        found[variant] = {x: pair for x, pair in both.items() if pair[0]["device"] == pair[1]["device"]}
-    return {variant: pairs for variant, pairs in found.items() if len(pairs) > 1}
 
 
 def _with_floor(axes: Axes, runs: Selection, variant: str, points: Mapping[float, Sequence[float]]) -> None:

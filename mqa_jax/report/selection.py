@@ -110,6 +110,14 @@ class Selection:
         found = {record[field]: record for record in reversed(self.of(variant=variant, **where))}
         return dict(sorted(found.items()))
 
+    def beside_baseline(self, field: str) -> dict[str, dict[Any, tuple[Record, Record]]]:
+        """`along` a field: by variant and value the baseline's record and the variant's, of one device."""
+        baseline, found = self.along(field, self.variants[0]), {}
+        for variant in self.variants[1:]:
+            both = {x: (baseline[x], own) for x, own in self.along(field, variant).items() if x in baseline}
+            found[variant] = {x: pair for x, pair in both.items() if pair[0]["device"] == pair[1]["device"]}
+        return {variant: pairs for variant, pairs in found.items() if len(pairs) > 1}
+
     @functools.cached_property
     def workload(self) -> dict[str, Any]:
         """The batch and lengths that `config.timing` names, and the number types: of the newest record that has them,
