@@ -196,10 +196,11 @@ def test_what_is_no_number_or_no_difference_is_said_so(toy):
         experiment("toy", "multi_query"),
         [r for r in without(toy, "significance") if r["variant"] == "multi_head"],
     )
-    same = [quality(of, 28.52, beam=4), timing(of, 89.0, cache=131_072)]
+    same = [quality(of, 28.502, beam=4), timing(of, 89.0, cache=131_072)]
     assert sentences([*base, *same]) == [
         "multi_query decodes as fast as multi_head, the same BLEU, with the same cache."
     ]
+    assert "+0.06 BLEU" in sentences([*base, quality(of, 28.56, beam=4)])[0]
     assert "BLEU" not in sentences([*base, quality(of, math.nan, beam=4), *same[1:]])[0]
     moved = [record | {"device": "a TPU"} for record in same[1:]]
     assert sentences([*base, *moved]) == ["multi_query against multi_head: with the same cache."]

@@ -72,7 +72,8 @@ def _sentence(runs: Selection, variant: str) -> str:
         parts.append(f"{variant} decodes {f'{times} times ' * (times != '1.0')}as fast as {baseline}{at}")
     before, after = (runs.quality(name, beam).mean for name in (baseline, variant))
     if before is not None and after is not None and math.isfinite(after - before):
-        unit, digits = ("BLEU", 1) if runs.task == "translation" else ("perplexity per word", 2)
+        unit = "BLEU" if runs.task == "translation" else "perplexity per word"
+        digits = 1 if runs.task == "translation" and abs(after - before) >= 0.1 else 2
         tests = runs.of("significance", baseline, baseline=baseline, split="test", beam=beam)
         found = [p_value(row["p_value"], t["samples"]) for t in tests for row in t["rows"] if row["variant"] == variant]
         tested = _all((f"p {text}" if text[0] == "≤" else f"p = {text}" for text in found), ", ")
