@@ -42,6 +42,10 @@ def quality(of, bleu, split="test", beam=1, truncated=0):
     scores |= {f"signature_{each}": SIGNATURE.format(each) for each in ("intl", "13a", "chrf")}
     figures = {"split": split, "beam": beam, "alpha": 0.6, "sentences": 2000, "truncated": truncated}
     figures |= {"translate_s": 9.0, "sentences_per_s": 222.0, "hypotheses": "hypotheses/test-beam1.txt"}
+    figures["examples"] = [
+        {"line": n, "source": f"source {n}", "reference": f"reference {n}", "output": f"{of.variant} {beam} {n}"}
+        for n in (1, 667, 1334)
+    ]
     return records.make("quality", of, figures | scores)
 
 

@@ -193,8 +193,9 @@ def test_the_report_is_whole(compared):
     page, markdown = (folder / "report.html").read_text(), (folder / "report.md").read_text()
     for text in (page, markdown):
         assert "multi_query" in text and "generated" in text and "nrefs:1" in text
-    assert "http://" not in page.replace("http://www.w3.org", "") and "data:image/png;base64," in page
-    assert len(list(folder.glob("**/*.png"))) >= 4
+    assert "http://" not in page.replace("http://www.w3.org", "") and "data:image/svg+xml;base64," in page
+    assert len(list(folder.glob("*.svg"))) >= 4
+    assert "## Examples" in markdown
 
 
 def test_a_second_run_does_nothing_again_and_says_so(compared):

@@ -18,19 +18,19 @@ from reported import (
     comparison,
     experiment,
     of_kind,
+    perplexity,
     quality,
     read_html,
+    significance,
     timing,
     train,
     without,
 )
 from rich.console import Console
 
-from mqa_jax.report import html, page, tables
+from mqa_jax.report import context, html, page, tables
 from mqa_jax.report.selection import Selection
 from mqa_jax.report.table import Table, code
-
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture(scope="module")
@@ -125,11 +125,12 @@ def test_the_page_is_one_file_that_fetches_nothing(toy, tmp_path):
     assert len(pictures) == 5
     for source in pictures:
         kind, data = source.split(",", 1)
-        assert kind == "data:image/png;base64" and base64.b64decode(data).startswith(PNG)
-    others = [
-        value for tag, attributes in parser.tags for key, value in attributes.items() if key in ("href", "srcset")
-    ]
-    assert not others and not re.search(r"url\(|@import", path.read_text())
+        picture = base64.b64decode(data).decode()
+        assert kind == "data:image/svg+xml;base64" and "<svg" in picture and "<image" not in picture
+    links = [value for tag, attributes in parser.tags for key, value in attributes.items() if key in ("href", "srcset")]
+    targets = [f"#{attributes['id']}" for tag, attributes in parser.tags if tag == "h2"]
+    assert links == targets and len(links) > 8, "the contents, and nothing else"
+    assert not re.search(r"url\(|@import", path.read_text())
     assert "viewport" in path.read_text() and "prefers-color-scheme: dark" in path.read_text()
 
 
@@ -138,13 +139,102 @@ def test_markdown_and_html_say_the_same(toy, tmp_path):
     rendered = github((tmp_path / "report.md").read_text())
     assert rendered.cells == read_html((tmp_path / "report.html").read_text()).cells
     for _, attributes in (each for each in rendered.tags if each[0] == "img"):
-        assert (tmp_path / attributes["src"]).read_bytes().startswith(PNG)
+        assert "<svg" in (tmp_path / attributes["src"]).read_text()
 
 
 def test_wide_tables_scroll_and_can_be_reached(toy, tmp_path):
     text = page.write(toy, tmp_path, "toy compared", PAIR).read_text()
     regions = re.findall(r'<div class="wide" role="region" aria-label="[^"]+" tabindex="0">\n<table>', text)
-    assert len(regions) == text.count("<table>") == 8 and ".wide { overflow-x: auto }" in text
+    assert len(regions) == text.count("<table>") == 9 and ".wide { overflow-x: auto;" in text
+    assert text.count("no-repeat local") == 2, "what hides the shadow of more moves with the table"
+
+
+# What the page says.
+
+
+def sentences(records, order=PAIR):
+    return context.result(Selection(records, order))
+
+
+def test_the_page_opens_with_the_result_and_a_picture_and_ends_with_its_provenance(toy, tmp_path):
+    page.write(toy, tmp_path, "toy compared", PAIR)
+    text = (tmp_path / "report.md").read_text()
+    assert text.splitlines()[2] == (
+        "multi_query decodes 3.0 times as fast as multi_head, −0.2 BLEU (p = 0.021), with an eighth of the cache."
+    )
+    order = "an eighth", "> The corpus", "quality_time.svg", "### Summary", "Contents:", "time_length.svg", "## Limits"
+    places = [text.index(part) for part in (*order, "## Provenance", "**Versions**", "**Commit**", "**Command**")]
+    assert places == sorted(places) and "## " not in text[text.index("## Provenance") + 3 :]
+    assert text.count("quality_time.svg") == 1 and "[In the paper's shape](#in-the-papers-shape)" in text
+
+
+def test_the_result_in_words_says_what_was_measured_and_no_more(toy):
+    (row,) = [row for record in of_kind(toy, "significance") for row in record["rows"] if row["p_value"]]
+
+    def tested(value, **more):
+        return significance(experiment("toy", "multi_head"), [row | {"p_value": value}]) | more
+
+    rest = without(toy, "significance")
+    assert "(p ≤ 0.001)" in sentences([*rest, tested(1 / 1001)])[0]
+    assert "(p ≤ 0.001, p = 0.500)" in sentences([*rest, tested(1 / 1001), tested(0.5, seed=1)])[0]
+    for other in (tested(0.5, beam=1), tested(0.5, split="dev"), tested(0.5, baseline="multi_query")):
+        assert "−0.2 BLEU, with" in sentences([*rest, other])[0]
+    assert sentences(of_kind(toy, "quality")) == ["multi_query against multi_head: −0.2 BLEU."]
+    assert sentences(of_kind(toy, "timing")) == [
+        "multi_query decodes 3.0 times as fast as multi_head, with an eighth of the cache."
+    ]
+    swept = [record for record in of_kind(toy, "timing") if record["target_length"] != 64]
+    assert sentences(swept) == ["multi_query decodes 3.0 times as fast as multi_head at 128 tokens."]
+    assert sentences(of_kind(toy, "train")) == [] == sentences(toy, [*PAIR, "grouped_2"])[1:]
+    assert sentences(rest, PAIR[::-1]) == [
+        "multi_head decodes 0.33 times as fast as multi_query, +0.2 BLEU, with 8.0 times the cache."
+    ]
+
+
+def test_what_is_no_number_or_no_difference_is_said_so(toy):
+    of, base = (
+        experiment("toy", "multi_query"),
+        [r for r in without(toy, "significance") if r["variant"] == "multi_head"],
+    )
+    same = [quality(of, 28.502, beam=4), timing(of, 89.0, cache=131_072)]
+    assert sentences([*base, *same]) == [
+        "multi_query decodes as fast as multi_head, the same BLEU, with the same cache."
+    ]
+    assert "+0.06 BLEU" in sentences([*base, quality(of, 28.56, beam=4)])[0]
+    assert "BLEU" not in sentences([*base, quality(of, math.nan, beam=4), *same[1:]])[0]
+    moved = [record | {"device": "a TPU"} for record in same[1:]]
+    assert sentences([*base, *moved]) == ["multi_query against multi_head: with the same cache."]
+
+
+def test_a_language_models_result_is_in_perplexity():
+    of = [experiment("text_lm", variant) for variant in PAIR]
+    found = [perplexity(each, 3.0, per_word, "test") for each, per_word in zip(of, (30.0, 30.25), strict=True)]
+    found += [timing(of[0], 50.0, cache=100), timing(of[1], 40.0, cache=28)]
+    assert sentences(found) == [
+        "multi_query decodes 1.2 times as fast as multi_head, +0.25 perplexity per word, with 28% of the cache."
+    ]
+
+
+def test_of_many_variants_the_best_trades_are_told(toy):
+    """Those that no other beats in both: of fast to slow b is worse than a in both, c slow and good."""
+    more = [
+        record
+        for name, bleu, time in (("a", 28.0, 20.0), ("b", 27.0, 25.0), ("c", 29.0, 80.0))
+        for of in [experiment("toy", "multi_query")]
+        for record in (quality(of, bleu, beam=4) | {"variant": name}, timing(of, time) | {"variant": name})
+    ]
+    assert [text.split()[0] for text in sentences([*toy, *more])] == ["multi_query", "a", "c"]
+    assert len(sentences([*toy, *more[:4]])) == 3, "three are all told"
+
+
+def test_a_variant_without_a_perplexity_beats_none():
+    names = [*PAIR, "grouped_2", "multi_query_local", "multi_head_local"]
+    of = {name: experiment("text_lm", "multi_head") for name in names}
+    found = [timing(each, 50.0 - place) | {"variant": name} for place, (name, each) in enumerate(of.items())]
+    found += [
+        perplexity(of[name], 3.0, 30.0 + place, "test") | {"variant": name} for place, name in enumerate(names[:4])
+    ]
+    assert len(sentences(found, names)) == 4
 
 
 def test_the_page_says_what_was_run_and_how_to_read_it(toy, tmp_path):
@@ -191,6 +281,7 @@ def test_unequal_budgets_broken_runs_and_changed_commits_are_said(toy, tmp_path)
 def test_a_page_of_timings_alone_speaks_of_no_training(toy, tmp_path):
     page.write(of_kind(toy, "timing"), tmp_path, "toy", PAIR)
     text = (tmp_path / "report.md").read_text()
+    assert "decodes 3.0 times as fast" in text
     assert not any(part in text for part in ("Corpus", "**Training**", "generated"))
 
 
@@ -209,7 +300,7 @@ def test_a_page_without_records_says_so(tmp_path):
 def test_a_picture_of_an_earlier_report_goes(toy, tmp_path):
     page.write(toy, tmp_path, "toy", PAIR)
     page.write(without(toy, "timing"), tmp_path, "toy", PAIR)
-    assert {path.name for path in tmp_path.iterdir()} == {"report.md", "report.html", "learning_curves.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"report.md", "report.html", "learning_curves.svg"}
 
 
 def test_report_needs_no_device(toy, tmp_path):

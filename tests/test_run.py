@@ -180,6 +180,11 @@ def test_an_averaged_evaluation_has_records_of_its_own(whole, tmp_path):
     assert steps["perplexity-mine-average2"] == steps["quality-mine-average2-beam1"] == [3, 6]
     assert (tmp_path / "run" / "hypotheses" / "mine-average2-beam1.txt").read_text().count("\n") == 2
     (compared,) = selection.Selection(found).of("quality", "multi_query")
+    output = (tmp_path / "run" / "hypotheses" / "mine-beam1.txt").read_text().splitlines()
+    sides = zip((1, 2), split.source, split.target, output, strict=True)
+    assert compared["examples"] == [
+        dict(zip(("line", "source", "reference", "output"), of, strict=True)) for of in sides
+    ]
     assert compared["checkpoints"] == [6], "a report compares the newest checkpoints alone"
 
 

@@ -44,24 +44,24 @@ def summary(found, order=()):
 
 def test_summary_has_each_figure_in_its_cell(toy):
     table = summary(toy, PAIR)
-    assert dict(zip(table.columns, zip(*table.rows, strict=True), strict=True)) == {
-        "variant": ("multi_head", "multi_query"),
-        "d_ff": ("512", "656"),
-        "parameters": ("1,000,000", "1,000,000"),
-        "BLEU, beam 1": ("27.50", "27.25"),
-        "BLEU, beam 4": ("28.50", "28.25"),
-        "greedy µs/token, encoder + decoder": ("4.00 + 90.0", "4.00 + 30.0"),
-        "decoder speed-up": ("1.00×", "3.00×"),
-        "share of floor": ("11%", "33%"),
-        "cache a sequence": ("128 KiB", "16.0 KiB"),
-        "training tokens/s": ("20,000", "20,000"),
-    }
+    assert list(zip(table.columns, zip(*table.rows, strict=True), strict=True)) == [
+        ("variant", ("multi_head", "multi_query")),
+        ("BLEU, beam 4", ("28.50", "28.25")),
+        ("decoder µs/token", ("90.0", "30.0")),
+        ("speed-up", ("1.00×", "3.00×")),
+        ("cache a sequence", ("128.0 KiB", "16.0 KiB")),
+        ("BLEU, beam 1", ("27.50", "27.25")),
+        ("share of floor", ("11%", "33%")),
+        ("d_ff", ("512", "656")),
+    ]
+    same = "encoder µs/token 4.00, training tokens/s 20,000, parameters 1,000,000"
+    assert table.note.startswith(f"In all rows: {same}. BLEU")
     assert "±" not in table.note and "64 tokens in, 64 out" in table.note
 
 
 def test_the_first_in_the_order_is_the_baseline(toy):
     table = summary(toy, PAIR[::-1])
-    assert column(table, "variant") == PAIR[::-1] and column(table, "decoder speed-up") == ["1.00×", "0.33×"]
+    assert column(table, "variant") == PAIR[::-1] and column(table, "speed-up") == ["1.00×", "0.33×"]
     assert "multi_query's decoder time" in table.note
 
 
@@ -83,7 +83,7 @@ def test_what_was_measured_of_an_earlier_checkpoint_is_left_out():
     found = [timing(before, 30.0), *(quality(before, 20.0, beam=beam) | first for beam in (1, 4))]
     assert column(summary(found), "BLEU, beam 4") == ["20.00"]
     found += [quality(after, 25.0, beam=beam) | last for beam in (1, 8)] + [perplexity(before, 1.0, 9.0) | first]
-    assert [header for header in summary(found).columns if "BLEU" in header] == ["BLEU, beam 1", "BLEU, beam 8"]
+    assert [header for header in summary(found).columns if "BLEU" in header] == ["BLEU, beam 8", "BLEU, beam 1"]
     assert column(summary(found), "BLEU, beam 8") == ["25.00"]
     full = tables.in_full(Selection(found))
     assert column(full["quality"], "beam") == ["1", "8"] and "perplexity" not in full
@@ -95,14 +95,14 @@ def test_a_language_model_has_perplexity_per_word():
     of = experiment("text_lm", "multi_head")
     table = summary([perplexity(of, 3.0, 31.41, "test"), timing(of, 50.0)])
     assert column(table, "perplexity per word") == ["31.41"]
-    assert column(table, "greedy µs/token, prompt + decoder") == ["4.00 + 50.0"]
+    assert column(table, "prompt µs/token") == ["4.00"] and column(table, "decoder µs/token") == ["50.0"]
     assert not any("BLEU" in header for header in table.columns)
 
 
 def test_what_is_missing_is_a_dash_and_what_is_no_number_is_said(toy):
     table = summary(without(toy, "timing"), [*PAIR, "grouped_2"])
     assert column(table, "BLEU, beam 1") == ["27.50", "27.25", "–"]
-    assert column(table, "decoder speed-up") == column(table, "share of floor") == ["–"] * 3
+    assert not {"speed-up", "share of floor"} & {*table.columns}, "of which nothing was measured"
     assert table.rows[2] == ("grouped_2", *["–"] * (len(table.columns) - 1))
     of = experiment("toy", "grouped_2")
     broken = [*toy, train(of, math.nan), quality(of, math.nan), timing(of, 40.0)]
@@ -111,9 +111,9 @@ def test_what_is_missing_is_a_dash_and_what_is_no_number_is_said(toy):
 
 def test_no_speed_up_without_the_baselines_time_or_across_devices(toy):
     rest = [record for record in toy if (record["kind"], record["variant"]) != ("timing", "multi_head")]
-    assert column(summary(rest, PAIR), "decoder speed-up") == ["–", "–"]
+    assert "speed-up" not in summary(rest, PAIR).columns
     moved = [record | ({"device": "a TPU"} if record["variant"] == "multi_query" else {}) for record in toy]
-    assert column(summary(moved, PAIR), "decoder speed-up") == ["1.00×", "–"]
+    assert column(summary(moved, PAIR), "speed-up") == ["1.00×", "–"]
 
 
 def test_only_the_configs_own_workload_makes_the_headline(toy):
@@ -159,9 +159,34 @@ def test_significance_is_against_the_baseline(toy):
     assert table.title == "BLEU intl against multi_head: test, beam 4, seed 0"
     assert table.columns[1] == "BLEU intl"
     assert table.rows == (
-        ("multi_head", "28.50", "28.49 ± 0.61", "baseline"),
-        ("multi_query", "28.25", "28.24 ± 0.60", "0.021"),
+        ("multi_head", "28.50", "baseline", "28.49", "0.61"),
+        ("multi_query", "28.25", "0.021", "28.24", "0.60"),
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "samples", "shown"),
+    [
+        *[(0.0214, 1000, "0.021"), (1 / 1001, 1000, "≤ 0.001"), (2 / 1001, 1000, "0.002"), (1.0, 1000, "1.000")],
+        *[(1 / 101, 100, "≤ 0.010"), (1 / 301, 300, "≤ 0.004"), (1 / 100_001, 100_000, "≤ 0.001")],
+    ],
+)
+def test_a_p_value_at_the_floor_of_the_resamples_is_said_to_be_no_higher(value, samples, shown):
+    assert cells.p_value(value, samples) == shown
+    assert not shown.startswith("≤") or value <= float(shown[2:])
+
+
+def test_examples_are_below_each_other_and_of_the_same_lines(toy):
+    assert tables.examples(Selection(without(toy, "quality"), PAIR)) is None
+    table = there(tables.examples(Selection(toy, PAIR)))
+    assert table.columns == ("", "line 1", "line 667", "line 1,334") and "Beam 4" in table.note
+    assert [row[0] for row in table.rows] == ["source", "reference", *PAIR]
+    assert [row[1] for row in table.rows] == ["source 1", "reference 1", "multi_head 4 1", "multi_query 4 1"]
+    other = [{"line": 1, "source": "another text", "reference": "", "output": "not beside it"}]
+    moved = [record | {"examples": other} if record["variant"] == "multi_query" else record for record in toy]
+    assert [row[0] for row in there(tables.examples(Selection(moved, PAIR))).rows] == ["source", "reference", PAIR[0]]
+    old = [{name: value for name, value in record.items() if name != "examples"} for record in toy]
+    assert tables.examples(Selection(old, PAIR)) is None
 
 
 def test_full_tables_have_every_measurement(toy):
@@ -169,8 +194,13 @@ def test_full_tables_have_every_measurement(toy):
     assert {kind: len(full[kind].rows) for kind in ("quality", "perplexity", "timing")} == {
         kind: len(of_kind(toy, kind)) for kind in ("quality", "perplexity", "timing")
     }
-    assert ("multi_query", "test", "4", "28.25", "27.50", "53.25", "2,000", "3") in full["quality"].rows
-    assert "90.0 (81.0 to 99.0)" in column(full["timing"], "decoder µs/token (min to max)")
+    assert ("multi_query", "test", "4", "28.25", "27.50", "53.25", "3") in full["quality"].rows
+    spread = zip(*(column(full["timing"], f"decoder {name}") for name in ("µs/token", "min", "max")), strict=True)
+    assert ("90.00", "81.00", "99.00") in spread
+    assert "In all rows: sentences 2,000." in full["quality"].note
+    assert "\n| :-- | :-- | --: |\n" in full["attention"].to_markdown(), (
+        "text begins at the left, figures end at the right"
+    )
     assert "4 query heads, 1 write heads" in column(full["attention"], "decoder self-attention")[1]
     assert tables.in_full(Selection(of_kind(toy, "train"))).keys() == {"attention"}
 
@@ -182,13 +212,37 @@ def test_write_heads_of_each_site_are_told_apart():
     assert "4 write heads" in column(table, "elsewhere")[0]
 
 
-def test_a_column_shows_fields_of_the_records_that_it_is_of():
+def test_a_column_shows_a_field_of_the_records_that_it_is_of():
     row = [{"kind": "a", "seed": seed, "time": 10.0 + seed, "spread": [9.0, 20.0]} for seed in (0, 2)]
-    spread = Column("time", ("time", "spread.1"), cells.integer, {"kind": "a"}, "{} up to {}")
-    twin = dataclasses.replace(spread, header="other", where={"kind": "b"})
-    table = Table.of("t", [Column("kind", "kind"), spread, twin], [[*row, {"kind": "b", "spread": [1, 2]}], []])
-    assert table.columns == ("kind", "time", "other")
-    assert table.rows == (("a, b", "11 ± 1 up to 20", "– up to 2"), ("–", "–", "–"))
+    row.append({"kind": "b", "spread": [1, 2]})
+    columns = [Column("kind", "kind"), Column("time", "time", cells.integer, {"kind": "a"})]
+    columns += [Column(kind, "spread.1", where={"kind": kind}) for kind in "ab"]
+    table = Table.of("t", columns, [row, []])
+    assert table.columns == ("kind", "time", "a", "b")
+    assert table.rows == (("a, b", "11 ± 1", "20", "2"), ("–", "–", "–", "–"))
+
+
+def test_a_column_that_is_equal_in_all_rows_is_said_once_and_one_without_figures_not_at_all():
+    columns = [Column("name", "name"), *(Column(field, field) for field in ("x", "y", "z"))]
+    rows = [[{"name": "a", "x": 7, "y": 1}], [{"name": "a", "x": 7}]]
+    table = Table.of("t", columns, rows, "Note.")
+    assert (table.columns, table.rows) == (("name", "y"), (("a", "1"), ("a", "–")))
+    assert table.note == "In all rows: x 7. Note."
+    assert Table.of("t", columns, rows[:1]).columns == ("name", "x", "y"), "one row has nothing to be equal to"
+
+
+@pytest.mark.parametrize(
+    ("show", "shown"),
+    [
+        (cells.significant, {8.014: "8.01", 152.3: "152.30", 0.0: "0.00", -60.0: "-60.00", math.nan: "NaN"}),
+        (cells.size, {48 * 1024: "48.0 KiB", 3 * 2**20: "3,072.0 KiB"}),
+        (cells.times, {1.0: "1.00×", 12.06: "12.06×"}),
+    ],
+)
+def test_numbers_of_a_column_are_printed_as_the_smallest_is(show, shown):
+    """So that the decimals are below each other, in one unit."""
+    assert cells.column([Series((value,)) for value in shown], show) == list(shown.values())
+    assert cells.column([Series(()), Series(("text",))], show) == ["–", "text"]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +260,8 @@ def test_a_column_shows_fields_of_the_records_that_it_is_of():
     ],
 )
 def test_figures_as_text(show, shown):
-    assert {value: cells.text(Series(() if value is None else (value,)), show) for value in shown} == shown
+    alone = (cells.column([Series(() if value is None else (value,))], show) for value in shown)
+    assert [text for (text,) in alone] == list(shown.values())
 
 
 # Records that are published, among them those of the first edition.
@@ -255,5 +310,6 @@ def test_the_share_of_the_peak_in_old_records_is_the_mfu():
     small = [record for record in found if record["name"] == "text_translation"]
     assert len(small) == 5 and not any("peak_share" in record for record in small)
     table = tables.in_full(Selection(small))["train_timing"]
-    assert table.rows[0][:6] == ("multi_head", "64", "64", "64", "bfloat16", "0%")
+    assert table.note == "In all rows: batch 64, source 64, target 64, type bfloat16."
+    assert table.rows[0][:2] == ("multi_head", "0%")
     assert "28%" in column(table, "mfu") and "24,364" in column(table, "tokens/s")

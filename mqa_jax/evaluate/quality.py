@@ -15,6 +15,8 @@ from mqa_jax.train.step import score
 from mqa_jax.train.trained import Trained
 
 OWN = "the run's corpus"  # where a split is from that the run was made of
+EXAMPLES = 3  # lines that a quality record holds, for a person to see
+
 
 
 def translation_quality(run: Trained, split: Split, name: str, beam: int, origin: str = OWN) -> dict[str, Any]:
@@ -41,6 +43,10 @@ def translation_quality(run: Trained, split: Split, name: str, beam: int, origin
         **output.speed(seconds),
         "checkpoints": list(run.steps),
         "hypotheses": str(path.relative_to(run.folder)),
+        "examples": [
+            {"line": n + 1, "source": split.source[n], "reference": split.target[n], "output": output.texts[n]}
+            for n in sorted({len(split) * part // EXAMPLES for part in range(EXAMPLES)})
+        ],
     } | bleu.score(output.texts, split.target)
     record = records.make("quality", run.experiment, figures)
     records.write(run.folder / "records", record, f"{name}{_variation(run)}-beam{beam}")

@@ -1,7 +1,7 @@
-"""The report of a comparison, from records alone: report.md, report.html in one file, and the plots as PNG."""
+"""The report of a comparison, from records alone: report.md, report.html in one file, and the plots as SVG."""
 
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mqa_jax import files
 from mqa_jax.report import context, html, plots, tables
@@ -24,23 +24,34 @@ def write(records: Sequence[Record], folder: str | pathlib.Path, title: str, ord
 
 
 def _body(runs: Selection, folder: pathlib.Path) -> str:
+    """First the result, in a sentence, a picture and a table; last what is needed to do it again."""
+    pictures = _pictures(runs, folder)
     signatures = [f"{name}: {code(text)}" for name, text in context.signatures(runs).items()]
     sections = {
         "Result": _tables(tables.summary(runs)),
-        "In the paper's shape": _tables(tables.table_1(runs), tables.table_2(runs), tables.table_3(runs)),
+        "Examples": _tables(tables.examples(runs)),
+        "Plots": "\n".join(pictures[1:]),
         "Significance": _tables(*tables.significance(runs)),
-        "Plots": _pictures(runs, folder),
+        "In the paper's shape": _tables(tables.table_1(runs), tables.table_2(runs), tables.table_3(runs)),
+        "What was compared": _facts(context.setting(runs)),
         "Limits": _items(map(escape, context.limits(runs))),
         "How to read it": _items(map(escape, context.reading(runs))),
         "sacreBLEU signatures": _items(signatures),
         "In full": _tables(*tables.in_full(runs).values()),
+        "Provenance": _facts(context.provenance(runs)),
     }
-    facts = (
-        f"**{name}**: {(code if name in ('Commit', 'Command') else escape)(text)}"
-        for name, text in context.head(runs).items()
-    )
-    notices = [f"> {escape(warning)}" for warning in context.warnings(runs)]
-    return "\n\n".join([_items(facts), *notices, *(f"## {name}\n\n{text}" for name, text in sections.items() if text)])
+    sections = {name: text for name, text in sections.items() if text}
+    sentences, notices = (list(map(escape, of(runs))) for of in (context.result, context.warnings))
+    opening = _items(sentences) if len(sentences) > 1 else "".join(sentences)
+    contents = " · ".join(f"[{name}](#{html.anchor(name)})" for name in sections)
+    first, *rest = (f"## {name}\n\n{text}" for name, text in sections.items())
+    parts = opening, *(f"> {text}" for text in notices), *pictures[:1], first, f"Contents: {contents}", *rest
+    return "\n\n".join(filter(None, parts))
+
+
+def _facts(found: Mapping[str, str]) -> str:
+    shown = {name: (code if name in ("Commit", "Command") else escape)(text) for name, text in found.items()}
+    return _items(f"**{name}**: {text}" for name, text in shown.items())
 
 
 def _tables(*found: Table | None) -> str:
@@ -51,12 +62,12 @@ def _items(texts: Iterable[str]) -> str:
     return "\n".join(f"- {text}" for text in texts)
 
 
-def _pictures(runs: Selection, folder: pathlib.Path) -> str:
+def _pictures(runs: Selection, folder: pathlib.Path) -> list[str]:
     pictures = []
     for name, (draw, alt) in plots.PLOTS.items():
         if figure := draw(runs):
-            files.write(folder / f"{name}.png", plots.png(figure))
-            pictures.append(f"![{alt}]({name}.png)")
+            files.write(folder / f"{name}.svg", plots.svg(figure))
+            pictures.append(f"![{alt}]({name}.svg)")
         else:
-            (folder / f"{name}.png").unlink(missing_ok=True)  # of an earlier report
-    return "\n\n".join(pictures)
+            (folder / f"{name}.svg").unlink(missing_ok=True)  # of an earlier report
+    return pictures

@@ -1,6 +1,7 @@
 """The plots of a comparison, from records. Each function gives a `Figure`, or None where there is nothing to draw.
 
-Figures are made without pyplot: no window system, no global state.
+Figures are made without pyplot: no window system, no global state. They are as wide as a phone's screen, so that their
+text can be read there, and have no background: lines show on white and on black, and text takes the reader's colour.
 """
 
 import io
@@ -17,20 +18,26 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 from mqa_jax.report import cells
 from mqa_jax.report.selection import Record, Selection, Series, over_seeds
 
-# Okabe and Ito's colours without the yellow, which is too pale for lines, then three of Tol's.
-COLORS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5A5A5A", "#882255", "#999933", "#332288"
+# Okabe and Ito's colours and some between; each has a contrast of 3 to 1 with white and with a dark page.
+COLORS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#2E97B8", "#7A7A7A", "#A0526D", "#7F8C1F", "#7D6BD0"
 MARKERS = "osD^vPX<>p"  # a second cue, for print without colour
+INK = "#010203"  # stands for the reader's text colour until a figure is written
+_INKS = "svg{color:#1b1f24}@media(prefers-color-scheme:dark){svg{color:#e3e6ea}}"
 _STYLE: dict[Any, Any] = {
-    "axes.edgecolor": "#6b7280",
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#e5e7eb",
+    "grid.color": INK,
+    "grid.alpha": 0.15,
+    "font.size": 11,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
-    "figure.dpi": 200,
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "mqa_jax",  # the same figure is the same file
 }
+WIDTH = 5.0  # inches of 72 points
 _TIMES = "decoder_us_per_token", "floor_us_per_token"
 _styled = matplotlib.rc_context(_STYLE)
 
@@ -45,26 +52,26 @@ def quality_against_time(runs: Selection) -> Figure | None:
     for variant in runs.variants:
         for beam in runs.beams if translation else [1]:
             time = over_seeds(runs.timed(variant, beam), "decoder_us_per_token").mean
-            quality = _quality(runs, variant, beam)
+            quality = runs.quality(variant, beam)
             if _drawable(time) and _drawable(quality.mean):
                 points.setdefault(variant, {})[beam] = time, quality
     if not points:
         return None
-    figure, (axes,) = _figure(4.4)
+    figure, (axes,) = _figure(3.2)
     for variant, own in points.items():
         look = _look(runs, variant)
         _line(axes, [(time, quality.mean) for time, quality in own.values()], color=look["color"], alpha=0.4)
         for beam, (time, quality) in own.items():
-            style = look | {"mfc": look["color"] if beam == 1 else "white", "linestyle": "", "capsize": 3}
+            style = look | {"mfc": look["color"] if beam == 1 else "none", "linestyle": "", "capsize": 3}
             axes.errorbar(time, quality.mean, quality.sd, **style, label=variant if beam == min(own) else None)
     axes.margins(0.15)
     _log(axes, "x")
-    axes.set_xlabel("decoder time, µs per output token (log scale)")
-    axes.set_ylabel("test BLEU (sacreBLEU, intl)" if translation else "test perplexity per word (lower is better)")
+    axes.set_xlabel("decoder time, µs an output token (log)")
+    axes.set_ylabel("test BLEU (intl)" if translation else "test perplexity per word")
     beams = {beam for own in points.values() for beam in own}
     key = f"filled: greedy; open: beam {max(beams)}" if len(beams) > 1 else ""
     key += "; bars: standard deviation over seeds" * any(q.sd for own in points.values() for _, q in own.values())
-    what = "Test BLEU" if translation else "Test perplexity per word"
+    what = "Test BLEU" if translation else "Test perplexity (lower is better)"
     timed = [record for variant in points for record in runs.timed(variant)]
     return _finished(figure, f"{what} against decoder time", key.strip("; "), _conditions(runs, timed))
 
@@ -73,17 +80,17 @@ def quality_against_time(runs: Selection) -> Figure | None:
 def time_against_length(runs: Selection) -> Figure | None:
     """Greedy decoder time a token against the number of output tokens; each variant's floor is dashed."""
     timed = {variant: found for variant in runs.variants if len(found := runs.along("target_length", variant)) > 1}
-    figure, (axes,) = _figure(4.6)
+    figure, (axes,) = _figure(3.4)
     for variant, found in timed.items():
         _with_floor(axes, runs, variant, {x: [record[time] for time in _TIMES] for x, record in found.items()})
         low, high = zip(*(record["decoder_us_spread"] for record in found.values()), strict=True)
         axes.fill_between(list(found), low, high, color=_look(runs, variant)["color"], alpha=0.15, linewidth=0)
     if not axes.lines:
         return None
-    _log(axes, "x", {x for found in timed.values() for x in found}, most=8)
+    _log(axes, "x", {x for found in timed.values() for x in found}, most=6)
     _log(axes, "y")
-    axes.set_xlabel("output tokens a sentence (log scale)")
-    axes.set_ylabel("decoder time, µs per output token (log scale)")
+    axes.set_xlabel("output tokens a sentence (log)")
+    axes.set_ylabel("decoder, µs an output token (log)")
     key = "solid: measured median; shaded: minimum to maximum; dashed: floor of this machine"
     records = [record for found in timed.values() for record in found.values()]
     return _finished(figure, "Greedy decoder time against output length", key, _conditions(runs, records))
@@ -93,18 +100,18 @@ def time_against_length(runs: Selection) -> Figure | None:
 def speed_up(runs: Selection) -> Figure | None:
     """The baseline's greedy decoder time over each variant's, against length and batch, beside that of the floors."""
     named = {"target_length": "output tokens a sentence", "batch": "sentences at once"}
-    panels = {label: lines for field, label in named.items() if (lines := _beside_baseline(runs, field))}
+    panels = {label: lines for field, label in named.items() if (lines := runs.beside_baseline(field))}
     if not panels:
         return None
-    figure, all_axes = _figure(4.2, len(panels))
+    figure, all_axes = _figure(2.3, len(panels))
     for axes, (label, lines) in zip(all_axes, panels.items(), strict=True):
         for variant, pairs in lines.items():
             _with_floor(
                 axes, runs, variant, {x: [base[t] / own[t] for t in _TIMES] for x, (base, own) in pairs.items()}
             )
-        axes.axhline(1.0, color="#6b7280", linewidth=0.8)
+        axes.axhline(1.0, color=INK, linewidth=0.8)
         _log(axes, "x", {x for pairs in lines.values() for x in pairs}, most=5)
-        axes.set_xlabel(f"{label} (log scale)")
+        axes.set_xlabel(f"{label} (log)")
         axes.set_ylabel("speed-up")
     key = "solid: measured; dashed: ratio of the floors (bytes and operations over this machine's peaks)"
     records = [r for lines in panels.values() for pairs in lines.values() for pair in pairs.values() for r in pair]
@@ -127,7 +134,7 @@ def learning_curves(runs: Selection) -> Figure | None:
     drawn = [field for field in panels if curves[field]]
     if not drawn:
         return None
-    figure, all_axes = _figure(4.0, len(drawn))
+    figure, all_axes = _figure(2.2, len(drawn))
     for axes, field in zip(all_axes, drawn, strict=True):
         for variant, points in curves[field]:
             look = _look(runs, variant) | ({} if len(points) <= 12 else {"marker": ""})
@@ -136,12 +143,13 @@ def learning_curves(runs: Selection) -> Figure | None:
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
         axes.set_xlabel("training steps")
-        axes.set_ylabel(f"{panels[field]}, nats per token (log scale)")
+        axes.set_ylabel(panels[field])
     train = runs.newest["config"]["train"]
     extra = [name.replace("_", " ") for name in ("label_smoothing", "z_loss") if train[name]]
-    key = f"training loss counts {' and '.join(extra)}, dev NLL does not" if extra else ""
+    key = "nats a token, log scale"
+    key += f"; training loss counts {' and '.join(extra)}, dev NLL does not" if extra else ""
     what = " and ".join(panels[field] for field in drawn)
-    return _finished(figure, f"{what[0].upper()}{what[1:]} against training steps", key, runs.name)
+    return _finished(figure, f"{what[0].upper()}{what[1:]} against steps", key, runs.name)
 
 
 @_styled
@@ -151,12 +159,12 @@ def cache_size(runs: Selection) -> Figure | None:
     sizes = {name: value for name, value in means.items() if _drawable(value)}
     if not sizes:
         return None
-    figure, (axes,) = _figure(1.3 + 0.36 * len(sizes))
+    figure, (axes,) = _figure(0.2 + 0.32 * len(sizes))
     bars = axes.barh(list(sizes), list(sizes.values()), color=[_look(runs, name)["color"] for name in sizes])
     first = sizes.get(runs.variants[0])
     shares = [f"  ({value / first:.3g})" if first and value != first else "" for value in sizes.values()]
     labels = [f"{cells.size(value)}{share}" for value, share in zip(sizes.values(), shares, strict=True)]
-    axes.bar_label(bars, labels, padding=5, fontsize=9)
+    axes.bar_label(bars, labels, padding=5, fontsize=10)
     axes.margins(x=0.3)
     axes.invert_yaxis()
     axes.grid(visible=False)
@@ -176,21 +184,17 @@ PLOTS = {
 }
 
 
-def png(figure: Figure) -> bytes:
-    """A figure as a PNG file's bytes."""
-    figure.savefig(buffer := io.BytesIO(), format="png")
-    return buffer.getvalue()
-
-
-def _quality(runs: Selection, variant: str, beam: int) -> Series:
-    if runs.task == "language":
-        return over_seeds(runs.of("perplexity", variant, split="test"), "perplexity_per_word")
-    return over_seeds(runs.of("quality", variant, split="test", beam=beam), "bleu_intl")
+@_styled
+def svg(figure: Figure) -> str:
+    """A figure as an SVG file whose text is dark where the reader's page is light, and light where it is dark."""
+    figure.savefig(buffer := io.StringIO(), format="svg", transparent=True, metadata={"Date": None})
+    return buffer.getvalue().replace(INK, "currentColor").replace("*{", f"{_INKS}*{{", 1)
 
 
 def _figure(height: float, panels: int = 1) -> tuple[Figure, Sequence[Axes]]:
-    figure = Figure(figsize=(8.0, height))
-    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+    """A figure of panels below each other, with their height in inches; `_finished` adds that of its words."""
+    figure = Figure(figsize=(WIDTH, height * panels))
+    return figure, list(figure.subplots(panels, squeeze=False)[:, 0])
 
 
 def _look(runs: Selection, variant: str) -> dict[str, Any]:
@@ -202,15 +206,6 @@ def _look(runs: Selection, variant: str) -> dict[str, Any]:
 def _drawable(value: float | None) -> TypeGuard[float]:
     """Whether a logarithmic axis can show it."""
     return value is not None and math.isfinite(value) and value > 0
-
-
-def _beside_baseline(runs: Selection, field: str) -> dict[str, dict[Any, tuple[Record, Record]]]:
-    """By variant and value of the field: the baseline's record and the variant's, of one device."""
-    baseline, found = runs.along(field, runs.variants[0]), {}
-    for variant in runs.variants[1:]:
-        both = {x: (baseline[x], own) for x, own in runs.along(field, variant).items() if x in baseline}
-        found[variant] = {x: pair for x, pair in both.items() if pair[0]["device"] == pair[1]["device"]}
-    return {variant: pairs for variant, pairs in found.items() if len(pairs) > 1}
 
 
 def _with_floor(axes: Axes, runs: Selection, variant: str, points: Mapping[float, Sequence[float]]) -> None:
@@ -251,11 +246,18 @@ def _conditions(runs: Selection, timed: Sequence[Record]) -> str:
 
 def _finished(figure: Figure, title: str, key: str, conditions: str, legend: bool = True) -> Figure:
     """The figure with its title, a legend of all variants, and under it how to read it and what it is of."""
-    figure.suptitle(title, x=0.01, ha="left", weight="bold")
-    lines = [line for each in (key, conditions) for line in textwrap.wrap(each, 105)]
-    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8.5, color="#57606a")
+    title, words = textwrap.fill(title, 44), [line for each in (key, conditions) for line in textwrap.wrap(each, 68)]
+    figure.supxlabel("\n".join(words), x=0.01, ha="left", fontsize=9)
+    font, rows = {"weight": "bold", "size": 12}, 0
     if legend:
         named = (axes.get_legend_handles_labels() for axes in figure.axes)
         handles = {label: handle for found, labels in named for handle, label in zip(found, labels, strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside right upper")
+        columns = max(1, min(3, 48 // (max(map(len, handles)) + 5)))
+        place: dict[str, Any] = {"loc": "outside upper left", "alignment": "left", "borderpad": 0, "borderaxespad": 0.2}
+        place |= {"title": title, "title_fontproperties": font, "ncols": columns, "fontsize": 10}
+        figure.legend(handles.values(), handles.keys(), **place)
+        rows = -(-len(handles) // columns)
+    else:
+        figure.suptitle(title, x=0.01, ha="left", fontproperties=font)
+    figure.set_figheight(figure.get_figheight() + 0.3 + 0.2 * rows + 0.16 * len(words))
     return figure

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from mqa_jax import files
-from mqa_jax.report import cells, plots
+from mqa_jax.report import plots
 from mqa_jax.report.cells import decimals, integer, percent, significant
 from mqa_jax.report.selection import Record, Selection
 from mqa_jax.report.table import Column, Table
@@ -29,7 +29,7 @@ FIGURES = (
 
 
 def write(folder: pathlib.Path, records: Sequence[Record], translations: Sequence[Mapping[str, str]]) -> pathlib.Path:
-    """Writes FOLDER/README.md and FOLDER/curve.png.
+    """Writes FOLDER/README.md and FOLDER/curve.svg.
 
     Args:
       records: those of the run, its `train` record among them.
@@ -39,22 +39,22 @@ def write(folder: pathlib.Path, records: Sequence[Record], translations: Sequenc
     nll = [point["dev_nll_per_token"] for point in train["curve"] if "dev_nll_per_token" in point]
     train = {**train, "final_dev_nll": nll[-1] if nll else None}
     if figure := plots.learning_curves(Selection([train])):
-        files.write(folder / "curve.png", plots.png(figure))
-    figures = [(column.header, cell) for column in FIGURES if (cell := column.cell([train])) != cells.MISSING]
+        files.write(folder / "curve.svg", plots.svg(figure))
+    figures = [(column.header, *column.cells([[train]])) for column in FIGURES if column.has_any([[train]])]
     figures += [
         (f"BLEU, {each['split']}, beam {each['beam']}", f"{each['bleu_13a']:.1f} ({each['signature_13a']})")
         for each in records
         if each["kind"] == "quality"
     ]
-    sides = [Column(side, side) for side in ("source", "reference", "output")]
-    dev = Table.of("Translations of dev", sides, [[each] for each in translations])
+    sides = "source", "reference", "output"
+    dev = Table("Translations of dev", sides, tuple(tuple(each[side] for side in sides) for each in translations))
     use = [f"python scripts/evaluate.py --workdir={folder} --split=test"]
     if train["task"] == "translation":
         use = [f"{use[0]} --beam=4", f"python scripts/translate.py --workdir={folder} < in.txt > out.txt"]
     parts = [
         f"# {train['name']} {train['variant']}, seed {train['seed']}",
         "Written by `scripts/train.py` when the run ended.",
-        "![Loss against steps](curve.png)" if figure else "",
+        "![Loss against steps](curve.svg)" if figure else "",
         Table("Figures", ("figure", "value"), tuple(figures)).to_markdown(),
         dev.to_markdown() if dev.rows else "",
         "\n".join(["## Use it\n\n```", *use, "```"]),

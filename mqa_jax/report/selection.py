@@ -89,12 +89,34 @@ class Selection:
         """The timing records of `headline`."""
         return self.of(variant=variant, **self.headline(beam))
 
+    def speed_up(self, variant: str) -> float | None:
+        """The baseline's greedy decoder time over the variant's; None across devices."""
+        baseline, own = self.timed(self.variants[0]), self.timed(variant)
+        if len({record["device"] for record in [*baseline, *own]}) != 1:
+            return None
+        before, after = (over_seeds(each, "decoder_us_per_token").mean for each in (baseline, own))
+        return before / after if before is not None and after else None
+
+    def quality(self, variant: str, beam: int) -> "Series":
+        """Test BLEU with the beam; of a language model test perplexity per word."""
+        if self.task == "language":
+            return over_seeds(self.of("perplexity", variant, split="test"), "perplexity_per_word")
+        return over_seeds(self.of("quality", variant, split="test", beam=beam), "bleu_intl")
+
     def along(self, field: str, variant: str) -> dict[Any, Record]:
         """Greedy timing records by `target_length` or `batch`, all else as the config has it, in ascending order."""
         free = {"batch"} if field == "batch" else {"source_length", "target_length"}
         where = {name: value for name, value in self.headline(1).items() if name not in free}
         found = {record[field]: record for record in reversed(self.of(variant=variant, **where))}
         return dict(sorted(found.items()))
+
+    def beside_baseline(self, field: str) -> dict[str, dict[Any, tuple[Record, Record]]]:
+        """`along` a field: by variant and value the baseline's record and the variant's, of one device."""
+        baseline, found = self.along(field, self.variants[0]), {}
+        for variant in self.variants[1:]:
+            both = {x: (baseline[x], own) for x, own in self.along(field, variant).items() if x in baseline}
+            found[variant] = {x: pair for x, pair in both.items() if pair[0]["device"] == pair[1]["device"]}
+        return {variant: pairs for variant, pairs in found.items() if len(pairs) > 1}
 
     @functools.cached_property
     def workload(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from mqa_jax.report.selection import Record, matching, over_seeds
 
 # Where GitHub's Markdown gives a character a meaning. An underscore inside a word has none.
 _SPECIAL = re.compile(r"[\\`*{}\[\]<>|$~&#!]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
+LONGEST_FIGURE = 24  # characters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,27 +21,24 @@ class Column:
     """One column of a table.
 
     Attributes:
-      fields: of the records, one or several for a cell; `a.0` is the first entry of field `a`.
+      field: of the records; `a.0` is the first entry of field `a`.
       show: how a number is printed, a function of `cells`.
       where: which records of a row are meant, by their fields; without it all that have the field.
-      template: how several fields share a cell: "{} + {}".
     """
 
     header: str
-    fields: str | tuple[str, ...]
+    field: str
     show: cells.Show = cells.count
     where: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    template: str = "{}"
 
-    def cell(self, row: Iterable[Record]) -> str:
-        """The column's text for the records of a row."""
-        fields, found = (self.fields,) if isinstance(self.fields, str) else self.fields, matching(row, self.where)
-        texts = [cells.text(over_seeds(found, field), self.show) for field in fields]
-        return cells.MISSING if set(texts) == {cells.MISSING} else self.template.format(*texts)
+    def cells(self, rows: Iterable[Iterable[Record]]) -> tuple[str, ...]:
+        """The column's text for the records of each row."""
+        found = [over_seeds(matching(row, self.where), self.field) for row in rows]
+        return tuple(cells.column(found, self.show))
 
     def has_any(self, rows: Iterable[Iterable[Record]]) -> bool:
         """Whether any row has its figure."""
-        return any(self.cell(row) != cells.MISSING for row in rows)
+        return {*self.cells(rows)} - {cells.MISSING} != set()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +51,24 @@ class Table:
     note: str = ""
 
     @classmethod
-    def of(cls, title: str, columns: Sequence[Column], rows: Iterable[Sequence[Record]], note: str = "") -> "Table":
-        """A table of records: those of each row are given together."""
-        found = tuple(tuple(column.cell(row) for column in columns) for row in rows)
-        return cls(title, tuple(column.header for column in columns), found, note)
+    def of(cls, title: str, columns: Sequence[Column], rows: Sequence[Sequence[Record]], note: str = "") -> "Table":
+        """A table of records: those of each row are given together.
+
+        A column without a figure is left out, and one that has the same text in all of several rows is said in the
+        note instead.
+        """
+        named = [(column.header, column.cells(rows)) for column in columns]
+        kept = [(name, found) for name, found in named[1:] if {*found} - {cells.MISSING}]
+        equal = [f"{name} {found[0]}" for name, found in kept if len(found) > 1 and len({*found}) == 1]
+        kept = [named[0], *((name, found) for name, found in kept if len(found) == 1 or len({*found}) > 1)]
+        names, texts = zip(*kept, strict=True)
+        note = " ".join(filter(None, [f"In all rows: {', '.join(equal)}." if equal else "", note.strip()]))
+        return cls(title, names, tuple(zip(*texts, strict=True)), note)
 
     def to_markdown(self) -> str:
-        rule = ":--", *["--:"] * (len(self.columns) - 1)
+        """Figures end below each other; what is longer is text, and begins below each other."""
+        long = (max(map(len, found)) > LONGEST_FIGURE for found in list(zip(*self.rows, strict=True))[1:])
+        rule = ":--", *(":--" if text else "--:" for text in long)
         lines = [tuple(map(escape, self.columns)), rule, *(tuple(map(escape, row)) for row in self.rows)]
         body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return "\n\n".join(filter(None, (f"### {escape(self.title)}", body, escape(self.note))))

@@ -12,44 +12,59 @@ from collections.abc import Sequence
 from mqa_jax.attention.config import in_turn
 from mqa_jax.experiment import model_of
 from mqa_jax.report import paper
-from mqa_jax.report.cells import decimals, integer, percent, significant, size, times, yes_no
-from mqa_jax.report.selection import Record, Selection, over_seeds
+from mqa_jax.report.cells import decimals, integer, p_value, percent, significant, size, times, yes_no
+from mqa_jax.report.selection import Record, Selection
 from mqa_jax.report.table import Column, Table
 
 TRAIN, PAPER = {"kind": "train"}, {"kind": "paper"}
-SIDES = "encoder_us_per_token", "decoder_us_per_token"
+ENCODER, DECODER = "encoder_us_per_token", "decoder_us_per_token"
 VARIANT, D_FF = Column("variant", "variant"), Column("d_ff", "d_ff")
 ATTENTION = Column("attention", "variant")
 SIZES = [ATTENTION, Column("h", "heads"), Column("d_k", "key_size"), Column("d_v", "value_size"), D_FF]
 
 
 def summary(runs: Selection) -> Table:
-    """One row a variant: budget, quality, decoding time and training speed. The first variant is the baseline."""
+    """One row a variant: first quality, decoding time and cache, then the rest. The first variant is the baseline."""
     if not runs:
         return Table("No records", ("variant",), (), "Nothing has been measured yet.")
-    greedy = runs.headline(1)
+    greedy, workload, translation = runs.headline(1), _workload_note(runs), runs.task == "translation"
+    *others, best = [_bleu(f"BLEU, beam {beam}", "test", beam) for beam in runs.beams]
     columns = [
         VARIANT,
+        best if translation else Column("perplexity per word", "perplexity_per_word", decimals(2), _perplexity("test")),
+        Column("decoder µs/token", DECODER, significant, greedy),
+        Column("speed-up", "speed_up", times),
+        Column("cache a sequence", "cache_bytes_per_sequence", size, greedy),
+        *(others if translation else ()),
+        Column(f"{_side(runs)} µs/token", ENCODER, significant, greedy),
+        Column("share of floor", "floor_share", percent, greedy),
+        Column("training tokens/s", "tokens_per_s", integer, TRAIN),
         D_FF,
         Column("parameters", "parameters", integer, TRAIN),
-        *(
-            [_bleu(f"BLEU, beam {beam}", "test", beam) for beam in runs.beams]
-            if runs.task == "translation"
-            else [Column("perplexity per word", "perplexity_per_word", decimals(2), _perplexity("test"))]
-        ),
-        Column(f"greedy µs/token, {_sides(runs)}", SIDES, significant, greedy, "{} + {}"),
-        Column("decoder speed-up", "speed_up", times),
-        Column("share of floor", "floor_share", percent, greedy),
-        Column("cache a sequence", "cache_bytes_per_sequence", size, greedy),
-        Column("training tokens/s", "tokens_per_s", integer, TRAIN),
     ]
     notes = (
-        "BLEU: sacreBLEU, intl." if runs.task == "translation" else "",
-        f"Speed-up is {runs.variants[0]}'s decoder time over the variant's.",
-        _workload_note(runs),
+        "BLEU: sacreBLEU, intl." if runs.of("quality") else "",
+        f"Speed-up is {runs.variants[0]}'s decoder time over the variant's." if workload else "",
+        workload,
         _seed_note(runs),
     )
     return Table.of(f"Summary: {runs.name}, quality on the test split", columns, _rows(runs), _joined(*notes))
+
+
+def examples(runs: Selection) -> Table | None:
+    """Lines of the test text and what each variant makes of them, below each other. None where no record holds any."""
+    found = {}
+    for variant in runs.variants:
+        for record in runs.of("quality", variant, split="test", beam=runs.beams[-1])[:1]:
+            found |= {variant: record["examples"]} if "examples" in record else {}
+    if not found:
+        return None
+    first = next(iter(found.values()))
+    found = {name: own for name, own in found.items() if [e["source"] for e in own] == [e["source"] for e in first]}
+    rows = [(side, *(each[side] for each in first)) for side in ("source", "reference")]
+    rows += [(variant, *(each["output"] for each in own)) for variant, own in found.items()]
+    note = f"Evenly spread over the text, not chosen. Beam {runs.beams[-1]}."
+    return Table("Lines of the test text", ("", *(f"line {each['line']:,}" for each in first)), tuple(rows), note)
 
 
 def table_1(runs: Selection) -> Table | None:
@@ -73,14 +88,20 @@ def table_1(runs: Selection) -> Table | None:
 
 def table_2(runs: Selection) -> Table | None:
     """Time a token in the shape of the paper's Table 2."""
-    beams, sides, them = _timed_beams(runs), _sides(runs), f"paper, {paper.DEVICE}"
-    named = {beam: f"{'greedy' if beam == 1 else f'beam {beam}'}: {sides}" for beam in (1, 4, *beams)}
+    beams, them = _timed_beams(runs), f"paper, {paper.DEVICE}"
+    named = {beam: "greedy" if beam == 1 else f"beam {beam}" for beam in (1, 4, *beams)}
+    sides = (_side(runs), "encoder"), ("decoder", "decoder")
     training = Column("training", "training_us_per_token", significant)
-    ours = [Column(named[beam], SIDES, significant, runs.headline(beam), "{} + {}") for beam in beams]
-    theirs = [
-        Column(f"{them}: training", "training_us", where=PAPER),
-        Column(f"{them}: {named[1]}", ("encoder_us_beam_1", "decoder_us_beam_1"), where=PAPER, template="{} + {}"),
-        Column(f"{them}: {named[4]}", ("encoder_us_beam_4", "decoder_us_beam_4"), where=PAPER, template="{} + {}"),
+    ours = [
+        Column(f"{named[beam]}: {side}", f"{field}_us_per_token", significant, runs.headline(beam))
+        for beam in beams
+        for side, field in sides
+    ]
+    theirs = [Column(f"{them}: training", "training_us", where=PAPER)]
+    theirs += [
+        Column(f"{them}: {named[beam]}: {side}", f"{field}_us_beam_{beam}", where=PAPER)
+        for beam in (1, 4)
+        for side, field in sides
     ]
     note = f"{_workload_note(runs)} Training is per token, of source and target where there are both, without padding."
     about = f"The paper's: {paper.CONDITIONS}. It is another machine: compare ratios, not times."
@@ -100,25 +121,33 @@ def significance(runs: Selection) -> list[Table]:
     """One table for each paired bootstrap test, which is of one seed."""
     tables = []
     for record in runs.of("significance"):
-        baseline = {"p_value": "baseline"}  # which is not tested against itself
-        rows = {row["variant"]: row if row["p_value"] is not None else row | baseline for row in record["rows"]}
+        p_values = {  # the baseline is not tested against itself
+            row["variant"]: "baseline" if (p := row["p_value"]) is None else p_value(p, record["samples"])
+            for row in record["rows"]
+        }
+        rows = {row["variant"]: [row | {"p_value": p_values[row["variant"]]}] for row in record["rows"]}
         tokens = re.search(r"tok:(\w+)", record["signature"])
         metric = f"{record['metric']} {tokens[1]}" if tokens else record["metric"]
         columns = [
             VARIANT,
             Column(metric, "score", decimals(2)),
-            Column("bootstrap mean ± 95% CI", ("mean", "ci"), decimals(2), template="{} ± {}"),
-            Column("p-value", "p_value", decimals(3)),
+            Column("p-value", "p_value"),
+            Column("bootstrap mean", "mean", decimals(2)),
+            Column("± 95% CI", "ci", decimals(2)),
         ]
         place = f"{record['split']}, beam {record['beam']}, seed {record['seed']}"
         title = f"{metric} against {record['baseline']}: {place}"
         note = f"Paired bootstrap over {record['samples']:,} resamples of the {record['split']} sentences."
-        tables.append(Table.of(title, columns, [[rows[name]] for name in runs.variants if name in rows], note))
+        tables.append(Table.of(title, columns, [rows[name] for name in runs.variants if name in rows], note))
     return tables
 
 
-def _spread(header: str, figure: str, spread: str) -> Column:
-    return Column(header, (figure, f"{spread}.0", f"{spread}.1"), significant, template="{} ({} to {})")
+def _spread(name: str, header: str, figure: str, spread: str) -> tuple[Column, ...]:
+    return (
+        Column(header, figure, significant),
+        Column(f"{name} min", f"{spread}.0", significant),
+        Column(f"{name} max", f"{spread}.1", significant),
+    )
 
 
 # Every figure of a kind of record, one row for each measurement and variant: kind, title, columns.
@@ -158,11 +187,11 @@ IN_FULL = (
         Column("type", "dtype"),
         Column("weights", "weight_dtype"),
         Column("cache", "cache_dtype"),
-        _spread("source µs/token (min to max)", "encoder_us_per_token", "encoder_us_spread"),
-        _spread("decoder µs/token (min to max)", "decoder_us_per_token", "decoder_us_spread"),
+        *_spread("decoder", "decoder µs/token", DECODER, "decoder_us_spread"),
         Column("floor µs/token", "floor_us_per_token", significant),
         Column("share of floor", "floor_share", percent),
         Column("ms a step", "ms_per_step", significant),
+        *_spread("source", "source µs/token", ENCODER, "encoder_us_spread"),
         Column("rounds", "repeats"),
     ),
     (
@@ -187,7 +216,7 @@ IN_FULL = (
         Column("dropout", "dropout.0", percent),
         Column("rematerialised", "rematerialise", yes_no),
         Column("tokens/s", "tokens_per_s", integer),
-        _spread("ms a step (min to max)", "ms_per_step", "ms_spread"),
+        *_spread("step", "ms a step", "ms_per_step", "ms_spread"),
         Column("mfu", "mfu", percent),
         Column("activations MiB", "activations_mb", integer),
         Column("compile s", "compile_s", significant),
@@ -202,18 +231,8 @@ def in_full(runs: Selection) -> dict[str, Table]:
     tables = {"attention": Table.of("Attention types", columns, _rows(runs), about)}
     for kind, title, *columns in IN_FULL:
         if groups := runs.groups(kind):
-            known = [column for column in columns if column.has_any(groups)]  # older records lack some
-            tables[kind] = Table.of(title, known, groups, _seed_note(runs))
+            tables[kind] = Table.of(title, columns, groups, _seed_note(runs))
     return tables
-
-
-def _speed_up(runs: Selection, variant: str) -> float | None:
-    """The baseline's greedy decoder time over the variant's; None across devices."""
-    baseline, own = runs.timed(runs.variants[0]), runs.timed(variant)
-    if len({record["device"] for record in [*baseline, *own]}) != 1:
-        return None
-    before, after = (over_seeds(each, "decoder_us_per_token").mean for each in (baseline, own))
-    return before / after if before is not None and after else None
 
 
 def _rows(runs: Selection) -> list[list[Record]]:
@@ -221,7 +240,7 @@ def _rows(runs: Selection) -> list[list[Record]]:
     rows: list[list[Record]] = []
     for variant in runs.variants:
         own = [record for record in runs.records if record["variant"] == variant]
-        derived: list[Record] = [{"variant": variant, "speed_up": _speed_up(runs, variant)}]
+        derived: list[Record] = [{"variant": variant, "speed_up": runs.speed_up(variant)}]
         derived += [{"training_us_per_token": 1e6 / r["tokens_per_s"]} for r in runs.of("train", variant)]
         if own:
             derived += [_sizes(own[-1]), PAPER | paper.figures(own[-1]["name"], own[-1]["config"])]
@@ -271,8 +290,8 @@ def _perplexity(split: str) -> dict[str, str]:
     return {"kind": "perplexity", "split": split}
 
 
-def _sides(runs: Selection) -> str:
-    return "encoder + decoder" if runs.task == "translation" else "prompt + decoder"
+def _side(runs: Selection) -> str:
+    return "encoder" if runs.task == "translation" else "prompt"
 
 
 def _timed_beams(runs: Selection) -> list[int]:
