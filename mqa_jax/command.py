@@ -1,4 +1,4 @@
-"""What all scripts share: flags, errors in one line, exit codes, quiet libraries, the compilation cache.
+"""What all commands share: flags, errors in one line, exit codes, quiet libraries, the compilation cache.
 
 Exit codes: 0 done or stopped in good order, 1 the work failed (a diverged run, a full disk, a plan that does not fit),
 2 bad input, 130 interrupted, 141 the reader has gone.
@@ -24,11 +24,13 @@ from ml_collections.config_flags import tuple_parser
 
 from mqa_jax.errors import Ended, InputError
 
-flags.disclaim_key_flags()  # what is defined here counts as the calling script's, and so is in its --help
+flags.disclaim_key_flags()  # what is defined here counts as the calling command's, and so is in its --help
 
+CONFIGS = pathlib.Path(__file__).with_name("configs")  # a link to the checkout's configs/, which wheels get a copy of
 CONFIG_HELP = (
-    "FILE or FILE:VARIANT, a config and one of its variants. --config.KEY=VALUE behind it changes a key, for instance "
-    "--config.train.steps=100; mqa_jax/experiment.py and config.py list them all. Lists are written a,b,c."
+    "FILE or FILE:VARIANT, a config and one of its variants; a name without folder and .py is that of a shipped config "
+    f"({', '.join(sorted(path.stem for path in CONFIGS.glob('*.py')))}). --config.KEY=VALUE behind it changes a key, for "
+    "instance --config.train.steps=100; mqa_jax/experiment.py and config.py list them all. Lists are written a,b,c."
 )
 
 
@@ -54,11 +56,12 @@ def decoding_types() -> tuple[flags.FlagHolder, flags.FlagHolder]:
 
 def run(main: Callable[[], None]) -> NoReturn:
     """Parses the flags, runs `main` and exits; what the user can mend is one line on stderr and exit code 2."""
-    flags.DEFINE_bool("verbose", False, "Shows what the libraries log.")
+    module = sys.argv[0] if main.__module__ == "__main__" else main.__module__  # as absl calls it
+    flags.DEFINE_bool("verbose", False, "Shows what the libraries log.", module_name=module)
     code = 0
     try:
         if {"-h", "-help", "--help"} & set(sys.argv[1:]):
-            print(_help())
+            print(_help(sys.modules[main.__module__].__doc__ or "", module))
         else:
             _parse(sys.argv)
             _quieten(flags.FLAGS.verbose)
@@ -72,13 +75,17 @@ def run(main: Callable[[], None]) -> NoReturn:
         code = _fail(ended.code, f"error: {ended}" if ended.code else str(ended))
     except KeyboardInterrupt:
         code = _fail(130, "interrupted; given again, train and compare go on where they were")
-    except BrokenPipeError:  # stdout goes nowhere from here on, or the interpreter's last flush would complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        _drop_output()
         code = 141
     except OSError as error:
-        if error.filename is None or error.errno not in (*_NO_PLACE, *_NO_ROOM):
+        if error.errno in _NO_ROOM:  # a write that fails names no file
+            code = _fail(1, f"error: cannot write {error.filename or 'all of it'}: {error.strerror}; make room")
+            _drop_output()
+        elif error.filename is not None and error.errno in _NO_PLACE:
+            code = _fail(2, f"error: cannot use {error.filename}: {error.strerror}")
+        else:
             raise
-        code = _fail(1 if error.errno in _NO_ROOM else 2, f"error: cannot use {error.filename}: {error.strerror}")
     sys.exit(code)
 
 
@@ -124,9 +131,12 @@ class _ConfigFile(flags.ArgumentParser):
     """Loads FILE[:VARIANT] and checks the keys of its overrides, which ml_collections turns into flags next."""
 
     def parse(self, argument: str) -> ConfigDict:
-        path, _, variant = argument.partition(":")
+        name, _, variant = argument.partition(":")
+        shipped = {path.stem: str(path) for path in CONFIGS.glob("*.py")}
+        path = name if os.path.isfile(name) else shipped.get(name, name)
         if not os.path.isfile(path):
-            raise InputError(f"--config={argument}: there is no file {path} in {os.getcwd()}")
+            names = ", ".join(sorted(shipped))
+            raise InputError(f"--config={argument}: there is no file {path} in {os.getcwd()}; shipped are: {names}")
         try:
             config = runpy.run_path(path)["get_config"](*filter(None, [variant]))
         except InputError as error:
@@ -183,11 +193,14 @@ def _parse(argv: list[str]) -> None:
         raise InputError(f"{left[1]!r} is not a flag; flags are written --name=value (--help has them all)")
 
 
-def _help() -> str:
-    """The script's docstring and its own flags."""
-    own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+def _help(usage: str, module: str) -> str:
+    """The docstring of a command, as one types it here, and its own flags."""
+    program = pathlib.Path(sys.argv[0])
+    if program.suffix != ".py":  # an installed command, where there is no checkout
+        usage = re.sub(r"configs/(\w+)\.py", r"\1", re.sub(r"python scripts/\w+\.py", program.name, usage))
+    own = flags.FLAGS.get_key_flags_for_module(module)
     required = ", ".join(f"--{flag.name}" for flag in own if not all(each.checker(None) for each in flag.validators))
-    text = f"{sys.modules['__main__'].__doc__}{flags.FLAGS.main_module_help()}"
+    text = usage + flags.FLAGS.module_help(module).replace(f"{module}:", "flags:", 1)
     return f"{text}\n\nrequired: {required}" if required else text
 
 
@@ -197,6 +210,11 @@ def _quieten(verbose: bool) -> None:
         absl_logging.use_absl_handler()
     else:
         logging.getLogger("jax").setLevel(logging.ERROR)
+
+
+def _drop_output() -> None:
+    """Stdout goes nowhere from here on, or the interpreter's last flush would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(code: int, line: str) -> int:

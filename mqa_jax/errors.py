@@ -1,4 +1,4 @@
-"""The errors that end a script with one line in place of a traceback (`mqa_jax.command.run`)."""
+"""The errors that end a command with one line in place of a traceback (`mqa_jax.command.run`)."""
 
 
 class Ended(Exception):
