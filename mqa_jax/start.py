@@ -12,7 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 
-def run(name: str) -> NoReturn:
+def run(name: str) -> None:
     """Runs `mqa_jax/commands/NAME.py` and exits. A signal before that is one line and 128 + its number."""
     _open_streams()
     usual = signal.SIG_DFL, signal.default_int_handler  # not where the caller has signals ignored
@@ -48,7 +48,7 @@ def _open_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for as long as the process lives
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  for as long as the process lives
     if sys.stdout is None:
         print("error: standard output is closed; send it somewhere, for instance >/dev/null", file=sys.stderr)
         sys.exit(2)

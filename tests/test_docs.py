@@ -108,7 +108,7 @@ def test_commands_are_real(document):
         for target in re.findall(r"^make (\w+)", line):
             assert target in targets, f"{document.name}: {line}"
         named = None
-        for name, variant in re.findall(r"(?:configs/|--config=)(\w+)(?:\.py)?(?::(\w+))?", line):
+        for name, variant in re.findall(r"(?:--config=|configs/)+(\w+)(?:\.py)?(?::(\w+))?", line):
             named = config_of(name, variant)
         commands = COMMAND.findall(line) or [("*", line)]  # a flag by itself is one of any command
         for command, rest in commands:
