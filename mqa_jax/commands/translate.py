@@ -3,8 +3,9 @@
     python scripts/translate.py --workdir=runs/mq < in.en > out.de
     python scripts/translate.py --workdir=runs/lm --tokens=40 --temperature=0.8 --top_p=0.95
 
-At a terminal each line is answered as it is typed. Lines that were too long and were cut are named on stderr, and
-so is how fast it went.
+Lines are written as soon as they and all before them are there; a file has .part behind its name until it is whole. At
+a terminal each line is answered as it is typed. How many were too long and were cut, and how fast it went, is said on
+stderr.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ import functools
 import pathlib
 import sys
 import time
+from collections.abc import Callable
 
 from absl import flags
 
@@ -47,21 +49,33 @@ def main() -> None:
     else:
         draw = generate.Sampling(SEED.value, TEMPERATURE.value, TOP_K.value, TOP_P.value) if TEMPERATURE.value else None
         answer = functools.partial(generate.continue_text, **model, config=config, tokens=TOKENS.value, sampling=draw)
-    if INPUT.value == "-" and sys.stdin.isatty():
-        for line in sys.stdin:
-            print(answer([line.rstrip("\n")]).texts[0], flush=True)
+    if INPUT.value == "-" and sys.stdin and sys.stdin.isatty():
+        with text.writer(OUTPUT.value) as write:
+            answer_each(answer, write)
         return
     lines, start = text.read_lines(INPUT.value), time.perf_counter()
-    with progress.bar("translate", len(lines)) as bar:
-        output = answer(lines, on_progress=bar.update)
-    for index in output.truncated:
-        progress.say(f"line {index + 1} was too long and was cut")
-    text.write_lines(OUTPUT.value, output.texts)
+    with text.writer(OUTPUT.value) as write, progress.bar("translate", len(lines)) as bar:
+        output = answer(lines, on_progress=bar.update, on_text=write)
+    if cut := output.cut():
+        progress.say(cut)
     speed = output.speed(time.perf_counter() - start)
     progress.say("{sentences:,} lines, {sentences_per_s:,.0f} a second; programs: {programs}".format(**speed))
     if RECORD.value:
         figures = {"beam": config.beam, "batch": config.batch, "checkpoints": list(run.steps)} | speed
         records.write(RECORD.value, records.make("translate", run.experiment, figures), f"beam{config.beam}")
+
+
+def answer_each(answer: Callable[[list[str]], generate.Generated], write: Callable[[str], None]) -> None:
+    """Answers lines as they are typed. One that is not text is said to be so, and the next one is waited for."""
+    for line in sys.stdin.buffer:
+        try:
+            output = answer([text.decoded(line)])
+        except InputError as error:
+            progress.say(f"error: {error}")
+            continue
+        if cut := output.cut():
+            progress.say(cut)
+        write(output.texts[0])
 
 
 def check_flags(task: str) -> None:
@@ -72,4 +86,3 @@ def check_flags(task: str) -> None:
         raise InputError(f"--top_p={TOP_P.value} must be above 0 and at most 1")
     if not TEMPERATURE.value and (TOP_K.present or TOP_P.present):
         raise InputError("--top_k and --top_p are for sampling; add --temperature=1")
-    text.check_output(OUTPUT.value)
