@@ -177,7 +177,7 @@ def scoring_batches(
     """Every line once, one a row, in batches of `rows` rows, longest first; rows that fill up are segment 0.
 
     All sides of a batch have one length, a power of two of at least 16 or the limit, so there are few shapes.
-    What is cut from a translation is lost, and said; a language model's long lines go on in further rows.
+    What is cut from a translation is lost, and said once; a language model's long lines go on in further rows.
 
     Args:
       own: the rows of each batch to make, in order; all, if None.
@@ -186,7 +186,7 @@ def scoring_batches(
     if "source" not in columns:
         examples = examples.pieces(data.target_length)
     elif too_long := int((~examples.fit(columns)).sum()):
-        progress.say(f"scoring: cut {too_long} of {len(split)} pairs that are longer than their rows")
+        progress.say_once(f"scoring: cut {too_long} of {len(split)} pairs that are longer than their rows")
         examples = examples.cut(columns)
     lengths = np.max(list(examples.lengths.values()), axis=0)
     order, own = np.argsort(-lengths, kind="stable"), range(rows) if own is None else own
