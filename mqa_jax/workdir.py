@@ -83,7 +83,10 @@ def owner(workdir: pathlib.Path) -> Experiment:
     """
     path = workdir / "experiment.json"
     if not path.exists():
-        raise InputError(f"--workdir={workdir} holds no run (no experiment.json); train one first: scripts/train.py")
+        inside = sorted(each.parent.name for each in workdir.glob("*/experiment.json"))
+        names = ", ".join(str(workdir / each) for each in inside)
+        there = f"name one of those in it: {names}" if inside else "train one first: scripts/train.py"
+        raise InputError(f"--workdir={workdir} holds no run (no experiment.json); {there}")
     try:
         return experiments.from_json(path.read_text(encoding="utf-8"))
     except (InputError, KeyError, TypeError, ValueError) as error:
