@@ -7,6 +7,7 @@ Exit codes: 0 done or stopped in good order, 1 the work failed (a diverged run, 
 import ast
 import difflib
 import errno
+import json
 import logging
 import os
 import pathlib
@@ -14,23 +15,25 @@ import re
 import runpy
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NoReturn
 
 from absl import flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import tuple_parser
+from rich.console import Console, RenderableType
 
-from mqa_jax.errors import Ended, InputError
+from mqa_jax import files
+from mqa_jax.errors import NO_ROOM, Ended, InputError
 
 flags.disclaim_key_flags()  # what is defined here counts as the calling command's, and so is in its --help
 
 CONFIGS = pathlib.Path(__file__).with_name("configs")  # a link to the checkout's configs/, which wheels get a copy of
 CONFIG_HELP = (
     "FILE or FILE:VARIANT, a config and one of its variants; a name without folder and .py is that of a shipped config "
-    f"({', '.join(sorted(path.stem for path in CONFIGS.glob('*.py')))}). --config.KEY=VALUE behind it changes a key, for "
-    "instance --config.train.steps=100; mqa_jax/experiment.py and config.py list them all. Lists are written a,b,c."
+    f"({', '.join(sorted(path.stem for path in CONFIGS.glob('*.py')))}). --config.KEY=VALUE behind it changes a key, "
+    "for instance --config.train.steps=100; mqa_jax/experiment.py and config.py list them all. Lists are written a,b,c."
 )
 
 
@@ -52,6 +55,29 @@ def decoding_types() -> tuple[flags.FlagHolder, flags.FlagHolder]:
         "cache_dtype", None, ["bfloat16", "float32", "int8"], "Of what is kept of past tokens. Default: as dtype."
     )
     return dtype, cache
+
+
+def json_flag() -> flags.FlagHolder:
+    """Defines `--json`, which programs read what `show` shows to people from."""
+    return flags.DEFINE_string("json", None, "Also write the records, one a line as JSON, to this file; - is stdout.")
+
+
+def show(text: str, records: Iterable[Mapping[str, Any]], json_to: str | None) -> None:
+    """Prints a result: `text` for people, and its records to `json_to`. If that is stdout, the text is on stderr."""
+    written = "".join(f"{json.dumps(record)}\n" for record in records)
+    print(text, file=sys.stderr if json_to == "-" else sys.stdout, flush=True)
+    if json_to == "-":
+        print(written, end="")
+    elif json_to:
+        files.write(json_to, written)
+
+
+def lines(table: RenderableType) -> str:
+    """A table as wide as the terminal, or elsewhere as wide as it needs to be."""
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get().rstrip("\n")
 
 
 def run(main: Callable[[], None]) -> NoReturn:
@@ -79,7 +105,7 @@ def run(main: Callable[[], None]) -> NoReturn:
         _drop_output()
         code = 141
     except OSError as error:
-        if error.errno in _NO_ROOM:  # a write that fails names no file
+        if error.errno in NO_ROOM:  # a write that fails names no file
             code = _fail(1, f"error: cannot write {error.filename or 'all of it'}: {error.strerror}; make room")
             _drop_output()
         elif error.filename is not None and error.errno in _NO_PLACE:
@@ -89,9 +115,19 @@ def run(main: Callable[[], None]) -> NoReturn:
     sys.exit(code)
 
 
-# What a user can mend: a path that is no place for files, or one without room.
+# What a user can mend: a path that is no place for files.
 _NO_PLACE = errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST
-_NO_ROOM = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
+
+
+def names(holder: flags.FlagHolder) -> list[str]:
+    """The values of a list flag; none if it is not given.
+
+    Raises:
+      InputError: it is given and names nothing.
+    """
+    if holder.present and not any(holder.value):
+        raise InputError(f"--{holder.name}= names nothing; leave it out, or write names with commas between")
+    return holder.value or []
 
 
 def integers(holder: flags.FlagHolder, least: int = 1) -> list[int]:

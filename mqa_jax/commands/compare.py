@@ -10,7 +10,6 @@ The first variant is the baseline. Given again, the command goes on where it was
 import pathlib
 
 from absl import flags
-from rich.console import Console
 
 from mqa_jax import command, compare, config
 from mqa_jax.errors import InputError
@@ -26,7 +25,7 @@ SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds; every variant is trained once 
 
 def main() -> None:
     host.keep_freed_memory()
-    names = VARIANTS.value or sorted(CONFIG.value.variants, key=lambda name: (name != "multi_head", name))
+    names = command.names(VARIANTS) or sorted(CONFIG.value.variants, key=lambda name: (name != "multi_head", name))
     if len(set(names)) < len(names):
         raise InputError(f"--variants={','.join(names)} names one twice; name each once")
     seeds = command.integers(SEEDS, least=0)
@@ -35,6 +34,5 @@ def main() -> None:
     experiments = [config.read(config.select_variant(CONFIG.value, name)) for name in names]
     folder = pathlib.Path(WORKDIR.value)
     records = compare.compare(experiments, seeds, folder)
-    console = Console(width=None if Console().is_terminal else 160)
-    console.print(tables.summary(Selection(records, names)).to_rich())
-    console.print(f"report: {folder / 'report.html'}, {folder / 'report.md'}")
+    print(command.lines(tables.summary(Selection(records, names)).to_rich()))
+    print(f"report: {folder / 'report.html'}, {folder / 'report.md'}")

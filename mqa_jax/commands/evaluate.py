@@ -5,11 +5,10 @@
     python scripts/evaluate.py --workdir=runs/mq --test_set=wmt14 --beam=4         # as the paper reports it
     python scripts/evaluate.py --workdir=runs/mq --dtype=int8 --cache_dtype=int8   # what int8 loses
 
-Prints one JSON record a line; the last is the one the split is judged by. Where weights or cache have another type than
-the model, the likelihoods are those of decoding, step by step, and nll_lost_per_token says what that costs.
+The last line is the score that the split is judged by; records/ and --json have all figures. Where weights or cache
+have another type than the model, the likelihoods are those of decoding, step by step, and what that costs is said.
 """
 
-import json
 import pathlib
 
 from absl import flags
@@ -32,6 +31,7 @@ TEST_SET = flags.DEFINE_string(
     None,
     "Of sacreBLEU: wmt14 (2,737 lines), wmt14/full, wmt13, ...; --source and --reference stand in for it.",
 )
+JSON = command.json_flag()
 
 
 def main() -> None:
@@ -53,5 +53,4 @@ def main() -> None:
     results = [quality.perplexity_of(run, split, name, origin)]
     if experiment.task == "translation":
         results.append(quality.translation_quality(run, split, name, BEAM.value or experiment.decode.beam, origin))
-    for record in results:
-        print(json.dumps({key: value for key, value in record.items() if key != "config"}))
+    command.show("\n".join(map(quality.words, results)), results, JSON.value)

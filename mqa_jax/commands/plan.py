@@ -5,7 +5,7 @@
 
 Prints memory by kind, operations, exchanges between devices and the floor that the published peaks put under each
 step; exit code 1, with the smallest change that helps, where one does not fit. --variants compares several in one
-table, beside the paper's times where it has them. The last line of one plan is its JSON record.
+table, beside the paper's times where it has them.
 """
 
 import dataclasses
@@ -13,7 +13,6 @@ import json
 import pathlib
 
 from absl import flags
-from rich.console import Console
 
 from mqa_jax import command, config, records
 from mqa_jax.errors import DoesNotFit
@@ -29,19 +28,18 @@ BATCH = flags.DEFINE_integer(
 BEAM = flags.DEFINE_integer("beam", 1, "Beams; 1 is greedy.", lower_bound=1)
 VARIANTS = flags.DEFINE_list("variants", None, "Variants for a table; all: every one of the config.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Keep records in this folder; given again, it goes on where it was.")
+JSON = command.json_flag()
 
 
 def main() -> None:
     topology = chips.topology(TOPOLOGY.value)
-    names = VARIANTS.value or [CONFIG.value.variant]
+    names = command.names(VARIANTS) or [CONFIG.value.variant]
     names = list(CONFIG.value.variants) if names == ["all"] else names
     found = [planned(config.read(config.select_variant(CONFIG.value, name)), topology) for name in names]
-    for record in found:
-        print("\n".join(plans.lines(record)) + "\n")
+    texts = ["\n".join(plans.lines(record)) for record in found]
     if VARIANTS.value:
-        Console(width=None if Console().is_terminal else 200).print(plans.table(found).to_rich())
-    for record in found:
-        print(json.dumps({key: value for key, value in record.items() if key != "config"}))
+        texts.append(command.lines(plans.table(found).to_rich()))
+    command.show("\n\n".join(texts), found, JSON.value)
     misfits = [record["variant"] for record in found if not record["fits"]]
     if misfits:
         raise DoesNotFit(f"{', '.join(misfits)} needs more memory than {topology.name} has; see above")

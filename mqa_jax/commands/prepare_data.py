@@ -6,20 +6,20 @@
         --config.data.train=train.en,train.de --config.data.dev=val.en,val.de --config.data.test=test.en,test.de
 
 Writes DATA/prepared, all or nothing; a run that was ended begins again after what it had finished. Give the other
-scripts the same config with --config.data.folder=DATA. The last line of stdout is the JSON manifest, without its files.
+scripts the same config with --config.data.folder=DATA. --json is the manifest, without its files.
 """
 
-import json
 import pathlib
 
 from absl import flags
 
-from mqa_jax import command, config, progress
+from mqa_jax import command, config
 from mqa_jax.data import preparation
 from mqa_jax.errors import InputError
 
 CONFIG = command.config_flag()
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data; the same as --config.data.folder.")
+JSON = command.json_flag()
 
 
 def main() -> None:
@@ -32,6 +32,7 @@ def main() -> None:
     manifest = preparation.prepare(experiment.data, experiment.task)
     sizes = {name: split["examples"] for name, split in manifest["splits"].items()}
     tokens = manifest["splits"]["train"]["tokens"]
-    progress.say(f"{pathlib.Path(experiment.data.folder) / 'prepared'} holds {sizes}, train tokens {tokens}")
     brief = {key: value for key, value in manifest.items() if key not in ("splits", "asked")}
-    print(json.dumps(brief | {"examples": sizes, "tokens": tokens}))
+    lines = ", ".join(f"{count:,} of {name}" for name, count in sizes.items())
+    text = f"{pathlib.Path(experiment.data.folder) / 'prepared'} holds {lines}; train has {tokens:,} tokens"
+    command.show(text, [brief | {"examples": sizes, "tokens": tokens}], JSON.value)

@@ -9,7 +9,6 @@ The first variant is the baseline.
 import pathlib
 
 from absl import flags
-from rich.console import Console
 
 from mqa_jax import command, records
 from mqa_jax.errors import InputError
@@ -26,10 +25,10 @@ def main() -> None:
     if not found:
         raise InputError(f"--workdir={folder} holds no records; run scripts/compare.py first")
     names = sorted({record["variant"] for record in found}, key=lambda name: (name != "multi_head", name))
-    order = VARIANTS.value or names
+    order = command.names(VARIANTS) or names
     for name in order:
         if name not in names:
             raise InputError(f"--variants: {folder} has no record of {name}; choose from: {', '.join(names)}")
     path = page.write(found, folder, f"{found[0]['name']}: attention types compared", order)
-    Console(width=160).print(tables.summary(Selection(found, order)).to_rich())
+    print(command.lines(tables.summary(Selection(found, order)).to_rich()))
     print(f"report: {path}")

@@ -5,18 +5,18 @@
 Prints how many kills there were and what they hit. Worth a run where you train: file systems differ.
 """
 
-import json
 import pathlib
 import sys
 
 from absl import flags
 
-from mqa_jax import command, config, progress, soak
+from mqa_jax import command, config, soak
 
 CONFIG = command.config_flag()
 WORKDIR = flags.DEFINE_string("workdir", "runs/soak", "New folder for the runs.")
 KILLS = flags.DEFINE_integer("kills", 30, "How often to kill.", lower_bound=1)
 SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
+JSON = command.json_flag()
 
 
 def main() -> None:
@@ -25,5 +25,5 @@ def main() -> None:
     own = pathlib.Path(sys.argv[0])  # scripts/soak.py or mqa-soak
     train = [sys.executable, str(own.with_name(own.name.replace("soak", "train"))), *settings]
     hit = soak.soak(train, pathlib.Path(WORKDIR.value), KILLS.value, SEED.value)
-    progress.say(f"{sum(hit.values())} kills, no difference")
-    print(json.dumps({"kills": sum(hit.values()), "hit": hit}))
+    text = f"{sum(hit.values())} kills, no difference: {soak.words(hit)}"
+    command.show(text, [{"kills": sum(hit.values()), "hit": hit}], JSON.value)

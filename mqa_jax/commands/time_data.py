@@ -3,18 +3,16 @@
     python scripts/time_data.py --config=configs/wmt14.py --config.data.folder=DATA
     python scripts/time_data.py --config=configs/wmt14.py --config.data.folder=DATA --text --cores=1
 
-Reads the prepared ids of the config where there are such, or with --text the text, encoded at the start. The last line
-of stdout is the JSON record.
+Reads the prepared ids of the config where there are such, or with --text the text, encoded at the start.
 """
 
-import json
 import os
 import pathlib
 import tempfile
 
 from absl import flags
 
-from mqa_jax import command, config, progress, records
+from mqa_jax import command, config, records
 from mqa_jax.data import sources
 from mqa_jax.data import vocabulary as vocabularies
 from mqa_jax.errors import InputError
@@ -25,6 +23,7 @@ TEXT = flags.DEFINE_bool("text", False, "Read the text, even where ids were prep
 CORES = flags.DEFINE_integer("cores", None, "Cores that this process may use. Default: all.", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 10, "Timed rounds, of a second or more each; an epoch or more in all.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Also keep the record, and the vocabulary of text, in this folder.")
+JSON = command.json_flag()
 
 
 def main() -> None:
@@ -41,5 +40,4 @@ def main() -> None:
         record = timing.time_data(experiment, corpus, vocabulary, ROUNDS.value)
         if WORKDIR.value:
             records.write(folder / "records", record, f"{record['read_as']}-{record['cores']}cores")
-    progress.say(timing.text(record))
-    print(json.dumps({key: value for key, value in record.items() if key != "config"}))
+    command.show(timing.text(record), [record], JSON.value)

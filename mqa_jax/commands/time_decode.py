@@ -6,11 +6,10 @@
     python scripts/time_decode.py --config=configs/wmt14.py --sweep --workdir=runs/sweep
 
 A language model's source is its prompt. The cache grows with the outputs, or has their length from the start, as in the
-paper. The last line is the JSON record. --sweep times many workloads and writes the report; given again, it goes on.
+paper. --sweep times many workloads and writes the report; given again, it goes on.
 """
 
 import dataclasses
-import json
 import pathlib
 
 from absl import flags
@@ -35,26 +34,26 @@ VARIANTS = flags.DEFINE_list("variants", None, "--sweep: variants, the baseline 
 LENGTHS = flags.DEFINE_list("lengths", None, "--sweep: default 32 to 512, for a language model to 4096, doubling.")
 BATCHES = flags.DEFINE_list("batches", ["1", "4", "16", "64", "256"], "--sweep: batch sizes.")
 BEAMS = flags.DEFINE_list("beams", ["1", "4"], "--sweep: beams.")
+JSON = command.json_flag()
 
 
 def main() -> None:
     settings = CONFIG.value
     if SWEEP.value:
-        command.refuse_given([BATCH, BEAM, SOURCE, TARGET, PADDED], "is of one workload; leave it out with --sweep")
+        command.refuse_given([BATCH, BEAM, SOURCE, TARGET, PADDED, JSON], "is of one workload; leave it out")
         run_sweep(settings)
         return
     command.refuse_given([VARIANTS, LENGTHS, BATCHES, BEAMS], "is for a sweep; add --sweep or leave it out")
     timing = (experiment := read(settings)).timing
     lengths = SOURCE.value or timing.source_length, TARGET.value or timing.target_length
     workload = decode.Workload(BATCH.value or timing.batch, BEAM.value, *lengths, PADDED.value)
-    progress.say(f"{experiment.name} {experiment.variant}: {workload}")
+    progress.say(f"{experiment.name} {experiment.variant}: {workload.words}")
     limits = peaks.measure(experiment.model.dtype, experiment.model.weight_dtype)
     (record,) = decode.time_in_turn([experiment], workload, REPEATS.value or timing.repeats, limits)
-    progress.say(decode.text(record))
     if WORKDIR.value:
         folder = pathlib.Path(WORKDIR.value, experiment.variant, "records")
         records.write(folder, record, f"{workload.label}-{experiment.model.decoding_types}")
-    print(json.dumps({key: value for key, value in record.items() if key != "config"}))
+    command.show(decode.text(record), [record], JSON.value)
 
 
 def read(settings) -> Experiment:
@@ -65,7 +64,7 @@ def read(settings) -> Experiment:
 def run_sweep(settings) -> None:
     if not WORKDIR.value:
         raise InputError("--sweep needs --workdir=FOLDER for its records and its report")
-    names = VARIANTS.value or sorted(settings.variants, key=lambda name: (name != "multi_head", name))
+    names = command.names(VARIANTS) or sorted(settings.variants, key=lambda name: (name != "multi_head", name))
     experiments = [read(config.select_variant(settings, name)) for name in names]
     workloads = sweep.plan(experiments[0], *map(command.integers, (LENGTHS, BATCHES, BEAMS)))
     folder, repeats = pathlib.Path(WORKDIR.value), REPEATS.value or experiments[0].timing.repeats

@@ -3,11 +3,10 @@
     python scripts/time_train.py --config=configs/text_translation.py:multi_query --batch=64 --nodropout
     python scripts/time_train.py --config=configs/wmt14.py:multi_query --batch=8 --config.train.optimizer=adamw
 
-Compiles anew, whatever the compilation cache holds. The last line is the JSON record.
+Compiles anew, whatever the compilation cache holds.
 """
 
 import dataclasses
-import json
 
 import jax
 from absl import flags
@@ -25,6 +24,7 @@ DTYPE = flags.DEFINE_enum("dtype", None, ["bfloat16", "float32"], "Overrides con
 DROPOUT = flags.DEFINE_bool("dropout", True, "The config's dropout rates; --nodropout: none.")
 STEPS = flags.DEFINE_integer("steps", 10, "Timed steps, after those that warm up.", lower_bound=1)
 WORKDIR = flags.DEFINE_string("workdir", None, "Also keep the record in this folder.")
+JSON = command.json_flag()
 
 
 def main() -> None:
@@ -38,14 +38,14 @@ def main() -> None:
     timing = experiment.timing
     source = 0 if experiment.task == "language" else SOURCE.value or timing.source_length
     workload = train.Workload(BATCH.value or timing.batch, source, TARGET.value or timing.target_length)
-    progress.say(f"{experiment.name} {experiment.variant}: {workload}")
+    progress.say(f"{experiment.name} {experiment.variant}: {workload.words}")
     jax.config.update("jax_enable_compilation_cache", False)
     timed = train.TimedTraining(experiment, workload)
     for _ in range(train.WARM_UP + STEPS.value):
         timed.run()
     figures = timed.figures(peaks.measure(experiment.model.dtype))
     low, high = figures["ms_spread"]
-    progress.say(
+    text = (
         f"{figures['tokens_per_s']:,.0f} tokens/s, {figures['ms_per_step']:.1f} ms a step ({low:.1f} to {high:.1f}), "
         f"{figures['mfu']:.0%} of the matmul peak, compiled in {figures['compile_s']:.1f} s"
     )
@@ -54,4 +54,4 @@ def main() -> None:
         also = "-dropout" * any(figures["dropout"]) + "-rematerialised" * figures["rematerialise"]
         label = f"{workload.label}-{figures['dtype']}{also}"
         records.write(f"{WORKDIR.value}/{experiment.variant}/records", record, label)
-    print(json.dumps({key: value for key, value in record.items() if key != "config"}))
+    command.show(text, [record], JSON.value)

@@ -6,12 +6,11 @@
 A run that was stopped or killed goes on from its newest checkpoint when the same command is given again.
 """
 
-import json
 import pathlib
 
 from absl import flags
 
-from mqa_jax import command, config, processes, progress, records, workdir
+from mqa_jax import command, config, processes, records, workdir
 from mqa_jax.data import sources
 from mqa_jax.data import vocabulary as vocabularies
 from mqa_jax.errors import InputError
@@ -30,6 +29,7 @@ PROCESS = flags.DEFINE_integer("process", None, "With --coordinator: which of th
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, vocabulary, records.")
 WANDB = flags.DEFINE_string("wandb", None, "Send metrics to this Weights & Biases project too.")
 DESCRIBE = flags.DEFINE_bool("describe", False, "Print the model's parts, sizes and decode costs, and exit.")
+JSON = command.json_flag()
 
 
 def main() -> None:
@@ -39,8 +39,7 @@ def main() -> None:
     experiment = config.read(CONFIG.value)
     if DESCRIBE.value:
         description = describe.describe(experiment)
-        print(describe.text(description))
-        print(json.dumps(description))
+        command.show(describe.text(description), [description], JSON.value)
         return
     if not WORKDIR.value:
         raise InputError("--workdir is missing; name a folder for the run, for instance --workdir=runs/first")
@@ -58,5 +57,4 @@ def main() -> None:
         return
     last = log.translations(folder)[-1:]
     page = run.write(folder, records.read_run(folder), last[0]["translations"] if last else [])
-    progress.say(f"{page} sums the run up")
-    print(json.dumps({key: value for key, value in record.items() if key not in ("config", "curve")}))
+    command.show(f"{log.words(record)}; more in {page}", [record], JSON.value)

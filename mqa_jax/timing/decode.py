@@ -63,6 +63,13 @@ class Workload:
         return f"b{self.batch}-beam{self.beam}-{self.source_length}-{self.target_length}{padded}"
 
     @property
+    def words(self) -> str:
+        """For a person to read."""
+        search = "greedy" if self.beam == 1 else f"beam {self.beam}"
+        padded = "a cache of full length" if self.padded_cache else "a cache that grows"
+        return f"{self.batch} sentences, {search}, {self.source_length} + {self.target_length} tokens, {padded}"
+
+    @property
     def rooms(self) -> list[int]:
         """The numbers of output tokens that there is room for, one after the other."""
         rooms = [self.target_length if self.padded_cache else min(FIRST_SLOTS, self.target_length)]

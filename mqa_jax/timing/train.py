@@ -39,6 +39,12 @@ class Workload:
         return self.batch * (self.source_length + self.target_length)
 
     @property
+    def words(self) -> str:
+        """For a person to read."""
+        source = f"{self.source_length} + " if self.source_length else ""
+        return f"{self.batch} rows of {source}{self.target_length} tokens"
+
+    @property
     def label(self) -> str:
         """What tells the record from those of other workloads in a file's name."""
         return f"b{self.batch}-{self.source_length}-{self.target_length}"

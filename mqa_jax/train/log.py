@@ -95,6 +95,13 @@ def figures(entries: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     }
 
 
+def words(record: Mapping[str, Any]) -> str:
+    """A `train` record for a person to read, in one line."""
+    dev = [f"dev nll {point['dev_nll_per_token']:.4f}" for point in record["curve"] if "dev_nll_per_token" in point]
+    rest = [f"loss {record['final_loss']:.4f}", *dev[-1:], f"{record['tokens_per_s']:,.0f} tokens/s"]
+    return f"step {record['steps']:,}: {', '.join(rest)}"
+
+
 class Sink(Protocol):
     """Where entries go besides their files."""
 
