@@ -34,5 +34,6 @@ def main() -> None:
     tokens = manifest["splits"]["train"]["tokens"]
     brief = {key: value for key, value in manifest.items() if key not in ("splits", "asked")}
     lines = ", ".join(f"{count:,} of {name}" for name, count in sizes.items())
-    text = f"{pathlib.Path(experiment.data.folder) / 'prepared'} holds {lines}; train has {tokens:,} tokens"
+    sides = " and ".join(f"{count:,} {side}" for side, count in tokens.items())
+    text = f"{pathlib.Path(experiment.data.folder) / 'prepared'} holds {lines}; train has {sides} tokens"
     command.show(text, [brief | {"examples": sizes, "tokens": tokens}], JSON.value)
