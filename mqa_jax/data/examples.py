@@ -98,14 +98,12 @@ class PreparedSplit:
       files: the manifest's entry of each file in `folder`.
       sides: ("source", "target") or ("target",).
       fingerprint: of the vocabulary that made them.
-      tokens: of all sides together, EOS included.
     """
 
     folder: pathlib.Path
     files: Sequence[Mapping[str, Any]]
     sides: tuple[str, ...]
     fingerprint: str
-    tokens: int
     sizes: tuple[int, ...]
     weights: tuple[float, ...]
 

@@ -66,7 +66,6 @@ def read(place: pathlib.Path, manifest: Mapping[str, Any]) -> Corpus:
         train["files"],
         sides=tuple(train["tokens"]),
         fingerprint=manifest["vocabulary"]["fingerprint"],
-        tokens=sum(train["tokens"].values()),
         sizes=tuple(train["sizes"]),
         weights=tuple(train["weights"]),
     )
