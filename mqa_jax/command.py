@@ -130,12 +130,25 @@ def names(holder: flags.FlagHolder) -> list[str]:
     return holder.value or []
 
 
-def integers(holder: flags.FlagHolder, least: int = 1) -> list[int]:
+def integers(holder: flags.FlagHolder, least: int = 1, below: int = 2**31) -> list[int]:
     """The values of a list flag; none if it is not given."""
     values = holder.value or []
-    if not all(value.strip().isdecimal() and int(value) >= least for value in values):
-        raise InputError(f"--{holder.name}={','.join(values)} must be integers of at least {least} with commas between")
+    if not all(value.strip().isdecimal() and least <= int(value) < below for value in values):
+        raise InputError(
+            f"--{holder.name}={','.join(values)} must be integers of at least {least} and below {below}, with commas "
+            "between"
+        )
     return [int(value) for value in values]
+
+
+def check_folder(holder: flags.FlagHolder) -> None:
+    """Says no before long work if there is no writing in the folder that a flag names; nothing where it is not given.
+
+    Raises:
+      InputError: see `files.check_folder`.
+    """
+    if holder.value:
+        files.check_folder(f"--{holder.name}", holder.value)
 
 
 def refuse_given(holders: Iterable[flags.FlagHolder], why: str) -> None:
@@ -185,6 +198,11 @@ class _ConfigFile(flags.ArgumentParser):
             raise InputError(f"--config={argument}: get_config() gave a {type(config).__name__}, not a ConfigDict")
         known = list(_keys(config))
         for override in filter(None, (re.match(r"--?(?:no)?config\.([^=]*)", given) for given in sys.argv[1:])):
+            if override[1].split(".")[0] in ("variant", "variants"):  # the file has made the attention of them already
+                raise InputError(
+                    f"--config.{override[1]} comes too late; choose a variant with --config=FILE:VARIANT, change it "
+                    "with --config.attention.KEY=VALUE"
+                )
             if override[1] not in known:
                 raise InputError(f"--config.{override[1]} is not a key of the config{_nearest(override[1], known)}")
         return config.lock()
@@ -193,16 +211,23 @@ class _ConfigFile(flags.ArgumentParser):
         return "config"
 
 
-class _Commas(tuple_parser.TupleParser):
-    """Reads `a.en,a.de` as two strings, which ml_collections takes for one; Python literals are what they were."""
+class _Commas(flags.ArgumentParser):
+    """Reads `a.en,a.de` as two strings, which ml_collections takes for one; Python literals are what they were.
 
-    def parse(self, argument: str) -> tuple:
+    It is no `TupleParser`: the values of a tuple flag that is given twice would be added up, and the last one counts.
+    """
+
+    def parse(self, argument: str | tuple) -> tuple:
         if isinstance(argument, str):
             try:
                 ast.literal_eval(argument)
             except (ValueError, SyntaxError):
                 return tuple(filter(None, map(str.strip, argument.split(","))))
-        return super().parse(argument)
+            return tuple_parser.TupleParser().parse(argument)
+        return argument
+
+    def flag_type(self) -> str:
+        return "tuple"
 
 
 def _keys(config: ConfigDict, block: str = "") -> Iterator[str]:

@@ -9,6 +9,7 @@ The last line is the score that the split is judged by; records/ and --json have
 have another type than the model, the likelihoods are those of decoding, step by step, and what that costs is said.
 """
 
+import dataclasses
 import pathlib
 
 from absl import flags
@@ -17,11 +18,13 @@ from mqa_jax import command
 from mqa_jax.data import sources, test_sets, text
 from mqa_jax.errors import InputError
 from mqa_jax.evaluate import quality
+from mqa_jax.experiment import MOST_BEAMS
+from mqa_jax.timing import memory
 from mqa_jax.train import trained
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained run.", required=True)
 SPLIT = flags.DEFINE_enum("split", "test", ["dev", "test"], "Which split of the run's own corpus.")
-BEAM = flags.DEFINE_integer("beam", None, "Beams; 1 is greedy. Default: the config's.", lower_bound=1)
+BEAM = flags.DEFINE_integer("beam", None, "Beams; 1 is greedy. Default: the config's.", 1, MOST_BEAMS)
 AVERAGE = flags.DEFINE_integer("average", 1, "Takes the mean of the last so many checkpoints.", lower_bound=1)
 DTYPE, CACHE_DTYPE = command.decoding_types()
 SOURCE = flags.DEFINE_string("source", None, "Score this file of source lines instead of a split.")
@@ -50,7 +53,10 @@ def main() -> None:
         name = f"file-{pathlib.Path(files[-1]).stem}"  # not `test`, which is the run's own
     else:
         split = sources.load(experiment.data, experiment.task).splits[name]
+    config = dataclasses.replace(experiment.decode, beam=BEAM.value or experiment.decode.beam)
+    if experiment.task == "translation":
+        memory.check_generating("--beam", experiment.model, config, len(split))
     results = [quality.perplexity_of(run, split, name, origin)]
     if experiment.task == "translation":
-        results.append(quality.translation_quality(run, split, name, BEAM.value or experiment.decode.beam, origin))
+        results.append(quality.translation_quality(run, split, name, config.beam, origin))
     command.show("\n".join(map(quality.words, results)), results, JSON.value)

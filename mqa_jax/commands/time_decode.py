@@ -16,13 +16,13 @@ from absl import flags
 
 from mqa_jax import command, config, progress, records
 from mqa_jax.errors import InputError
-from mqa_jax.experiment import Experiment
+from mqa_jax.experiment import MOST_BEAMS, Experiment
 from mqa_jax.report import page
 from mqa_jax.timing import decode, peaks, sweep
 
 CONFIG = command.config_flag()
 BATCH = flags.DEFINE_integer("batch", None, "Sentences at once. Default: config.timing.batch.", lower_bound=1)
-BEAM = flags.DEFINE_integer("beam", 1, "Beams; 1 is greedy.", lower_bound=1)
+BEAM = flags.DEFINE_integer("beam", 1, "Beams; 1 is greedy.", 1, MOST_BEAMS)
 SOURCE = flags.DEFINE_integer("source_length", None, "Source (or prompt) tokens a sentence.", lower_bound=1)
 TARGET = flags.DEFINE_integer("target_length", None, "Output tokens a sentence.", lower_bound=1)
 DTYPE, CACHE_DTYPE = command.decoding_types()
@@ -39,6 +39,7 @@ JSON = command.json_flag()
 
 def main() -> None:
     settings = CONFIG.value
+    command.check_folder(WORKDIR)
     if SWEEP.value:
         command.refuse_given([BATCH, BEAM, SOURCE, TARGET, PADDED, JSON], "is of one workload; leave it out")
         run_sweep(settings)
@@ -47,9 +48,12 @@ def main() -> None:
     timing = (experiment := read(settings)).timing
     lengths = SOURCE.value or timing.source_length, TARGET.value or timing.target_length
     workload = decode.Workload(BATCH.value or timing.batch, BEAM.value, *lengths, PADDED.value)
+    workload.check(experiment.model, "--batch")
     progress.say(f"{experiment.name} {experiment.variant}: {workload.words}")
     limits = peaks.measure(experiment.model.dtype, experiment.model.weight_dtype)
-    (record,) = decode.time_in_turn([experiment], workload, REPEATS.value or timing.repeats, limits)
+    repeats = REPEATS.value or timing.repeats
+    progress.say(f"about {progress.clock(sweep.seconds_expected([experiment], workload, repeats, limits))}")
+    (record,) = decode.time_in_turn([experiment], workload, repeats, limits)
     if WORKDIR.value:
         folder = pathlib.Path(WORKDIR.value, experiment.variant, "records")
         records.write(folder, record, f"{workload.label}-{experiment.model.decoding_types}")
@@ -66,7 +70,8 @@ def run_sweep(settings) -> None:
         raise InputError("--sweep needs --workdir=FOLDER for its records and its report")
     names = command.names(VARIANTS) or sorted(settings.variants, key=lambda name: (name != "multi_head", name))
     experiments = [read(config.select_variant(settings, name)) for name in names]
-    workloads = sweep.plan(experiments[0], *map(command.integers, (LENGTHS, BATCHES, BEAMS)))
+    beams = command.integers(BEAMS, below=MOST_BEAMS + 1)
+    workloads = sweep.plan(experiments[0], command.integers(LENGTHS), command.integers(BATCHES), beams)
     folder, repeats = pathlib.Path(WORKDIR.value), REPEATS.value or experiments[0].timing.repeats
     sweep.sweep(experiments, workloads, folder, repeats)
     path = page.write(records.read(folder), folder, f"{experiments[0].name}: decoding timed", names)

@@ -32,12 +32,14 @@ def main() -> None:
     settings = CONFIG.value
     settings.model.dtype = DTYPE.value or settings.model.dtype
     experiment = config.read(settings)
+    command.check_folder(WORKDIR)
     if not DROPOUT.value:
         model = dataclasses.replace(experiment.model, dropout=DropoutConfig())
         experiment = dataclasses.replace(experiment, model=model)
     timing = experiment.timing
     source = 0 if experiment.task == "language" else SOURCE.value or timing.source_length
     workload = train.Workload(BATCH.value or timing.batch, source, TARGET.value or timing.target_length)
+    workload.check(experiment)
     progress.say(f"{experiment.name} {experiment.variant}: {workload.words}")
     jax.config.update("jax_enable_compilation_cache", False)
     timed = train.TimedTraining(experiment, workload)

@@ -17,7 +17,7 @@ from mqa_jax.errors import InputError
 from mqa_jax.evaluate import translations
 from mqa_jax.kernels import host
 from mqa_jax.report import run
-from mqa_jax.timing import describe
+from mqa_jax.timing import describe, memory
 from mqa_jax.timing.train import peak_rate
 from mqa_jax.train import log, loop
 
@@ -44,7 +44,9 @@ def main() -> None:
     if not WORKDIR.value:
         raise InputError("--workdir is missing; name a folder for the run, for instance --workdir=runs/first")
     folder = pathlib.Path(WORKDIR.value)
+    processes.first_alone(lambda: command.check_folder(WORKDIR))
     processes.first_alone(lambda: workdir.check(folder, experiment))
+    processes.together(lambda: memory.check_training(experiment))
     corpus = sources.load(experiment.data, experiment.task)
     path = folder / "vocabulary.model"
     vocabulary = processes.first_then_others(lambda: vocabularies.obtain(experiment.data, corpus, path))

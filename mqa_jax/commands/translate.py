@@ -21,12 +21,14 @@ from mqa_jax import command, progress, records
 from mqa_jax.data import text
 from mqa_jax.decode import generate
 from mqa_jax.errors import InputError
+from mqa_jax.experiment import MOST_BEAMS
+from mqa_jax.timing import memory
 from mqa_jax.train import trained
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained run.", required=True)
 INPUT = flags.DEFINE_string("input", "-", "File of lines; - is standard input.")
 OUTPUT = flags.DEFINE_string("output", "-", "File to write; - is standard output.")
-BEAM = flags.DEFINE_integer("beam", None, "Beams; 1 is greedy. Default: the config's.", lower_bound=1)
+BEAM = flags.DEFINE_integer("beam", None, "Beams; 1 is greedy. Default: the config's.", 1, MOST_BEAMS)
 BATCH = flags.DEFINE_integer("batch", None, "Lines at once. Default: the config's.", lower_bound=1)
 AVERAGE = flags.DEFINE_integer("average", 1, "Takes the mean of the last so many checkpoints.", lower_bound=1)
 DTYPE, CACHE_DTYPE = command.decoding_types()
@@ -54,6 +56,8 @@ def main() -> None:
             answer_each(answer, write)
         return
     lines, start = text.read_lines(INPUT.value), time.perf_counter()
+    tokens = {} if run.experiment.task == "translation" else {"tokens": TOKENS.value}
+    memory.check_generating("--batch", run.experiment.model, config, len(lines), **tokens)
     with text.writer(OUTPUT.value) as write, progress.bar("translate", len(lines)) as bar:
         output = answer(lines, on_progress=bar.update, on_text=write)
     if cut := output.cut():
@@ -82,7 +86,5 @@ def check_flags(task: str) -> None:
     if task == "translation":
         own = [TOKENS, TEMPERATURE, TOP_K, TOP_P, SEED]
         command.refuse_given(own, "is for a language model; this run translates, leave it out")
-    if not 0 < TOP_P.value <= 1:
-        raise InputError(f"--top_p={TOP_P.value} must be above 0 and at most 1")
     if not TEMPERATURE.value and (TOP_K.present or TOP_P.present):
         raise InputError("--top_k and --top_p are for sampling; add --temperature=1")

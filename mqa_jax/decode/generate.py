@@ -30,12 +30,22 @@ NAMED = 5  # lines that were cut
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """How to draw tokens at random: limits as in `search.sample`."""
+    """How to draw tokens at random: limits as in `search.sample`.
+
+    Raises:
+      InputError: a limit that cannot be.
+    """
 
     seed: int = 0
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1e-3 <= self.temperature <= 1e3:
+            raise InputError(f"--temperature={self.temperature} must be from 0.001 to 1000, or 0 to search")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"--top_p={self.top_p} must be above 0 and at most 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +182,11 @@ def buckets(longest: int) -> list[int]:
     return [*sizes, longest]
 
 
+def rows_of(batch: int, lines: int) -> int:
+    """The rows of a batch for so many lines: fewer than asked for where there are few."""
+    return min(batch, 1 << max(0, lines - 1).bit_length())
+
+
 def _encoded(lines: Sequence[str], vocabulary: Tokenizer) -> list[tuple[int, list[int]]]:
     """The ids of each line that is not empty."""
     return [(index, vocabulary.encode(line)) for index, line in enumerate(lines) if line.strip()]
@@ -187,7 +202,7 @@ def _answers(
     inputs: Callable[[int, Sequence[Sequence[int]]], Any],
 ) -> Iterator[tuple[int, pool.Answer]]:
     """Serves every request in the smallest bucket that holds it: the bucket and the answer."""
-    rows = min(batch, 1 << max(0, len(requests) - 1).bit_length())
+    rows = rows_of(batch, len(requests))
     for start in range(0, len(requests), WINDOW * rows):
         waiting = list(requests[start : start + WINDOW * rows])
         for bucket in buckets(longest):
