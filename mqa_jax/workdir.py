@@ -19,6 +19,7 @@ from mqa_jax.experiment import Experiment
 
 # What may differ when a run goes on; everything else makes another run.
 FREE = {
+    "data": ("folder", "vocabulary_file"),  # where they lie, not what they hold
     # accumulate and rematerialise trade memory for time; the sums they make are the same but for rounding (under
     # dropout, accumulate draws other masks). clip_norm makes another optimiser.
     "train": (

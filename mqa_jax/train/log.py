@@ -21,7 +21,7 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
-from mqa_jax import files
+from mqa_jax import files, records
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
 from mqa_jax.train.step import TrainState
@@ -197,7 +197,7 @@ class Wandb:
             id=hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16],
             name=folder.name,
             resume="allow",
-            config=dataclasses.asdict(experiment),
+            config=records.config_of(experiment),
         )
 
     def write(self, step: int, entry: Mapping[str, float]) -> None:
