@@ -68,7 +68,7 @@ TOY = f"--config={ROOT}/configs/toy.py"
 
 FORK = """
 import json, os, runpy, sys
-import mqa_jax.config
+import mqa_jax.compare, mqa_jax.soak  # and so nearly all
 for line in sys.stdin:
     folder, script, arguments = json.loads(line)
     child = os.fork()
@@ -106,7 +106,7 @@ def run(forked, script, tmp_path):
     """Runs the script, or another program, in a folder that is not the repository's."""
 
     def run(*arguments, action="show", program=script):
-        given = [*arguments, *([] if "--help" in arguments else [f"--action={action}"])]
+        given = [*arguments, *([f"--action={action}"] if program == script and "--help" not in arguments else [])]
         print(json.dumps([str(tmp_path), str(program), given]), file=forked.stdin, flush=True)
         code = int(forked.stdout.readline())
         return subprocess.CompletedProcess(
@@ -129,7 +129,8 @@ def test_overrides_of_numbers_lists_and_unset_keys(run):
             "--config.train.steps=10",
             "--config.attention.window=8",  # None in the config
             "--config.data.train=a/x.en,/b/y.de",  # empty in the config
-            "--config.timing.lengths=7",
+            "--config.timing.lengths=5,6",
+            "--config.timing.lengths=7",  # the last one counts
             "--config.timing.beams=(1, 2)",
             "--noconfig.data.packing",
         )
@@ -179,6 +180,8 @@ def test_a_shipped_config_has_a_name_and_a_file_of_that_name_comes_first(run, tm
         (["--config.train.steps=4", TOY, "--workdir=x"], "Found --config.train.steps=4 in argv before"),
         (["--config.train.steps=4", "--workdir=x"], "Unknown command line flag 'config.train.steps'"),
         ([f"{TOY}:multi_quary", "--workdir=x"], "variant 'multi_quary' is not in the config; choose from: "),
+        ([TOY, "--workdir=x", "--config.variant=multi_query"], "--config.variant comes too late; choose a varia"),
+        ([TOY, "--workdir=x", "--config.variants.mla.kv_rank=9"], "--config.variants.mla.kv_rank comes too late; choo"),
         (["--config=none.py", "--workdir=x"], "--config=none.py: there is no file none.py"),
         (["--config=wmt15:mla", "--workdir=x"], "shipped are: lm1b, lm_llama, text_lm, text_translation, toy, wmt14\n"),
     ],
@@ -188,6 +191,66 @@ def test_a_wrong_flag_is_one_line_that_names_it(run, arguments, message):
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
     assert message in result.stderr
+
+
+REFUSED = {
+    "a part that does not divide the batch": (
+        "time_train --batch=8 --config.train.accumulate=16",
+        "config.train.accumulate=16 does not divide --batch=8; choose a divisor",
+    ),
+    "no rounds": ("time_data --rounds=0", "flag --rounds=0: 0 is not a positive integer"),
+    "a seed of 67 bits": ("train --config.seed=99999999999999999999", "config.seed=99999999999999999999 must be"),
+    "seeds of 67 bits": ("compare --seeds=0,99999999999999999999", "must be integers of at least 0 and below 21474"),
+    "a rate without end": ("train --config.train.learning_rate=inf", "learning_rate=inf must be a finite number"),
+    "beams that no byte names": ("time_decode --beam=129", "flag --beam=129: 129 is not an integer in the range [1, 1"),
+    "many beams in a sweep": (
+        "time_decode --sweep --workdir=new --beams=1,129",
+        "--beams=1,129 must be integers of at least 1",
+    ),
+    "a batch to decode": ("time_decode --batch=100000000", "error: --batch=100000000 needs"),
+    "a length to decode": ("time_decode --target_length=1000000000", "not even --batch=1 fits"),
+    "a batch to train": ("time_train --batch=100000000", "error: --batch=100000000 needs"),
+    "rows to train": ("train --config.data.rows=1000000000", "error: config.data.rows=1000000000 needs"),
+    "rows of dev": ("train --config.decode.batch=2000000000", "error: config.decode.batch=2000000000 needs"),
+    "rows to compare": ("compare --config.data.rows=1000000000", "error: config.data.rows=1000000000 needs"),
+    "a batch to compare": ("compare --config.timing.batch=100000000", "error: config.timing.batch=100000000 needs"),
+    "a mesh": ("train --config.mesh.fsdp=3", "config.mesh (data=-1, fsdp=3, tensor=1) does not fit"),
+    "no place": ("train --workdir=/proc/x", "--workdir=/proc/x cannot be used: No such file or directory"),
+    "a file to train in": ("train --workdir=file", "--workdir=file cannot be used: Not a directory; name a folder"),
+    "a file to compare in": ("compare --workdir=file/x", "--workdir=file/x cannot be used: Not a directory"),
+    "a file for records": ("time_decode --workdir=file", "--workdir=file cannot be used: Not a directory"),
+    "a file for records of training": ("time_train --workdir=file", "--workdir=file cannot be used: Not a directory"),
+    "a file for records of data": ("time_data --workdir=file", "--workdir=file cannot be used: Not a directory"),
+    "a file for data": ("prepare_data --data_dir=file", "--data_dir=", "file cannot be used: Not a directory"),
+    "a file to soak in": ("soak --workdir=file", "--workdir=file cannot be used: Not a directory"),
+    "a run to soak in": ("soak --workdir=run", "--workdir=run holds something already; name a new folder"),
+    "two places of data": (
+        "prepare_data --data_dir=a --config.data.folder=b",
+        "--data_dir=a and --config.data.folder=b differ; give one of them",
+    ),
+    "data that are not there": (
+        "train --workdir=new --config.data.kind=text --config.data.folder=gone --config.data.train=a.en,a.de",
+        "gone is not a folder here; give the data's place",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_is_refused_in_one_line_before_any_work(run, tmp_path, name):
+    line, *words = REFUSED[name]
+    program, *arguments = line.split()
+    (tmp_path / "file").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "experiment.json").touch()
+    there = sorted(tmp_path.rglob("*"))
+    if program in ("train", "compare") and "--workdir" not in line:
+        arguments.append("--workdir=new/run")
+    result = run(TOY, *arguments, program=ROOT / "scripts" / f"{program}.py")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1, result.stderr
+    assert all(each in result.stderr for each in words), result.stderr
+    left = {path for path in tmp_path.rglob("*") if path.name not in ("stdout", "stderr")}
+    assert sorted(left) == there, "a refusal leaves nothing behind"
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ def main() -> None:
         raise InputError(f"--seeds={','.join(SEEDS.value)} must be one seed or several, each once")
     experiments = [config.read(config.select_variant(CONFIG.value, name)) for name in names]
     folder = pathlib.Path(WORKDIR.value)
+    command.check_folder(WORKDIR)
     records = compare.compare(experiments, seeds, folder)
     print(command.lines(tables.summary(Selection(records, names)).to_rich()))
     print(f"report: {folder / 'report.html'}, {folder / 'report.md'}")

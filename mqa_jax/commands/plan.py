@@ -16,6 +16,7 @@ from absl import flags
 
 from mqa_jax import command, config, records
 from mqa_jax.errors import DoesNotFit
+from mqa_jax.experiment import MOST_BEAMS
 from mqa_jax.plan import chips, plan
 from mqa_jax.report import plans
 from mqa_jax.timing.decode import Workload
@@ -25,13 +26,14 @@ TOPOLOGY = flags.DEFINE_string("topology", None, "TPU version and chips along ea
 BATCH = flags.DEFINE_integer(
     "batch", None, "Sentences decoded at once. Default: config.timing.batch a device.", lower_bound=1
 )
-BEAM = flags.DEFINE_integer("beam", 1, "Beams; 1 is greedy.", lower_bound=1)
+BEAM = flags.DEFINE_integer("beam", 1, "Beams; 1 is greedy.", 1, MOST_BEAMS)
 VARIANTS = flags.DEFINE_list("variants", None, "Variants for a table; all: every one of the config.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Keep records in this folder; given again, it goes on where it was.")
 JSON = command.json_flag()
 
 
 def main() -> None:
+    command.check_folder(WORKDIR)
     topology = chips.topology(TOPOLOGY.value)
     names = command.names(VARIANTS) or [CONFIG.value.variant]
     names = list(CONFIG.value.variants) if names == ["all"] else names

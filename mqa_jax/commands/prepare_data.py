@@ -9,26 +9,31 @@ Writes DATA/prepared, all or nothing; a run that was ended begins again after wh
 scripts the same config with --config.data.folder=DATA. --json is the manifest, without its files.
 """
 
+import os
 import pathlib
 
 from absl import flags
 
-from mqa_jax import command, config
+from mqa_jax import command, config, files
 from mqa_jax.data import preparation
 from mqa_jax.errors import InputError
 
 CONFIG = command.config_flag()
+FOLDER = "config.data.folder"
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data; the same as --config.data.folder.")
 JSON = command.json_flag()
 
 
 def main() -> None:
-    settings = CONFIG.value
-    if DATA_DIR.value:
-        settings.data.folder = DATA_DIR.value
-    experiment = config.read(settings)
-    if not experiment.data.folder:
+    settings, place = CONFIG.value, DATA_DIR.value
+    named = settings.data.folder if FOLDER in flags.FLAGS and flags.FLAGS[FOLDER].present else None
+    if place and named and not os.path.abspath(place) == os.path.abspath(named):
+        raise InputError(f"--data_dir={place} and --{FOLDER}={named} differ; give one of them")
+    settings.data.folder = place or settings.data.folder
+    if not settings.data.folder:
         raise InputError("--data_dir is missing; name the folder of the data, for instance --data_dir=data")
+    experiment = config.read(settings)
+    files.check_folder("--data_dir", experiment.data.folder)
     manifest = preparation.prepare(experiment.data, experiment.task)
     sizes = {name: split["examples"] for name, split in manifest["splits"].items()}
     tokens = manifest["splits"]["train"]["tokens"]

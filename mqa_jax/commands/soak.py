@@ -11,6 +11,7 @@ import sys
 from absl import flags
 
 from mqa_jax import command, config, soak
+from mqa_jax.errors import InputError
 
 CONFIG = command.config_flag()
 WORKDIR = flags.DEFINE_string("workdir", "runs/soak", "New folder for the runs.")
@@ -21,9 +22,13 @@ JSON = command.json_flag()
 
 def main() -> None:
     config.read(CONFIG.value)
+    folder = pathlib.Path(WORKDIR.value)
+    command.check_folder(WORKDIR)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"--workdir={folder} holds something already; name a new folder for the runs")
     settings = [argument for argument in sys.argv[1:] if argument.lstrip("-").removeprefix("no").startswith("config")]
     own = pathlib.Path(sys.argv[0])  # scripts/soak.py or mqa-soak
     train = [sys.executable, str(own.with_name(own.name.replace("soak", "train"))), *settings]
-    hit = soak.soak(train, pathlib.Path(WORKDIR.value), KILLS.value, SEED.value)
+    hit = soak.soak(train, folder, KILLS.value, SEED.value)
     text = f"{sum(hit.values())} kills, no difference: {soak.words(hit)}"
     command.show(text, [{"kills": sum(hit.values()), "hit": hit}], JSON.value)

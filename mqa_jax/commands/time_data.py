@@ -21,13 +21,16 @@ from mqa_jax.timing import data as timing
 CONFIG = command.config_flag()
 TEXT = flags.DEFINE_bool("text", False, "Read the text, even where ids were prepared of it.")
 CORES = flags.DEFINE_integer("cores", None, "Cores that this process may use. Default: all.", lower_bound=1)
-ROUNDS = flags.DEFINE_integer("rounds", 10, "Timed rounds, of a second or more each; an epoch or more in all.")
+ROUNDS = flags.DEFINE_integer(
+    "rounds", 10, "Timed rounds, of a second or more each; an epoch or more in all.", lower_bound=1
+)
 WORKDIR = flags.DEFINE_string("workdir", None, "Also keep the record, and the vocabulary of text, in this folder.")
 JSON = command.json_flag()
 
 
 def main() -> None:
     experiment = config.read(CONFIG.value)
+    command.check_folder(WORKDIR)
     if CORES.value:
         if not hasattr(os, "sched_setaffinity"):
             raise InputError(f"--cores={CORES.value} cannot be kept on this system; leave it out")

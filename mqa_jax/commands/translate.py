@@ -56,8 +56,7 @@ def main() -> None:
             answer_each(answer, write)
         return
     lines, start = text.read_lines(INPUT.value), time.perf_counter()
-    tokens = {} if run.experiment.task == "translation" else {"tokens": TOKENS.value}
-    memory.check_generating("--batch", run.experiment.model, config, len(lines), **tokens)
+    memory.check_generating("--batch", run.experiment.model, config, len(lines), TOKENS.value)
     with text.writer(OUTPUT.value) as write, progress.bar("translate", len(lines)) as bar:
         output = answer(lines, on_progress=bar.update, on_text=write)
     if cut := output.cut():
@@ -88,3 +87,4 @@ def check_flags(task: str) -> None:
         command.refuse_given(own, "is for a language model; this run translates, leave it out")
     if not TEMPERATURE.value and (TOP_K.present or TOP_P.present):
         raise InputError("--top_k and --top_p are for sampling; add --temperature=1")
+    command.check_folder(RECORD)

@@ -42,8 +42,8 @@ class Sampling:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 1e-3 <= self.temperature <= 1e3:
-            raise InputError(f"--temperature={self.temperature} must be from 0.001 to 1000, or 0 to search")
+        if not 1e-6 <= self.temperature <= 1e6:
+            raise InputError(f"--temperature={self.temperature} must be from 0.000001 to 1,000,000, or 0 to search")
         if not 0 < self.top_p <= 1:
             raise InputError(f"--top_p={self.top_p} must be above 0 and at most 1")
 
