@@ -135,6 +135,12 @@ def test_equal_prompts_are_continued_each_in_its_own_way():
     assert len(set(texts)) == 4
 
 
+@pytest.mark.parametrize("limit", [{"temperature": float("nan")}, {"temperature": 1e-300}, {"top_p": 0.0}])
+def test_a_limit_of_sampling_that_cannot_be_is_named(limit):
+    with pytest.raises(InputError, match=f"--{next(iter(limit))}=.* must be"):
+        generate.Sampling(**limit)
+
+
 @pytest.mark.parametrize("limit", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-4}])
 def test_text_sampled_within_the_narrowest_limit_is_greedy(limit):
     of = model("language", 1, "local")

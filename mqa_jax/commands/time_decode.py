@@ -49,10 +49,10 @@ def main() -> None:
     lengths = SOURCE.value or timing.source_length, TARGET.value or timing.target_length
     workload = decode.Workload(BATCH.value or timing.batch, BEAM.value, *lengths, PADDED.value)
     workload.check(experiment.model, "--batch")
-    progress.say(f"{experiment.name} {experiment.variant}: {workload.words}")
     limits = peaks.measure(experiment.model.dtype, experiment.model.weight_dtype)
     repeats = REPEATS.value or timing.repeats
-    progress.say(f"about {progress.clock(sweep.seconds_expected([experiment], workload, repeats, limits))}")
+    expected = progress.clock(sweep.seconds_expected([experiment], workload, repeats, limits))
+    progress.say(f"{experiment.name} {experiment.variant}: {workload.words}; takes about {expected}")
     (record,) = decode.time_in_turn([experiment], workload, repeats, limits)
     if WORKDIR.value:
         folder = pathlib.Path(WORKDIR.value, experiment.variant, "records")

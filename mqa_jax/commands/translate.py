@@ -53,8 +53,7 @@ def main() -> None:
         answer = functools.partial(generate.continue_text, **model, config=config, tokens=TOKENS.value, sampling=draw)
     if INPUT.value == "-" and sys.stdin and sys.stdin.isatty():
         with text.writer(OUTPUT.value) as write:
-            answer_each(answer, write)
-        return
+            return answer_each(answer, write)
     lines, start = text.read_lines(INPUT.value), time.perf_counter()
     memory.check_generating("--batch", run.experiment.model, config, len(lines), TOKENS.value)
     with text.writer(OUTPUT.value) as write, progress.bar("translate", len(lines)) as bar:
