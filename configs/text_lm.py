@@ -1,8 +1,7 @@
 """A language model on your own text, one sentence or paragraph a line; without files, on Python's documentation.
 
     python scripts/train.py --config=configs/text_lm.py:multi_query --workdir=runs/mine \\
-        --config.data.kind=text --config.data.folder=PATH --config.data.train=train.txt \\
-        --config.data.dev=dev.txt --config.data.test=test.txt
+        --config.data.kind=text --config.data.folder=PATH --config.data.train=train.txt
 
 Python's documentation is in every interpreter (`pydoc_data.topics`): small, real, and there without a network.
 """

@@ -1,4 +1,4 @@
-"""What all scripts share: flags, errors in one line, exit codes, quiet libraries, the compilation cache.
+"""What all commands share: flags, errors in one line, exit codes, quiet libraries, the compilation cache.
 
 Exit codes: 0 done or stopped in good order, 1 the work failed (a diverged run, a full disk, a plan that does not fit),
 2 bad input, 130 interrupted, 141 the reader has gone.
@@ -7,6 +7,7 @@ Exit codes: 0 done or stopped in good order, 1 the work failed (a diverged run, 
 import ast
 import difflib
 import errno
+import json
 import logging
 import os
 import pathlib
@@ -14,21 +15,25 @@ import re
 import runpy
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NoReturn
 
 from absl import flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import tuple_parser
+from rich.console import Console, RenderableType
 
-from mqa_jax.errors import Ended, InputError
+from mqa_jax import files
+from mqa_jax.errors import NO_ROOM, Ended, InputError
 
-flags.disclaim_key_flags()  # what is defined here counts as the calling script's, and so is in its --help
+flags.disclaim_key_flags()  # what is defined here counts as the calling command's, and so is in its --help
 
+CONFIGS = pathlib.Path(__file__).with_name("configs")  # a link to the checkout's configs/, which wheels get a copy of
 CONFIG_HELP = (
-    "FILE or FILE:VARIANT, a config and one of its variants. --config.KEY=VALUE behind it changes a key, for instance "
-    "--config.train.steps=100; mqa_jax/experiment.py and config.py list them all. Lists are written a,b,c."
+    "FILE or FILE:VARIANT, a config and one of its variants; a name without folder and .py is that of a shipped config "
+    f"({', '.join(sorted(path.stem for path in CONFIGS.glob('*.py')))}). --config.KEY=VALUE behind it changes a key, "
+    "for instance --config.train.steps=100; mqa_jax/experiment.py and config.py list them all. Lists are written a,b,c."
 )
 
 
@@ -52,13 +57,37 @@ def decoding_types() -> tuple[flags.FlagHolder, flags.FlagHolder]:
     return dtype, cache
 
 
+def json_flag() -> flags.FlagHolder:
+    """Defines `--json`, which programs read what `show` shows to people from."""
+    return flags.DEFINE_string("json", None, "Also write the records, one a line as JSON, to this file; - is stdout.")
+
+
+def show(text: str, records: Iterable[Mapping[str, Any]], json_to: str | None) -> None:
+    """Prints a result: `text` for people, and its records to `json_to`. If that is stdout, the text is on stderr."""
+    written = "".join(f"{json.dumps(record)}\n" for record in records)
+    print(text, file=sys.stderr if json_to == "-" else sys.stdout, flush=True)
+    if json_to == "-":
+        print(written, end="")
+    elif json_to:
+        files.write(json_to, written)
+
+
+def lines(table: RenderableType) -> str:
+    """A table as wide as the terminal, or elsewhere as wide as it needs to be."""
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get().rstrip("\n")
+
+
 def run(main: Callable[[], None]) -> NoReturn:
     """Parses the flags, runs `main` and exits; what the user can mend is one line on stderr and exit code 2."""
-    flags.DEFINE_bool("verbose", False, "Shows what the libraries log.")
+    module = sys.argv[0] if main.__module__ == "__main__" else main.__module__  # as absl calls it
+    flags.DEFINE_bool("verbose", False, "Shows what the libraries log.", module_name=module)
     code = 0
     try:
         if {"-h", "-help", "--help"} & set(sys.argv[1:]):
-            print(_help())
+            print(_help(sys.modules[main.__module__].__doc__ or "", module))
         else:
             _parse(sys.argv)
             _quieten(flags.FLAGS.verbose)
@@ -72,27 +101,54 @@ def run(main: Callable[[], None]) -> NoReturn:
         code = _fail(ended.code, f"error: {ended}" if ended.code else str(ended))
     except KeyboardInterrupt:
         code = _fail(130, "interrupted; given again, train and compare go on where they were")
-    except BrokenPipeError:  # stdout goes nowhere from here on, or the interpreter's last flush would complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        _drop_output()
         code = 141
     except OSError as error:
-        if error.filename is None or error.errno not in (*_NO_PLACE, *_NO_ROOM):
+        if error.errno in NO_ROOM:  # a write that fails names no file
+            code = _fail(1, f"error: cannot write {error.filename or 'all of it'}: {error.strerror}; make room")
+            _drop_output()
+        elif error.filename is not None and error.errno in _NO_PLACE:
+            code = _fail(2, f"error: cannot use {error.filename}: {error.strerror}")
+        else:
             raise
-        code = _fail(1 if error.errno in _NO_ROOM else 2, f"error: cannot use {error.filename}: {error.strerror}")
     sys.exit(code)
 
 
-# What a user can mend: a path that is no place for files, or one without room.
+# What a user can mend: a path that is no place for files.
 _NO_PLACE = errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST
-_NO_ROOM = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
 
 
-def integers(holder: flags.FlagHolder, least: int = 1) -> list[int]:
+def names(holder: flags.FlagHolder) -> list[str]:
+    """The values of a list flag; none if it is not given.
+
+    Raises:
+      InputError: it is given and names nothing.
+    """
+    if holder.present and not any(holder.value):
+        raise InputError(f"--{holder.name}= names nothing; leave it out, or write names with commas between")
+    return holder.value or []
+
+
+def integers(holder: flags.FlagHolder, least: int = 1, below: int = 2**31) -> list[int]:
     """The values of a list flag; none if it is not given."""
     values = holder.value or []
-    if not all(value.strip().isdecimal() and int(value) >= least for value in values):
-        raise InputError(f"--{holder.name}={','.join(values)} must be integers of at least {least} with commas between")
+    if not all(value.strip().isdecimal() and least <= int(value) < below for value in values):
+        raise InputError(
+            f"--{holder.name}={','.join(values)} must be integers of at least {least} and below {below}, with commas "
+            "between"
+        )
     return [int(value) for value in values]
+
+
+def check_folder(holder: flags.FlagHolder) -> None:
+    """Says no before long work if there is no writing in the folder that a flag names; nothing where it is not given.
+
+    Raises:
+      InputError: see `files.check_folder`.
+    """
+    if holder.value:
+        files.check_folder(f"--{holder.name}", holder.value)
 
 
 def refuse_given(holders: Iterable[flags.FlagHolder], why: str) -> None:
@@ -124,9 +180,12 @@ class _ConfigFile(flags.ArgumentParser):
     """Loads FILE[:VARIANT] and checks the keys of its overrides, which ml_collections turns into flags next."""
 
     def parse(self, argument: str) -> ConfigDict:
-        path, _, variant = argument.partition(":")
+        name, _, variant = argument.partition(":")
+        shipped = {path.stem: str(path) for path in CONFIGS.glob("*.py")}
+        path = name if os.path.isfile(name) else shipped.get(name, name)
         if not os.path.isfile(path):
-            raise InputError(f"--config={argument}: there is no file {path} in {os.getcwd()}")
+            names = ", ".join(sorted(shipped))
+            raise InputError(f"--config={argument}: there is no file {path} in {os.getcwd()}; shipped are: {names}")
         try:
             config = runpy.run_path(path)["get_config"](*filter(None, [variant]))
         except InputError as error:
@@ -139,6 +198,11 @@ class _ConfigFile(flags.ArgumentParser):
             raise InputError(f"--config={argument}: get_config() gave a {type(config).__name__}, not a ConfigDict")
         known = list(_keys(config))
         for override in filter(None, (re.match(r"--?(?:no)?config\.([^=]*)", given) for given in sys.argv[1:])):
+            if override[1].split(".")[0] in ("variant", "variants"):  # the file has made the attention of them already
+                raise InputError(
+                    f"--config.{override[1]} comes too late; choose a variant with --config=FILE:VARIANT, change it "
+                    "with --config.attention.KEY=VALUE"
+                )
             if override[1] not in known:
                 raise InputError(f"--config.{override[1]} is not a key of the config{_nearest(override[1], known)}")
         return config.lock()
@@ -147,16 +211,23 @@ class _ConfigFile(flags.ArgumentParser):
         return "config"
 
 
-class _Commas(tuple_parser.TupleParser):
-    """Reads `a.en,a.de` as two strings, which ml_collections takes for one; Python literals are what they were."""
+class _Commas(flags.ArgumentParser):
+    """Reads `a.en,a.de` as two strings, which ml_collections takes for one; Python literals are what they were.
 
-    def parse(self, argument: str) -> tuple:
+    It is no `TupleParser`: the values of a tuple flag that is given twice would be added up, and the last one counts.
+    """
+
+    def parse(self, argument: str | tuple) -> tuple:
         if isinstance(argument, str):
             try:
                 ast.literal_eval(argument)
             except (ValueError, SyntaxError):
                 return tuple(filter(None, map(str.strip, argument.split(","))))
-        return super().parse(argument)
+            return tuple_parser.TupleParser().parse(argument)
+        return argument
+
+    def flag_type(self) -> str:
+        return "tuple"
 
 
 def _keys(config: ConfigDict, block: str = "") -> Iterator[str]:
@@ -183,11 +254,14 @@ def _parse(argv: list[str]) -> None:
         raise InputError(f"{left[1]!r} is not a flag; flags are written --name=value (--help has them all)")
 
 
-def _help() -> str:
-    """The script's docstring and its own flags."""
-    own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+def _help(usage: str, module: str) -> str:
+    """The docstring of a command, as one types it here, and its own flags."""
+    program = pathlib.Path(sys.argv[0])
+    if program.suffix != ".py":  # an installed command, where there is no checkout
+        usage = re.sub(r"configs/(\w+)\.py", r"\1", re.sub(r"python scripts/\w+\.py", program.name, usage))
+    own = flags.FLAGS.get_key_flags_for_module(module)
     required = ", ".join(f"--{flag.name}" for flag in own if not all(each.checker(None) for each in flag.validators))
-    text = f"{sys.modules['__main__'].__doc__}{flags.FLAGS.main_module_help()}"
+    text = usage + flags.FLAGS.module_help(module).replace(f"{module}:", "flags:", 1)
     return f"{text}\n\nrequired: {required}" if required else text
 
 
@@ -197,6 +271,11 @@ def _quieten(verbose: bool) -> None:
         absl_logging.use_absl_handler()
     else:
         logging.getLogger("jax").setLevel(logging.ERROR)
+
+
+def _drop_output() -> None:
+    """Stdout goes nowhere from here on, or the interpreter's last flush would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(code: int, line: str) -> int:

@@ -25,7 +25,7 @@ from mqa_jax.evaluate.significance import paired_bootstrap
 from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import build, count
 from mqa_jax.report import page
-from mqa_jax.timing import sweep
+from mqa_jax.timing import memory, sweep
 from mqa_jax.timing.decode import Workload
 from mqa_jax.train import trained
 from mqa_jax.train.loop import train
@@ -50,6 +50,10 @@ def compare(experiments: Sequence[Experiment], seeds: Sequence[int], folder: pat
       InputError: bad data, or a folder of another experiment.
     """
     first = experiments[0]
+    for each in experiments:
+        memory.check_training(each)
+        for workload in _workloads(first):
+            workload.check(each.model, "config.timing.batch")
     say_budgets(experiments)
     progress.say(f"comparing {', '.join(each.variant for each in experiments)} on {first.name} in {folder}")
     corpus = sources.load(first.data, first.task)
@@ -118,12 +122,16 @@ def _significance(experiments: Sequence[Experiment], seed: int, folder: pathlib.
 
 def _time(experiments: Sequence[Experiment], folder: pathlib.Path) -> None:
     """Times every beam at the config's lengths, and every length greedily, for all variants in turn."""
-    config, translation = experiments[0].timing, experiments[0].task == "translation"
+    place = {each.variant: folder / f"{each.variant}-s{each.seed}" for each in experiments}
+    repeats = experiments[0].timing.repeats
+    sweep.time_missing(experiments, _workloads(experiments[0]), place, repeats, DEPENDS_ON["timing"])
+
+
+def _workloads(experiment: Experiment) -> list[Workload]:
+    config, translation = experiment.timing, experiment.task == "translation"
     sizes = [(beam, config.source_length, config.target_length) for beam in config.beams]
     sizes += [(1, length if translation else config.source_length, length) for length in config.lengths]
-    workloads = [Workload(config.batch, *each, padded_cache=True) for each in dict.fromkeys(sizes)]
-    place = {each.variant: folder / f"{each.variant}-s{each.seed}" for each in experiments}
-    sweep.time_missing(experiments, workloads, place, config.repeats, DEPENDS_ON["timing"])
+    return [Workload(config.batch, *each, padded_cache=True) for each in dict.fromkeys(sizes)]
 
 
 def _unless_there(folder: pathlib.Path, experiment: Experiment, name: str, run: Callable[[], Record]) -> None:

@@ -8,6 +8,7 @@ paper (section 4.1: "we widened the feed-forward layers"), which makes d_ff.
 import copy
 import dataclasses
 import math
+import os
 import typing
 from typing import Annotated, Any
 
@@ -20,14 +21,16 @@ from mqa_jax.attention.registry import TYPES
 from mqa_jax.attention.rotary import Rotary
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import (
-    Count,
+    DataConfig,
     DropoutConfig,
     Experiment,
     ExperimentBase,
     FeedForward,
+    Layers,
     ModelBase,
     ModelConfig,
     Positive,
+    SomeLayers,
     StackConfig,
     block,
     one_of,
@@ -41,8 +44,8 @@ STREAMS = 8  # of a batch's rows, where they can be so many
 class ModelSettings(ModelBase):
     """`config.model`."""
 
-    encoder_layers: Count = 6  # 0 makes a decoder-only language model
-    decoder_layers: Positive = 6
+    encoder_layers: Layers = 6  # 0 makes a decoder-only language model
+    decoder_layers: SomeLayers = 6
     feed_forward: Positive = 4096  # d_ff of the multi-head baseline; the variants' follow from it
     feed_forward_kind: FeedForward = "relu"
 
@@ -142,8 +145,18 @@ def read(config: ConfigDict) -> Experiment:
         if data.rows % value:
             raise InputError(f"config.{key}={value} does not divide config.data.rows={data.rows}; choose a divisor")
     shared = {field.name: getattr(settings, field.name) for field in dataclasses.fields(ExperimentBase)}
-    shared["data"] = dataclasses.replace(data, pieces=pieces, streams=streams)
+    shared["data"] = dataclasses.replace(_placed(data), pieces=pieces, streams=streams)
     return Experiment(**shared, model=_model(settings))
+
+
+def _placed(data: DataConfig) -> DataConfig:
+    """The same with paths that mean the same in another working directory, where a run may be evaluated."""
+    folder = data.folder or ("." if data.kind == "text" else "")
+    return dataclasses.replace(
+        data,
+        folder=folder and os.path.abspath(folder),
+        vocabulary_file=data.vocabulary_file and os.path.abspath(data.vocabulary_file),
+    )
 
 
 def _model(settings: Settings) -> ModelConfig:

@@ -1,4 +1,8 @@
-"""The errors that end a script with one line in place of a traceback (`mqa_jax.command.run`)."""
+"""The errors that end a command with one line in place of a traceback (`mqa_jax.command.run`)."""
+
+import errno
+
+NO_ROOM = errno.ENOSPC, errno.EDQUOT, errno.EFBIG  # of an OSError: a disk, a quota or a limit is full
 
 
 class Ended(Exception):

@@ -33,10 +33,17 @@ def one_of(*choices: str) -> Must:
     return Must(f"one of {', '.join(choices)}", choices.__contains__)
 
 
-Positive = Annotated[int, Must("an integer of at least 1", lambda value: value >= 1)]
-Count = Annotated[int, Must("an integer of at least 0", lambda value: value >= 0)]
-Above0 = Annotated[float, Must("a number above 0", lambda value: value > 0)]
-NotNegative = Annotated[float, Must("a number of at least 0", lambda value: value >= 0)]
+MOST = 2**31  # what integers are below: devices count in 32 bits
+MOST_BEAMS = 128  # the cache names the beam that wrote a token in one byte
+MOST_LAYERS = 1000
+
+Positive = Annotated[int, Must("an integer of at least 1 and below 2**31", lambda value: value >= 1)]
+Count = Annotated[int, Must("an integer of at least 0 and below 2**31", lambda value: value >= 0)]
+Beams = Annotated[int, Must(f"an integer from 1 to {MOST_BEAMS}", lambda value: 1 <= value <= MOST_BEAMS)]
+Layers = Annotated[int, Must(f"an integer from 0 to {MOST_LAYERS}", lambda value: 0 <= value <= MOST_LAYERS)]
+SomeLayers = Annotated[int, Must(f"an integer from 1 to {MOST_LAYERS}", lambda value: 1 <= value <= MOST_LAYERS)]
+Above0 = Annotated[float, Must("a finite number above 0", lambda value: value > 0)]
+NotNegative = Annotated[float, Must("a finite number of at least 0", lambda value: value >= 0)]
 Rate = Annotated[float, Must("a number of at least 0 and below 1", lambda value: 0 <= value < 1)]
 Columns = Annotated[
     tuple[int, ...], Must("two column numbers, counted from 1", lambda value: len(value) == 2 and min(value) >= 1)
@@ -139,7 +146,7 @@ class DataConfig:
     kind: str = "text"  # an entry of data/sources.py
     folder: str = ""
     train: tuple[str, ...] = ()  # source, target[, source, target ...], each plain or .gz; a .tsv(.gz) holds both
-    dev: tuple[str, ...] = ()
+    dev: tuple[str, ...] = ()  # none: held out of train by rule (data/sources.py); so is test
     test: tuple[str, ...] = ()
     columns: Columns = (1, 2)  # of a .tsv: source, target
     weights: tuple[Above0, ...] = ()  # shares of training examples, one for each corpus in train; none: all lines alike
@@ -197,7 +204,7 @@ class MeshConfig:
 class DecodeConfig:
     """Search in evaluation. Output is at most `length_factor` x source + `length_extra` tokens (T2T)."""
 
-    beam: Positive = 4
+    beam: Beams = 4
     alpha: NotNegative = 0.6
     length_factor: NotNegative = 1.5
     length_extra: Count = 10
@@ -211,7 +218,7 @@ class TimingConfig:
     batch: Positive = 128
     source_length: Positive = 128
     target_length: Positive = 128
-    beams: tuple[Positive, ...] = (1, 4)
+    beams: tuple[Beams, ...] = (1, 4)
     lengths: tuple[Positive, ...] = ()
     repeats: Positive = 5
 
@@ -313,7 +320,16 @@ def _wrong(kind: Any, value: Any) -> str:
         each = [_wrong(inner[0], each) for each in value] if isinstance(value, tuple) else ["values"]
         return next((f"a,b,..., each {wrong}" for wrong in each if wrong), "")
     fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
+    if fits and kind in LIMITS:  # which a value that is no number is not below
+        fits = abs(value) < LIMITS[kind]
     return "" if fits else _WORDS.get(kind, "None")
 
 
-_WORDS = {int: "an integer", float: "a number", str: "a text", bool: "True or False", dict: "a block of settings"}
+LIMITS = {int: MOST, float: 2.0**127}  # of what devices compute with
+_WORDS = {
+    int: "an integer below 2**31",
+    float: "a finite number",
+    str: "a text",
+    bool: "True or False",
+    dict: "a block of settings",
+}

@@ -1,6 +1,7 @@
 """Progress of long work: a live bar at a terminal, a plain line now and then anywhere else. Goes to stderr."""
 
 import contextlib
+import functools
 import sys
 import time
 from collections.abc import Iterator
@@ -48,6 +49,12 @@ def bar(label: str, total: int, first: int = 0) -> Iterator[Bar]:
 def say(text: str) -> None:
     """One line for the person who waits."""
     print(text, file=sys.stderr, flush=True)
+
+
+@functools.cache
+def say_once(text: str) -> None:
+    """One line that this process has not said before."""
+    say(text)
 
 
 def clock(seconds: float) -> str:

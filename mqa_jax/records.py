@@ -19,11 +19,13 @@ from typing import Any
 
 import jax
 
+from mqa_jax import files
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
 
 SCHEMA = 1
 RENAMED = {"peak_share": "mfu"}  # fields of the first edition's records, by what they are called now
+PLACES = "folder", "vocabulary_file"  # of config.data
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "sentencepiece", "sacrebleu", "numpy")
 
 
@@ -45,7 +47,7 @@ def make(kind: str, experiment: Experiment, figures: Mapping[str, Any]) -> dict[
         "task": experiment.task,
         "variant": experiment.variant,
         "seed": experiment.seed,
-        "config": json.loads(json.dumps(dataclasses.asdict(experiment))),  # as a reader will find it
+        "config": config_of(experiment),
     }
     clash = header.keys() & figures.keys()
     if clash:
@@ -55,13 +57,8 @@ def make(kind: str, experiment: Experiment, figures: Mapping[str, Any]) -> dict[
 
 def write(folder: str | os.PathLike[str], record: Mapping[str, Any], label: str = "") -> pathlib.Path:
     """Writes `folder/KIND[-label].json` whole or not at all; a newer record of the same name replaces the older."""
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{'-'.join(filter(None, (record['kind'], label)))}.json"
-    half = path.with_suffix(".json.part")
-    half.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    half.replace(path)
-    return path
+    path = pathlib.Path(folder) / f"{'-'.join(filter(None, (record['kind'], label)))}.json"
+    return files.write(path, json.dumps(record, indent=1) + "\n")
 
 
 def read(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -83,9 +80,17 @@ def is_there(folder: str | os.PathLike[str], name: str, experiment: Experiment, 
     path = pathlib.Path(folder) / f"{name}.json"
     if not path.exists():
         return False
+    here, there = config_of(experiment), _load(path)["config"]
+    for config in (here, there):
+        for name in PLACES:  # the data may have been moved since
+            config["data"].pop(name, None)
+    return all(there.get(part) == here[part] for part in parts)
+
+
+def config_of(experiment: Experiment) -> dict[str, Any]:
+    """The experiment as a reader of JSON finds it, without where a machine has its data: of these the names alone."""
     config = json.loads(json.dumps(dataclasses.asdict(experiment)))
-    there = _load(path)["config"]
-    return all(there.get(part) == config[part] for part in parts)
+    return config | {"data": config["data"] | {key: pathlib.PurePath(config["data"][key]).name for key in PLACES}}
 
 
 def _load(path: pathlib.Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import signal
 import struct
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -56,7 +56,7 @@ def soak(train: Sequence[str], folder: pathlib.Path, kills: int, seed: int) -> d
         process, _ = _start(train, killed)
         if hit.total() < kills and not _ends_within(process, choose.uniform(0, seconds / 4)):
             hit[_kill(process, killed)] += 1
-            progress.say(f"kill {hit.total()} of {kills}: {dict(hit)}")
+            progress.say(f"kill {hit.total()} of {kills}: {words(hit)}")
             continue
         _finish(process, killed)
         compare(alone, killed)
@@ -64,6 +64,11 @@ def soak(train: Sequence[str], folder: pathlib.Path, kills: int, seed: int) -> d
         if hit.total() >= kills:
             return dict(hit)
         run += 1
+
+
+def words(hit: Mapping[str, int]) -> str:
+    """What `soak` returns for a person to read."""
+    return ", ".join(f"{count} when {place}" for place, count in hit.items())
 
 
 def compare(one: pathlib.Path, two: pathlib.Path) -> None:

@@ -21,6 +21,7 @@ from mqa_jax.experiment import Experiment
 
 # What may differ when a run goes on; everything else makes another run.
 FREE = {
+    "data": ("folder", "vocabulary_file"),  # where they lie, not what they hold
     # accumulate and rematerialise trade memory for time; the sums they make are the same but for rounding (under
     # dropout, accumulate draws other masks). clip_norm makes another optimiser.
     "train": (
@@ -146,7 +147,10 @@ def refuse_unlike(place: pathlib.Path, there: Fingerprint, here: Fingerprint) ->
 def _read(workdir: pathlib.Path) -> tuple[Experiment, Fingerprint]:
     path = workdir / "experiment.json"
     if not path.exists():
-        raise InputError(f"--workdir={workdir} holds no run (no experiment.json); train one first: scripts/train.py")
+        inside = sorted(each.parent.name for each in workdir.glob("*/experiment.json"))
+        names = ", ".join(str(workdir / each) for each in inside)
+        there = f"name one of those in it: {names}" if inside else "train one first: scripts/train.py"
+        raise InputError(f"--workdir={workdir} holds no run (no experiment.json); {there}")
     try:
         text = path.read_text(encoding="utf-8")
         return experiments.from_json(text), dict(json.loads(text).get("fingerprint", {}))

@@ -1,61 +1,6 @@
-"""Scores a trained run: BLEU and chrF of a translation model, perplexity of any.
+"""`mqa_jax/commands/evaluate.py` from a checkout; --help says what it does."""
 
-    python scripts/evaluate.py --workdir=runs/mq --split=test --beam=4
-    python scripts/evaluate.py --workdir=runs/mq --source=mine.en --reference=mine.de
-    python scripts/evaluate.py --workdir=runs/mq --test_set=wmt14 --beam=4         # as the paper reports it
-    python scripts/evaluate.py --workdir=runs/mq --dtype=int8 --cache_dtype=int8   # what int8 loses
-
-Prints one JSON record a line; the last is the one the split is judged by. Where weights or cache have another type than
-the model, the likelihoods are those of decoding, step by step, and nll_lost_per_token says what that costs.
-"""
-
-import json
-import pathlib
-
-from absl import flags
-
-from mqa_jax import command
-from mqa_jax.data import sources, test_sets, text
-from mqa_jax.errors import InputError
-from mqa_jax.evaluate import quality
-from mqa_jax.train import trained
-
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained run.", required=True)
-SPLIT = flags.DEFINE_enum("split", "test", ["dev", "test"], "Which split of the run's own corpus.")
-BEAM = flags.DEFINE_integer("beam", None, "Beams; 1 is greedy. Default: the config's.", lower_bound=1)
-AVERAGE = flags.DEFINE_integer("average", 1, "Takes the mean of the last so many checkpoints.", lower_bound=1)
-DTYPE, CACHE_DTYPE = command.decoding_types()
-SOURCE = flags.DEFINE_string("source", None, "Score this file of source lines instead of a split.")
-REFERENCE = flags.DEFINE_string("reference", None, "The file of references (or of plain text for a language model).")
-TEST_SET = flags.DEFINE_string(
-    "test_set",
-    None,
-    "Of sacreBLEU: wmt14 (2,737 lines), wmt14/full, wmt13, ...; --source and --reference stand in for it.",
-)
-
-
-def main() -> None:
-    run = trained.load(pathlib.Path(WORKDIR.value), AVERAGE.value, DTYPE.value, CACHE_DTYPE.value)
-    experiment, name, origin = run.experiment, SPLIT.value, "the run's corpus"
-    files = [path for path in (SOURCE.value, REFERENCE.value) if path]
-    if experiment.task == "language" and (SOURCE.value or TEST_SET.value):
-        raise InputError("--source and --test_set are for translation; a language model's text is its --reference")
-    if experiment.task == "translation" and len(files) == 1:
-        raise InputError("one of --source and --reference is missing; give both, or neither")
-    if TEST_SET.value:
-        split, origin = test_sets.load(TEST_SET.value, files=files)
-        name = TEST_SET.value.replace("/", "-")
-    elif files:
-        split, origin = text.read_split(files, experiment.task), f"files {', '.join(files)}"
-        name = f"file-{pathlib.Path(files[-1]).stem}"  # not `test`, which is the run's own
-    else:
-        split = sources.load(experiment.data, experiment.task).splits[name]
-    results = [quality.perplexity_of(run, split, name, origin)]
-    if experiment.task == "translation":
-        results.append(quality.translation_quality(run, split, name, BEAM.value or experiment.decode.beam, origin))
-    for record in results:
-        print(json.dumps({key: value for key, value in record.items() if key != "config"}))
-
+from mqa_jax import start
 
 if __name__ == "__main__":
-    command.run(main)
+    start.evaluate()

@@ -1,41 +1,6 @@
-"""Makes a config's data ready, once: TFDS's download and preparation, the vocabulary, and all text as token ids.
+"""`mqa_jax/commands/prepare_data.py` from a checkout; --help says what it does."""
 
-    python scripts/prepare_data.py --config=configs/wmt14.py --data_dir=DATA
-    python scripts/prepare_data.py --config=configs/lm1b.py --data_dir=DATA
-    python scripts/prepare_data.py --config=configs/text_translation.py --data_dir=PATH \\
-        --config.data.train=train.en,train.de --config.data.dev=val.en,val.de --config.data.test=test.en,test.de
-
-Writes DATA/prepared, all or nothing; a run that was ended begins again after what it had finished. Give the other
-scripts the same config with --config.data.folder=DATA. The last line of stdout is the JSON manifest, without its files.
-"""
-
-import json
-import pathlib
-
-from absl import flags
-
-from mqa_jax import command, config, progress
-from mqa_jax.data import preparation
-from mqa_jax.errors import InputError
-
-CONFIG = command.config_flag()
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data; the same as --config.data.folder.")
-
-
-def main() -> None:
-    settings = CONFIG.value
-    if DATA_DIR.value:
-        settings.data.folder = DATA_DIR.value
-    experiment = config.read(settings)
-    if not experiment.data.folder:
-        raise InputError("--data_dir is missing; name the folder of the data, for instance --data_dir=data")
-    manifest = preparation.prepare(experiment.data, experiment.task)
-    sizes = {name: split["examples"] for name, split in manifest["splits"].items()}
-    tokens = manifest["splits"]["train"]["tokens"]
-    progress.say(f"{pathlib.Path(experiment.data.folder) / 'prepared'} holds {sizes}, train tokens {tokens}")
-    brief = {key: value for key, value in manifest.items() if key not in ("splits", "asked")}
-    print(json.dumps(brief | {"examples": sizes, "tokens": tokens}))
-
+from mqa_jax import start
 
 if __name__ == "__main__":
-    command.run(main)
+    start.prepare_data()

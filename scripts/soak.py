@@ -1,32 +1,6 @@
-"""Kills a training run over and over at random moments and checks that it ends as one that was left alone, to the bit.
+"""`mqa_jax/commands/soak.py` from a checkout; --help says what it does."""
 
-    python scripts/soak.py --config=configs/toy.py:multi_query --kills=30 --workdir=runs/soak --config.train.steps=200
-
-Prints how many kills there were and what they hit. Worth a run where you train: file systems differ.
-"""
-
-import json
-import pathlib
-import sys
-
-from absl import flags
-
-from mqa_jax import command, config, progress, soak
-
-CONFIG = command.config_flag()
-WORKDIR = flags.DEFINE_string("workdir", "runs/soak", "New folder for the runs.")
-KILLS = flags.DEFINE_integer("kills", 30, "How often to kill.", lower_bound=1)
-SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
-
-
-def main() -> None:
-    config.read(CONFIG.value)
-    settings = [argument for argument in sys.argv[1:] if argument.lstrip("-").removeprefix("no").startswith("config")]
-    train = [sys.executable, str(pathlib.Path(__file__).with_name("train.py")), *settings]
-    hit = soak.soak(train, pathlib.Path(WORKDIR.value), KILLS.value, SEED.value)
-    progress.say(f"{sum(hit.values())} kills, no difference")
-    print(json.dumps({"kills": sum(hit.values()), "hit": hit}))
-
+from mqa_jax import start
 
 if __name__ == "__main__":
-    command.run(main)
+    start.soak()

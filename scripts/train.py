@@ -1,66 +1,6 @@
-"""Trains one model of a config.
+"""`mqa_jax/commands/train.py` from a checkout; --help says what it does."""
 
-    python scripts/train.py --config=configs/wmt14.py:multi_query --workdir=runs/mq [--config.train.steps=1000]
-    python scripts/train.py --config=configs/wmt14.py:multi_query --describe
-
-A run that was stopped or killed goes on from its newest checkpoint when the same command is given again.
-"""
-
-import json
-import pathlib
-
-from absl import flags
-
-from mqa_jax import command, config, processes, progress, records, workdir
-from mqa_jax.data import sources
-from mqa_jax.data import vocabulary as vocabularies
-from mqa_jax.errors import InputError
-from mqa_jax.evaluate import translations
-from mqa_jax.kernels import host
-from mqa_jax.report import run
-from mqa_jax.timing import describe
-from mqa_jax.timing.train import peak_rate
-from mqa_jax.train import log, loop
-
-CONFIG = command.config_flag()
-DISTRIBUTED = flags.DEFINE_bool("distributed", False, "One of several processes, named by the cluster's environment.")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "One of several processes: HOST:PORT of the first.")
-PROCESSES = flags.DEFINE_integer("processes", None, "With --coordinator: how many processes.", lower_bound=1)
-PROCESS = flags.DEFINE_integer("process", None, "With --coordinator: which of them this is, from 0.", lower_bound=0)
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, vocabulary, records.")
-WANDB = flags.DEFINE_string("wandb", None, "Send metrics to this Weights & Biases project too.")
-DESCRIBE = flags.DEFINE_bool("describe", False, "Print the model's parts, sizes and decode costs, and exit.")
-
-
-def main() -> None:
-    host.keep_freed_memory()
-    if DISTRIBUTED.value or COORDINATOR.present or PROCESSES.present or PROCESS.present:
-        processes.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
-    experiment = config.read(CONFIG.value)
-    if DESCRIBE.value:
-        description = describe.describe(experiment)
-        print(describe.text(description))
-        print(json.dumps(description))
-        return
-    if not WORKDIR.value:
-        raise InputError("--workdir is missing; name a folder for the run, for instance --workdir=runs/first")
-    folder = pathlib.Path(WORKDIR.value)
-    processes.first_alone(lambda: workdir.check(folder, experiment))
-    corpus = sources.load(experiment.data, experiment.task)
-    path = folder / "vocabulary.model"
-    vocabulary = processes.first_then_others(lambda: vocabularies.obtain(experiment.data, corpus, path))
-    translate = translations.translator(experiment, corpus, vocabulary)
-    first = processes.is_first()
-    sinks = [log.Wandb(WANDB.value, folder, experiment)] if WANDB.value and first else []
-    rate = peak_rate(experiment.model) if first else None
-    record = loop.train(experiment, corpus, vocabulary, folder, rate, translate, sinks)
-    if not first:
-        return
-    last = log.translations(folder)[-1:]
-    page = run.write(folder, records.read_run(folder), last[0]["translations"] if last else [])
-    progress.say(f"{page} sums the run up")
-    print(json.dumps({key: value for key, value in record.items() if key not in ("config", "curve")}))
-
+from mqa_jax import start
 
 if __name__ == "__main__":
-    command.run(main)
+    start.train()

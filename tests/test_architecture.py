@@ -4,6 +4,12 @@ import ast
 import functools
 import graphlib
 import pathlib
+import sys
+import tomllib
+
+import setuptools
+
+from mqa_jax import start
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "mqa_jax"
@@ -22,6 +28,8 @@ FLOORS = (
     ("timing", "evaluate"),
     ("compare", "plan", "soak"),
     ("command",),
+    ("commands",),
+    ("start",),
     ("scripts",),
 )
 FLOOR_OF = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
@@ -111,7 +119,7 @@ def test_only_the_edges_know_config_dicts():
     inside = {name for name in importers("ml_collections") if name.startswith("mqa_jax/")}
     assert inside == {"mqa_jax/config.py", "mqa_jax/command.py"}
     readers = {unit_of(name_of(path)) for path in sources() if "mqa_jax.config" in inner_imports(path)}
-    assert readers == {"scripts"}
+    assert readers == {"commands"}
 
 
 def test_reports_run_nothing():
@@ -123,9 +131,32 @@ def test_no_drawer_for_odds_and_ends():
     assert not [path for path in sources() if path.stem in ("utils", "util", "helpers", "common", "misc")]
 
 
-def test_scripts_are_short():
-    lines = {path.name: path.read_text(encoding="utf-8").count("\n") for path in (ROOT / "scripts").glob("*.py")}
-    assert lines and max(lines.values()) < 80, lines
+def test_commands_are_short_and_scripts_only_start_them():
+    lines = {path: path.read_text(encoding="utf-8").count("\n") for path in (PACKAGE / "commands").glob("*.py")}
+    assert lines and max(lines.values()) < 90, lines
+    for path in (ROOT / "scripts").glob("*.py"):
+        assert inner_imports(path) == {"mqa_jax.start"} and f"start.{path.stem}()" in path.read_text(encoding="utf-8")
+
+
+def test_every_command_has_a_script_and_is_installed():
+    commands = {path.stem for path in (PACKAGE / "commands").glob("*.py")} - {"__init__"}
+    assert commands == {path.stem for path in (ROOT / "scripts").glob("*.py")}
+    installed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    assert {f"mqa_jax.start:{name}" for name in commands} == set(installed.values())
+    for name in commands:
+        assert getattr(start, name).args == (name,)
+
+
+def test_nothing_is_imported_before_the_handlers_of_signals():
+    assert inner_imports(PACKAGE / "start.py") == set()
+    assert {name.split(".")[0] for name in imports(PACKAGE / "start.py")} <= sys.stdlib_module_names
+
+
+def test_the_package_holds_the_configs():
+    """Through a link that setuptools follows; so a wheel holds the files, and they have names."""
+    there = {path.name for path in (ROOT / "configs").glob("*.py")}
+    assert there == {path.name for path in (PACKAGE / "configs").glob("*.py")} != set()
+    assert "mqa_jax.configs" in setuptools.find_namespace_packages(str(ROOT), include=["mqa_jax*"])
 
 
 def test_no_test_is_marked_to_be_left_out():

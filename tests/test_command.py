@@ -4,6 +4,7 @@ Each script is a process: forked from one that has imported JAX already, or new 
 """
 
 import fnmatch
+import importlib
 import json
 import os
 import pathlib
@@ -15,8 +16,10 @@ import types
 
 import pytest
 
+from mqa_jax import start as start_of
 from mqa_jax.kernels import host
 
+BOTH = signal.SIGINT, signal.SIGTERM
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = '''"""Shows its settings.
 
@@ -50,7 +53,8 @@ def main():
         for line in range(100_000):
             print(line)
     elif ACTION.value == "write":
-        open(WORKDIR.value, "w")
+        with open(WORKDIR.value, "w") as file:
+            file.write("some text")
     else:
         kinds = dict(bad=InputError, diverged=Diverged, full=DiskFull, differs=Differs, stopped=Stopped, bug=ValueError)
         raise kinds[ACTION.value]("what went wrong")
@@ -64,10 +68,9 @@ TOY = f"--config={ROOT}/configs/toy.py"
 
 FORK = """
 import json, os, runpy, sys
-import mqa_jax.config
-script = sys.argv[1]
+import mqa_jax.compare, mqa_jax.soak  # and so nearly all
 for line in sys.stdin:
-    folder, arguments = json.loads(line)
+    folder, script, arguments = json.loads(line)
     child = os.fork()
     if not child:
         os.chdir(folder)
@@ -94,17 +97,17 @@ def script(tmp_path_factory):
 def forked(script):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "MQA_JAX_CACHE": str(script.parent / "cache")}
     pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([sys.executable, "-c", FORK, script], env=environment, text=True, **pipe) as process:
+    with subprocess.Popen([sys.executable, "-c", FORK], env=environment, text=True, **pipe) as process:
         yield process
 
 
 @pytest.fixture
-def run(forked, tmp_path):
-    """Runs the script in a folder that is not the repository's."""
+def run(forked, script, tmp_path):
+    """Runs the script, or another program, in a folder that is not the repository's."""
 
-    def run(*arguments, action="show"):
-        given = [*arguments, *([] if "--help" in arguments else [f"--action={action}"])]
-        print(json.dumps([str(tmp_path), given]), file=forked.stdin, flush=True)
+    def run(*arguments, action="show", program=script):
+        given = [*arguments, *([f"--action={action}"] if program == script and "--help" not in arguments else [])]
+        print(json.dumps([str(tmp_path), str(program), given]), file=forked.stdin, flush=True)
         code = int(forked.stdout.readline())
         return subprocess.CompletedProcess(
             given, code, *((tmp_path / each).read_text() for each in ("stdout", "stderr"))
@@ -126,7 +129,8 @@ def test_overrides_of_numbers_lists_and_unset_keys(run):
             "--config.train.steps=10",
             "--config.attention.window=8",  # None in the config
             "--config.data.train=a/x.en,/b/y.de",  # empty in the config
-            "--config.timing.lengths=7",
+            "--config.timing.lengths=5,6",
+            "--config.timing.lengths=7",  # the last one counts
             "--config.timing.beams=(1, 2)",
             "--noconfig.data.packing",
         )
@@ -145,6 +149,14 @@ def test_a_config_that_has_files_takes_others(run):
     config = shown(run(f"--config={ROOT}/configs/text_translation.py", "--workdir=x", "--config.data.train=a.en,a.de"))
     assert config["data"]["train"] == ["a.en", "a.de"]
     assert config["data"]["dev"] == ["val.en", "val.de"]
+
+
+def test_a_shipped_config_has_a_name_and_a_file_of_that_name_comes_first(run, tmp_path):
+    by_name, by_path = (shown(run(f"{each}:multi_query", "--workdir=x")) for each in ("--config=toy", TOY))
+    assert by_name == by_path and by_name["variant"] == "multi_query"
+    text = "from ml_collections import ConfigDict\n\ndef get_config():\n    return ConfigDict({'name': 'mine'})\n"
+    (tmp_path / "toy").write_text(text)
+    assert shown(run("--config=toy", "--workdir=x")) == {"name": "mine"}
 
 
 @pytest.mark.parametrize(
@@ -168,7 +180,10 @@ def test_a_config_that_has_files_takes_others(run):
         (["--config.train.steps=4", TOY, "--workdir=x"], "Found --config.train.steps=4 in argv before"),
         (["--config.train.steps=4", "--workdir=x"], "Unknown command line flag 'config.train.steps'"),
         ([f"{TOY}:multi_quary", "--workdir=x"], "variant 'multi_quary' is not in the config; choose from: "),
+        ([TOY, "--workdir=x", "--config.variant=multi_query"], "--config.variant comes too late; choose a varia"),
+        ([TOY, "--workdir=x", "--config.variants.mla.kv_rank=9"], "--config.variants.mla.kv_rank comes too late; choo"),
         (["--config=none.py", "--workdir=x"], "--config=none.py: there is no file none.py"),
+        (["--config=wmt15:mla", "--workdir=x"], "shipped are: lm1b, lm_llama, text_lm, text_translation, toy, wmt14\n"),
     ],
 )  # fmt: skip
 def test_a_wrong_flag_is_one_line_that_names_it(run, arguments, message):
@@ -176,6 +191,66 @@ def test_a_wrong_flag_is_one_line_that_names_it(run, arguments, message):
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
     assert message in result.stderr
+
+
+REFUSED = {
+    "a part that does not divide the batch": (
+        "time_train --batch=8 --config.train.accumulate=16",
+        "config.train.accumulate=16 does not divide --batch=8; choose a divisor",
+    ),
+    "no rounds": ("time_data --rounds=0", "flag --rounds=0: 0 is not a positive integer"),
+    "a seed of 67 bits": ("train --config.seed=99999999999999999999", "config.seed=99999999999999999999 must be"),
+    "seeds of 67 bits": ("compare --seeds=0,99999999999999999999", "must be integers of at least 0 and below 21474"),
+    "a rate without end": ("train --config.train.learning_rate=inf", "learning_rate=inf must be a finite number"),
+    "beams that no byte names": ("time_decode --beam=129", "flag --beam=129: 129 is not an integer in the range [1, 1"),
+    "many beams in a sweep": (
+        "time_decode --sweep --workdir=new --beams=1,129",
+        "--beams=1,129 must be integers of at least 1",
+    ),
+    "a batch to decode": ("time_decode --batch=100000000", "error: --batch=100000000 needs"),
+    "a length to decode": ("time_decode --target_length=1000000000", "not even --batch=1 fits"),
+    "a batch to train": ("time_train --batch=100000000", "error: --batch=100000000 needs"),
+    "rows to train": ("train --config.data.rows=1000000000", "error: config.data.rows=1000000000 needs"),
+    "rows of dev": ("train --config.decode.batch=2000000000", "error: config.decode.batch=2000000000 needs"),
+    "rows to compare": ("compare --config.data.rows=1000000000", "error: config.data.rows=1000000000 needs"),
+    "a batch to compare": ("compare --config.timing.batch=100000000", "error: config.timing.batch=100000000 needs"),
+    "a mesh": ("train --config.mesh.fsdp=3", "config.mesh (data=-1, fsdp=3, tensor=1) does not fit"),
+    "no place": ("train --workdir=/proc/x", "--workdir=/proc/x cannot be used: No such file or directory"),
+    "a file to train in": ("train --workdir=file", "--workdir=file cannot be used: Not a directory; name a folder"),
+    "a file to compare in": ("compare --workdir=file/x", "--workdir=file/x cannot be used: Not a directory"),
+    "a file for records": ("time_decode --workdir=file", "--workdir=file cannot be used: Not a directory"),
+    "a file for records of training": ("time_train --workdir=file", "--workdir=file cannot be used: Not a directory"),
+    "a file for records of data": ("time_data --workdir=file", "--workdir=file cannot be used: Not a directory"),
+    "a file for data": ("prepare_data --data_dir=file", "--data_dir=", "file cannot be used: Not a directory"),
+    "a file to soak in": ("soak --workdir=file", "--workdir=file cannot be used: Not a directory"),
+    "a run to soak in": ("soak --workdir=run", "--workdir=run holds something already; name a new folder"),
+    "two places of data": (
+        "prepare_data --data_dir=a --config.data.folder=b",
+        "--data_dir=a and --config.data.folder=b differ; give one of them",
+    ),
+    "data that are not there": (
+        "train --workdir=new --config.data.kind=text --config.data.folder=gone --config.data.train=a.en,a.de",
+        "gone is not a folder here; give the data's place",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_is_refused_in_one_line_before_any_work(run, tmp_path, name):
+    line, *words = REFUSED[name]
+    program, *arguments = line.split()
+    (tmp_path / "file").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "experiment.json").touch()
+    there = sorted(tmp_path.rglob("*"))
+    if program in ("train", "compare") and "--workdir" not in line:
+        arguments.append("--workdir=new/run")
+    result = run(TOY, *arguments, program=ROOT / "scripts" / f"{program}.py")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1, result.stderr
+    assert all(each in result.stderr for each in words), result.stderr
+    left = {path for path in tmp_path.rglob("*") if path.name not in ("stdout", "stderr")}
+    assert sorted(left) == there, "a refusal leaves nothing behind"
 
 
 @pytest.mark.parametrize(
@@ -213,6 +288,12 @@ def test_a_path_that_is_no_place_for_files_is_one_line(run, tmp_path, path, code
         assert result.stderr == f"error: cannot use {path}: {reason}\n"
 
 
+def test_a_full_disk_is_one_line_though_the_system_names_no_file(run):
+    result = run(TOY, "--workdir=/dev/full", action="write")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "error: cannot write all of it: No space left on device; make room\n"
+
+
 def test_work_that_was_stopped_in_good_order_is_no_error(run):
     result = run(TOY, "--workdir=x", action="stopped")
     assert (result.returncode, result.stderr) == (0, "what went wrong\n")
@@ -233,6 +314,23 @@ def test_help_is_the_docstring_and_the_scripts_own_flags(run):
     assert "--batch: Sentences at once.\n    (default: '3')\n    (a positive integer)\n" in result.stdout
     assert "--split: <dev|test>: Which split.\n    (default: 'test')\n" in result.stdout
     assert result.stdout.endswith("\nrequired: --config, --workdir\n")
+
+
+@pytest.mark.parametrize(
+    ("program", "line"),
+    [
+        (f"{ROOT}/scripts/prepare_data.py", "python scripts/prepare_data.py --config=configs/wmt14.py --data_dir=DATA"),
+        ("mqa-prepare-data", "mqa-prepare-data --config=wmt14 --data_dir=DATA"),
+    ],
+)
+def test_help_shows_a_command_as_it_is_typed(run, tmp_path, program, line):
+    (tmp_path / "mqa-prepare-data").write_text("from mqa_jax.start import prepare_data\nprepare_data()\n")
+    result = run("--help", program=program)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert f"    {line}" in lines and lines[-1] == "required: --config"
+    shown = [each.split(":")[0].strip() for each in lines if each.startswith("  --")]
+    assert shown == ["--config", "--data_dir", "--json", "--[no]verbose"]
 
 
 def test_neither_help_nor_a_wrong_flag_waits_for_jax(script):
@@ -265,6 +363,55 @@ def test_an_interrupt_is_one_line(script):
         told = errors.read()
     assert process.returncode == 130
     assert told.startswith("interrupted") and told.count("\n") == 1
+
+
+IMPORTING = """
+import importlib, os, sys, time
+from mqa_jax import start
+def wait(name):
+    print(os.open(os.devnull, os.O_RDONLY), flush=True)
+    time.sleep(60)
+importlib.import_module = wait
+start.train()
+"""
+
+
+def importing(redirected=""):
+    """A command that is at its slow imports, or has refused to come so far. Prints the first free file number."""
+    line = f"exec {sys.executable} -c '{IMPORTING}' {redirected}"
+    environment, pipe = os.environ | {"PYTHONPATH": str(ROOT)}, subprocess.PIPE
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(["bash", "-c", line], env=environment, stdout=pipe, stderr=pipe, text=True)
+    signal.signal(signal.SIGINT, before)
+    assert process.stdout
+    return process, process.stdout.readline()
+
+
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_a_signal_during_the_imports_is_one_line(number, word):
+    process, printed = importing("<&-")
+    process.send_signal(number)
+    assert process.communicate() == ("", f"{word} before the work began\n")
+    assert (printed, process.returncode) == ("3\n", 128 + number)
+
+
+def test_signals_are_as_they_were_when_the_work_begins(monkeypatch):
+    seen = []
+    ready = types.SimpleNamespace(main="its main", run=lambda main: seen.append((main, *map(signal.getsignal, BOTH))))
+    monkeypatch.setattr(importlib, "import_module", lambda name: seen.append(name) or ready)
+    before = tuple(map(signal.getsignal, BOTH))
+    start_of.train()
+    assert seen == ["mqa_jax.command", "mqa_jax.commands.train", ("its main", *before)]
+
+
+def test_a_closed_stdout_is_one_line_and_closed_stderr_is_no_files():
+    process, printed = importing(">&-")
+    assert process.communicate()[1] == "error: standard output is closed; send it somewhere, for instance >/dev/null\n"
+    assert (printed, process.returncode) == ("", 2)
+    process, printed = importing("2>&-")
+    process.kill()
+    process.communicate()
+    assert printed == "3\n", "what is printed to stderr would land in file 2"
 
 
 def test_a_reader_that_leaves_is_no_error(script):

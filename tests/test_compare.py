@@ -1,6 +1,7 @@
 """The whole comparison on a task of seconds, and the scripts a user types, from config to report."""
 
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ import sacrebleu
 from reported import PAIR, experiment
 
 from mqa_jax import compare, workdir
+from mqa_jax.commands import translate
 from mqa_jax.data import sources
 from mqa_jax.data import vocabulary as vocabularies
 from mqa_jax.data.corpus import Split
@@ -147,7 +149,7 @@ def scored(tmp_path_factory):
 
     def translate(lines, *_):
         spoil = lambda line: " ".join(word for word in line.split() if random.random() < 0.9)  # noqa: E731
-        return generate.Generated([spoil(line) for line in references[lines]], [], 100, 1)
+        return generate.Generated([spoil(line) for line in references[lines]], [], 100, 1, 31)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "load", lambda *_: corpus)
@@ -173,6 +175,18 @@ def test_scores_are_of_the_kept_translations_against_the_references(scored):
         assert record["bleu_intl"] == pytest.approx(sacrebleu.corpus_bleu(kept, [wanted], tokenize="intl").score)
         assert record["chrf"] == pytest.approx(sacrebleu.corpus_chrf(kept, [wanted]).score)
         assert abs(record["bleu_13a"] - sacrebleu.corpus_bleu(wanted, [kept]).score) > 0.1, "exchanged"
+
+
+def test_sacrebleus_command_line_scores_a_run_as_it_is(scored):
+    folder, _ = scored
+    run = folder / "multi_query-s1"
+    (record,) = [r for r in records(run, "quality") if (r["split"], r["beam"]) == ("test", 4)]
+    command = [sys.executable, "-m", "sacrebleu", record["references"], "-i", record["hypotheses"]]
+    command += ["-m", "bleu", "chrf", "-w", "4"]
+    bleu, chrf = json.loads(subprocess.run(command, cwd=run, capture_output=True, check=True).stdout)
+    assert (bleu["score"], chrf["score"]) == (pytest.approx(record["bleu_13a"], abs=1e-4), round(record["chrf"], 4))
+    assert bleu["signature"] == record["signature_13a"] and chrf["signature"] == record["signature_chrf"]
+    assert sorted(path.name for path in (run / "references").iterdir()) == ["dev.txt", "test.txt"]
 
 
 def test_significance_is_of_the_translations_of_its_beam_and_seed(scored):
@@ -208,12 +222,19 @@ def test_a_second_run_does_nothing_again_and_says_so(compared):
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
+HOSTILE = [
+    *("\0", "nul\0inside", "\x07\x1b[2J", "\x0b\x0c\x85", "a\rb", " \t ", "\ufeffmark", "no\u2029break"),
+    *("\u202eback\u202c", "\u05e9\u05dc\u05d5\u05dd", "e\u0301\u0301", "\ud7ff\ue000\U0010ffff", "last"),
+]
+
+
 def test_translate_gives_a_line_for_each_line(compared, tmp_path):
     folder, _, _ = compared
-    lines = "The dog sleeps.\n\nNo\u2028break here\n" + "very " * 200 + "long\nlast"
+    lines = "The dog sleeps.\n\nNo\u2028break here\n" + "very " * 200 + "long\n" + "\n".join(HOSTILE)
     output, said = script("translate", f"--workdir={folder / 'multi_query-s0'}", "--beam=2", stdin=lines.encode())
-    assert output.count("\n") == 5 and output.split("\n")[1] == ""
-    assert "line 4 was too long and was cut" in said and "line 3" not in said
+    count = 4 + len(HOSTILE)
+    assert output.count("\n") == count and output.split("\n")[1] == ""
+    assert f"too long, cut to 31 tokens: 1 of {count} lines (4)\n" in said
     (tmp_path / "in").write_text(lines)
     script(
         "translate",
@@ -225,29 +246,36 @@ def test_translate_gives_a_line_for_each_line(compared, tmp_path):
     )
     assert (tmp_path / "out").read_text() == output
     (record,) = records(tmp_path, "translate")
-    assert record["sentences"] == 5 and record["beam"] == 2 and record["truncated"] == 1 and record["programs"] >= 1
-    assert "5 lines, " in said and f"programs: {record['programs']}" in said
+    assert record["sentences"] == count and record["beam"] == 2 and record["truncated"] == 1 and record["programs"] >= 1
+    assert f"{count} lines, " in said and f"programs: {record['programs']}" in said
 
 
 def test_evaluate_agrees_with_the_comparison(compared, tmp_path):
     folder, _, _ = compared
     run = folder / "multi_head-s0"
-    output, _ = script("evaluate", f"--workdir={run}", "--split=test", "--beam=1")
-    record = json.loads(output.splitlines()[-1])
+    output, _ = script("evaluate", f"--workdir={run}", "--split=test", "--beam=1", f"--json={tmp_path / 'json'}")
+    perplexity, record = map(json.loads, (tmp_path / "json").read_text().splitlines())
+    scores = f"BLEU {record['bleu_intl']:.2f} intl, {record['bleu_13a']:.2f} 13a, chrF {record['chrf']:.1f}"
+    assert output.splitlines()[-1] == f"{scores}, {record['sentences']} sentences of test, greedy, step 4"
+    assert output.startswith(f"perplexity {perplexity['perplexity_per_token']:,.2f} a token, ")
     (kept,) = [r for r in records(run, "quality") if (r["split"], r["beam"]) == ("test", 1)]
     assert record["bleu_13a"] == kept["bleu_13a"] and record["signature_13a"] == kept["signature_13a"]
     (tmp_path / "en").write_text("The dog sleeps.\n")
     (tmp_path / "de").write_text("Der Hund schläft.\n")
     output, _ = script(
-        "evaluate", f"--workdir={run}", f"--source={tmp_path / 'en'}", f"--reference={tmp_path / 'de'}", "--beam=1"
+        "evaluate", f"--workdir={run}", f"--source={tmp_path / 'en'}", f"--reference={tmp_path / 'de'}", "--json=-"
     )
-    assert json.loads(output.splitlines()[-1])["sentences"] == 1
+    assert [json.loads(line)["sentences"] for line in output.splitlines()] == [1, 1]
 
 
-def test_time_decode_ends_in_its_record():
-    output, said = script("time_decode", *SMALL, "--batch=64", "--beam=2", "--dtype=float32", "--repeats=2", devices="")
-    assert "encoder: " in said and "decoder: " in said and "of the floor's speed" in said and "most memory held" in said
-    record = json.loads(output.splitlines()[-1])
+def test_time_decode_is_shown_to_people_and_kept_for_programs(tmp_path):
+    arguments = *SMALL, "--batch=64", "--beam=2", "--dtype=float32", "--repeats=2", f"--json={tmp_path / 'json'}"
+    output, said = script("time_decode", *arguments, devices="")
+    what = "toy multi_head: 64 sentences, beam 2, 8 + 8 tokens, a cache that grows; takes about 0:0"
+    assert said.splitlines()[-1].startswith(what)
+    for text in ("encoder: ", "decoder: ", "of the floor's speed", "most memory held"):
+        assert text in output
+    record = json.loads((tmp_path / "json").read_text())
     wanted = [
         "variant",
         "batch",
@@ -271,10 +299,12 @@ def test_time_decode_ends_in_its_record():
 
 BAD = {
     "unknown variant": (("compare", *SMALL, "--variants=multi_head,multi_quary"), "variant 'multi_quary'"),
+    "no variant": (("compare", *SMALL, "--variants="), "--variants= names nothing; leave it out"),
     "variant twice": (("compare", *SMALL, "--variants=multi_head,multi_head"), "names one twice"),
     "bad seeds": (("compare", *SMALL, "--seeds=a"), "--seeds=a"),
     "no workdir": (("train", *SMALL), "--workdir is missing"),
     "no run": (("translate",), "holds no run"),
+    "a comparison": (("evaluate",), "holds no run (no experiment.json); name one of those in it: "),
     "one workload's flag in a sweep": (
         ("time_decode", *SMALL, "--sweep", "--batch=64"),
         "--batch is of one workload",
@@ -287,12 +317,22 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_line_and_exit_code_2(compared, tmp_path, name):
     (which, *arguments), words = BAD[name]
-    folder = compared[0] / "multi_head-s0" if name == "other architecture" else tmp_path
+    folder = {"other architecture": compared[0] / "multi_head-s0", "a comparison": compared[0]}.get(name, tmp_path)
     if name != "no workdir":
         arguments.append(f"--workdir={folder}")
     output, said = script(which, *arguments, code=2)
     assert said.splitlines()[-1].startswith("error: ") and words in said and "Traceback" not in said
     assert not output
+
+
+def test_a_typed_line_that_is_no_text_is_said_and_the_next_one_answered(monkeypatch, capsys):
+    answer = lambda lines: generate.Generated([each.upper() for each in lines], [0] * ("long" in lines[0]), 1, 1, 9)  # noqa: E731
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one\nbad \xff\n\nlong\r\nlast")))
+    written = []
+    translate.answer_each(answer, written.append)
+    assert written == ["ONE", "", "LONG", "LAST"]
+    wrong, cut = capsys.readouterr().err.splitlines()
+    assert wrong.startswith("error: the line, byte 5: not UTF-8") and cut.startswith("too long, cut to 9 tokens")
 
 
 def test_invalid_utf8_on_standard_input(compared):

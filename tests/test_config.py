@@ -1,6 +1,7 @@
 """Configs: budgets by rule, variants by name, and one clear line for what is wrong."""
 
 import collections
+import dataclasses
 import functools
 import pathlib
 import re
@@ -140,14 +141,49 @@ BAD = {
         lambda c: replaced(c.train, steps="many"),
         "config.train.steps='many' must be an integer of at least 1",
     ),
+    "a rate without end": (
+        lambda c: c.train.update(learning_rate=float("inf")),
+        "config.train.learning_rate=inf must be a finite number above 0",
+    ),
+    "no number for a penalty": (
+        lambda c: c.decode.update(alpha=float("nan")),
+        "config.decode.alpha=nan must be a finite number of at least 0",
+    ),
+    "more than float32 holds": (
+        lambda c: c.attention.rotary.update(base=1e39),
+        "config.attention.rotary.base=1e+39 must be a finite number",
+    ),
+    "no ramp": (
+        lambda c: c.attention.rotary.update(low=4.0),
+        "config.attention.rotary has low=4.0, high=4.0, original=8192; low must be above 0 and below high",
+    ),
+    "a share without end": (
+        lambda c: c.data.update(weights=(1.0, float("inf"))),
+        "each a finite number above 0",
+    ),
+    "a seed of 32 bits": (lambda c: c.data.update(seed=2**31), "config.data.seed=2147483648 must be an integer of at"),
+    "a window of 100 bits": (
+        lambda c: c.attention.update(window=2**100),
+        f"config.attention.window={2**100} must be an integer below 2**31 or None",
+    ),
+    "layers without end": (
+        lambda c: c.model.update(encoder_layers=1001),
+        "layers=1001 must be an integer from 0 to 10",
+    ),
+    "steps of 32 bits": (lambda c: c.train.update(steps=2**31), "config.train.steps=2147483648 must be an integer of"),
+    "beams that no byte names": (lambda c: c.decode.update(beam=129), "config.decode.beam=129 must be an integer from"),
+    "beams to time": (lambda c: c.timing.update(beams=(1, 129)), "each an integer from 1 to 128"),
     "no truth": (lambda c: replaced(c.data, packing=1), "config.data.packing=1 must be True or False"),
-    "no number": (lambda c: replaced(c.train, spike=None), "config.train.spike=None must be a number of at least 0"),
+    "no number": (
+        lambda c: replaced(c.train, spike=None),
+        "config.train.spike=None must be a finite number of at least 0",
+    ),
     "no block": (lambda c: replaced(c, train=3), "config.train=3 must be a block"),
     "one column": (lambda c: c.data.update(columns=(1,)), "config.data.columns=(1,) must be two column numbers"),
     "no texts": (lambda c: c.data.update(dev=("a", 2)), "config.data.dev=('a', 2) must be a,b,..., each a text"),
     "a share of none": (
         lambda c: c.data.update(weights=(1, 0)),
-        "config.data.weights=(1, 0) must be a,b,..., each a number",
+        "config.data.weights=(1, 0) must be a,b,..., each a finite number",
     ),
     "ratio below one": (
         lambda c: c.data.update(length_ratio=0.5),
@@ -227,3 +263,16 @@ def test_missing_key():
         del short.train.steps
     with pytest.raises(InputError, match=r"config\.train\.steps is missing"):
         config.read(short)
+
+
+def test_places_mean_the_same_in_another_folder(tmp_path, monkeypatch):
+    base = get("text_translation")
+    base.data.update(folder="data", vocabulary_file="words.model")
+    monkeypatch.chdir(tmp_path)
+    data = config.read(base).data
+    assert (data.folder, data.vocabulary_file) == (f"{tmp_path}/data", f"{tmp_path}/words.model")
+    base.data.update(folder="/elsewhere", vocabulary_file="")
+    assert config.read(base).data == dataclasses.replace(data, folder="/elsewhere", vocabulary_file="")
+    base.data.folder = ""
+    assert config.read(base).data.folder == str(tmp_path)
+    assert config.read(get("toy")).data.folder == "", "there are no files"

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import pathlib
 import re
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,8 @@ from mqa_jax import config
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "RESULTS.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"scripts/(\w+)\.py(.*)")
+COMMAND = re.compile(r"(scripts/\w+\.py|\bmqa-[\w-]+)(.*)")
+INSTALLED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
@@ -50,15 +52,16 @@ def flags_by_function(path: pathlib.Path) -> dict[str, set[str]]:
     return found
 
 
-def flags_of(script: str) -> set[str]:
-    """Every flag of a script, or of any (`*`): its own, and those of the functions of `command` that it calls."""
+def flags_of(command: str) -> set[str]:
+    """Every flag of `scripts/NAME.py`, of an installed command or of any (`*`): its own, and those of the functions of
+    `command` that it calls."""
     shared = flags_by_function(ROOT / "mqa_jax" / "command.py") | {"config_flag": {"config"}}
-    found = {"help"}
-    for path in (ROOT / "scripts").glob(f"{script}.py"):
+    found, name = {"help"}, INSTALLED.get(command, command).removeprefix("mqa_jax.start:")
+    for path in (ROOT / "mqa_jax" / "commands").glob(f"{pathlib.Path(name).stem}.py"):
         text = path.read_text(encoding="utf-8")
         called = [flags for function, flags in shared.items() if f"command.{function}(" in text]
         found |= flags_by_function(path).get("", set()).union(*called)
-    assert found != {"help"}, f"there is no scripts/{script}.py"
+    assert found != {"help"}, f"there is no {command}"
     return found
 
 
@@ -105,11 +108,11 @@ def test_commands_are_real(document):
         for target in re.findall(r"^make (\w+)", line):
             assert target in targets, f"{document.name}: {line}"
         named = None
-        for name, variant in re.findall(r"configs/(\w+)\.py(?::(\w+))?", line):
+        for name, variant in re.findall(r"(?:--config=|configs/)+(\w+)(?:\.py)?(?::(\w+))?", line):
             named = config_of(name, variant)
-        scripts = COMMAND.findall(line) or [("*", line)]  # a flag by itself is one of any script
-        for script, rest in scripts:
-            unknown = set(re.findall(r"(?<!\S)--([a-z_]\w*)(?![\w.])", rest)) - flags_of(script)
+        commands = COMMAND.findall(line) or [("*", line)]  # a flag by itself is one of any command
+        for command, rest in commands:
+            unknown = set(re.findall(r"(?<!\S)--([a-z_]\w*)(?![\w.])", rest)) - flags_of(command)
             assert not unknown, f"{document.name}: {unknown} in {line}"
         for variant in ",".join(re.findall(r"--variants=([\w,]+)", line)).split(","):
             assert not variant or variant == "all" or variant in named.variants, f"{document.name}: {line}"

@@ -80,6 +80,27 @@ def test_what_was_cut_is_named_and_the_rest_goes_through():
     lines = ["a" * 10, "b" * 40, "c" * 31, "d" * 32]
     output = generate.translate(lines, of, parameters(of), Letters(), CONFIG)
     assert output.truncated == [1, 3] and len(output.texts) == 4
+    assert output.cut() == "too long, cut to 31 tokens: 2 of 4 lines (2, 4)"
+    many = dataclasses.replace(output, texts=[""] * 1000, truncated=[*range(0, 1000, 2)])
+    assert many.cut() == "too long, cut to 31 tokens: 500 of 1,000 lines (1, 3, 5, 7, 9, ...)"
+    assert dataclasses.replace(output, truncated=[]).cut() == ""
+
+
+def test_lines_are_handed_on_in_their_order_before_all_are_there(monkeypatch):
+    """Those of a window go through all buckets before the next ones do; a line draws by its place among all of them."""
+    of, lines, config = model("language", 1), LINES * 4, dataclasses.replace(CONFIG, batch=4)
+    values, events = parameters(of, seed=2), []
+
+    def run(**listeners):
+        return generate.continue_text(lines, of, values, Letters(), config, 8, HOT, **listeners)
+
+    whole = run()
+    monkeypatch.setattr(generate, "WINDOW", 2)
+    done = run(on_progress=lambda count: events.append(count), on_text=lambda text: events.append(text))
+    assert done == whole
+    assert [each for each in events if isinstance(each, str)] == whole.texts
+    assert [each for each in events if isinstance(each, int)] == list(range(9, len(lines) + 1)), "8 lines are empty"
+    assert events.index(whole.texts[0]) < events.index(9 + 8), "before the next window is through"
 
 
 # Hot enough to draw far from greedily, which at a temperature near 1 these models hardly ever do.
@@ -112,6 +133,12 @@ def test_equal_prompts_are_continued_each_in_its_own_way():
     of = model("language", 1)
     texts = generate.continue_text(["abc"] * 4, of, parameters(of, seed=2), Letters(), CONFIG, 8, HOT).texts
     assert len(set(texts)) == 4
+
+
+@pytest.mark.parametrize("limit", [{"temperature": float("nan")}, {"temperature": 1e-300}, {"top_p": 0.0}])
+def test_a_limit_of_sampling_that_cannot_be_is_named(limit):
+    with pytest.raises(InputError, match=f"--{next(iter(limit))}=.* must be"):
+        generate.Sampling(**limit)
 
 
 @pytest.mark.parametrize("limit", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-4}])

@@ -197,8 +197,8 @@ def test_a_kill_at_any_moment_leaves_nothing_that_is_taken_for_whole(data):
         assert list(folder.glob(pattern))
         there = prepared.read_manifest(folder / "prepared")
         assert there is None or pattern == "prepared"
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=True)
-    brief = json.loads(done.stdout.splitlines()[-1])
+    done = subprocess.run([*command, "--json=-"], cwd=ROOT, capture_output=True, text=True, env=environment, check=True)
+    brief = json.loads(done.stdout)
     assert brief["examples"] == {"train": 1775, "dev": 20, "test": 20}
     prepared.verify(folder / "prepared", prepared.read_manifest(folder / "prepared") or {})
     assert sorted(path.name for path in folder.glob("prepared*")) == ["prepared", "prepared.lock"]

@@ -83,6 +83,44 @@ def test_a_language_model_takes_no_table(tmp_path):
         sources.load(dataclasses.replace(data, test=("test.en",)), "language")
 
 
+@pytest.mark.parametrize("task", ["translation", "language"])
+def test_dev_and_test_are_held_out_where_no_file_gives_them(tmp_path, task, capsys):
+    """By what a line holds: in another order the same ones are held out, and one that is there twice leaves twice."""
+    lines = [f"line {number}" for number in range(400)]
+    again = [*reversed(lines), lines[0]]
+    english, german = ("\n".join(lines), "\n".join(again)), ("\n".join(lines).upper(), "\n".join(again).upper())
+    fill(tmp_path, train_en=english[0], train_de=german[0], again_en=english[1], again_de=german[1])
+    names = {"train": ("train.en", "train.de"), "again": ("again.en", "again.de"), "val": ("val.en", "val.de")}
+    if task == "language":
+        names = {name: files[:1] for name, files in names.items()}
+    data = data_of("text_translation", folder=str(tmp_path), train=names["train"], dev=(), test=(), deduplicate=False)
+    corpus = sources.load(data, task)
+    parts = {name: split.pairs() for name, split in corpus.splits.items()}
+    assert {name: len(part) for name, part in parts.items()} == {"train": 392, "dev": 4, "test": 4}
+    assert len(set().union(*parts.values())) == 400, "no line is in two splits"
+    said = "dev and test held out by a hash of the line"
+    assert said in corpus.description and f"{said}: 4 lines each" in capsys.readouterr().err
+    turned = sources.load(dataclasses.replace(data, train=names["again"]), task).splits
+    assert all(sorted(turned[name].pairs()) == sorted(parts[name]) for name in ("dev", "test"))
+    assert {*turned["train"].pairs()} == {*parts["train"]}
+    given = sources.load(dataclasses.replace(data, dev=names["val"]), task)
+    assert len(given.splits["dev"]) == 2 and given.splits["test"].pairs() == parts["test"]
+    assert "; test held out by a hash" not in said and "test held out by a hash of the line" in given.description
+
+
+def test_of_several_corpora_each_keeps_its_share_and_few_lines_are_too_few(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "MOST_HELD_OUT", 3)
+    data = fill(tmp_path, a_en="".join(f"a {n}\n" for n in range(500)), b_en="".join(f"b {n}\n" for n in range(500)))
+    data = dataclasses.replace(data, train=("a.en", "b.en"), dev=(), test=(), weights=(1.0, 2.0))
+    splits = sources.load(data, "language").splits
+    assert [len(splits[name]) for name in ("train", "dev", "test")] == [994, 3, 3]
+    first, second = splits["train"].corpora()
+    assert {line[0] for line in first.target} == {"a"} and {line[0] for line in second.target} == {"b"}
+    fill(tmp_path, a_en="one\ntwo\n")
+    with pytest.raises(InputError, match=r"config.data.train has too few lines to hold test and dev out; give config"):
+        sources.load(dataclasses.replace(data, train=("a.en",), weights=()), "language")
+
+
 def test_compressed_files_are_read(tmp_path):
     data = fill(tmp_path)
     (tmp_path / "train.en.gz").write_bytes(gzip.compress(FILES["train.en"].encode()))
@@ -155,13 +193,19 @@ def test_bad_files_are_named(tmp_path, name):
         sources.load(data, "translation")
 
 
+NO_FILES = {"train": (), "dev": (), "test": ()}
 BAD_CONFIGS = {
     "a missing file": ({"dev": ("val.en", "val.fr")}, r"cannot read .*val.fr: No such file"),
     "one file": ({"train": ("train.en",)}, r"config.data.train names .*train.en; translation takes a source and a"),
-    "no file": ({"dev": ()}, r"config.data.dev is empty; translation takes"),
+    "no file": ({"train": ()}, r"config.data.train is empty; translation takes"),
+    "no folder": ({"folder": "gone"}, r"config.data.folder=gone is not a folder here; give the data's place, or write"),
     "an unknown kind": ({"kind": "csv"}, re.escape("config.data.kind='csv' is unknown; choose from: grammar, pydoc")),
-    "no sentences": ({"kind": "grammar", "sentences": 0}, r"config.data.sentences=0 must be at least 1"),
-    "one language": ({"kind": "pydoc"}, r"config.data.kind='pydoc' is one language only"),
+    "files that are not read": (
+        {"kind": "pydoc"},
+        r"config.data.train=.* is not read where config.data.kind='pydoc'; set",
+    ),
+    "no sentences": (NO_FILES | {"kind": "grammar"}, r"config.data.sentences=0 must be at least 1"),
+    "one language": (NO_FILES | {"kind": "pydoc"}, r"config.data.kind='pydoc' is one language only"),
 }
 
 

@@ -163,7 +163,7 @@ SETTINGS = [
 @pytest.fixture(scope="module")
 def soaked(tmp_path_factory):
     folder = tmp_path_factory.mktemp("soak")
-    arguments = ("--config.train.steps=10", "--kills=2", f"--workdir={folder}")
+    arguments = ("--config.train.steps=10", "--kills=2", "--json=-", f"--workdir={folder}")
     output, _ = script("soak", *SMALL, *SETTINGS, *arguments)
     return folder, json.loads(output)
 

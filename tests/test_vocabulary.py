@@ -1,7 +1,9 @@
 """The vocabulary: text to ids and back, the same each time, and one line for what is wrong."""
 
 import dataclasses
+import errno
 import pickle
+import resource
 
 import numpy as np
 import pytest
@@ -26,6 +28,19 @@ CORPUS = Corpus("for a test", {"train": Split(ENGLISH, GERMAN)})
 @pytest.fixture(scope="module")
 def words(tmp_path_factory):
     return vocabulary.obtain(DATA, CORPUS, tmp_path_factory.mktemp("vocabulary") / "v.model")
+
+
+def test_a_disk_that_is_full_names_the_file_and_leaves_none(tmp_path):
+    """A limit on the size of files, which the system enforces as it does a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            vocabulary.obtain(DATA, CORPUS, tmp_path / "v.model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (error.value.errno, error.value.filename) == (errno.EFBIG, str(tmp_path / "v.model"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_text_comes_back_and_no_character_is_unknown(words):

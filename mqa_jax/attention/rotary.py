@@ -41,6 +41,11 @@ class Rotary:
             raise InputError(f"config.attention.rotary.base={self.base} must be above 1, or None for none")
         if not self.factor >= 1:
             raise InputError(f"config.attention.rotary.factor={self.factor} must be at least 1")
+        if not (0 < self.low < self.high and self.original >= 1):
+            raise InputError(
+                f"config.attention.rotary has low={self.low}, high={self.high}, original={self.original}; low must be "
+                "above 0 and below high, original at least 1"
+            )
 
     def frequencies(self, size: int) -> np.ndarray:
         """Radians a position of each of `size` / 2 pairs, float64."""

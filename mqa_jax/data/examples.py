@@ -99,7 +99,6 @@ class PreparedSplit:
       sides: ("source", "target") or ("target",).
       fingerprint: of the vocabulary that made them.
       text: digest of the lines that they were made of (`corpus.Split.digest`).
-      tokens: of all sides together, EOS included.
     """
 
     folder: pathlib.Path
@@ -107,7 +106,6 @@ class PreparedSplit:
     sides: tuple[str, ...]
     fingerprint: str
     text: str
-    tokens: int
     sizes: tuple[int, ...]
     weights: tuple[float, ...]
 

@@ -34,8 +34,11 @@ SMALLEST_BUCKET = 16
 
 def limits(split: Split | PreparedSplit, data: DataConfig) -> dict[str, int]:
     """Columns of a row for each side that the split has."""
-    lengths = {"source": data.source_length, "target": data.target_length}
-    return {side: lengths[side] for side in split.sides}
+    return {side: limit for side, limit in _limits(data).items() if side in split.sides}
+
+
+def _limits(data: DataConfig) -> dict[str, int]:
+    return {"source": data.source_length, "target": data.target_length}
 
 
 # --- Training --------------------------------------------------------------------------------------------------------
@@ -50,20 +53,35 @@ def training_iterator(
 ) -> "Streams":
     """Endless batches of the rows of `streams`, or of all `data.rows` rows, packed if `data.packing`.
 
-    Corpora that have weights are mixed in those shares, each shuffled and repeated by itself.
     What is too long for a row is left out or cut into pieces: see `training_examples`.
 
     Raises:
       InputError: nothing is left to train on, or prepared ids of another vocabulary.
     """
-    columns = limits(split, data)
-    corpora = [training_examples(corpus, words, data) for corpus in split.corpora()]
+    return batches(training_corpora(split, words, data), split.weights, data, seed, streams)
+
+
+def training_corpora(split: Split | PreparedSplit, words: Vocabulary, data: DataConfig) -> list[Examples]:
+    """The `training_examples` of each corpus that has a weight, or of all together."""
+    return [training_examples(corpus, words, data) for corpus in split.corpora()]
+
+
+def batches(
+    corpora: Sequence[Examples],
+    weights: Sequence[float],
+    data: DataConfig,
+    seed: int,
+    streams: Sequence[int] | None = None,
+) -> "Streams":
+    """What `training_iterator` gives, from ids. Corpora that have weights are mixed in those shares, each shuffled and
+    repeated by itself."""
+    columns = {side: limit for side, limit in _limits(data).items() if side in corpora[0].lengths}
     orders = [grain.MapDataset.source(corpus).seed(seed).shuffle().repeat() for corpus in corpora]
     bins, rows = packing_bins(corpora, columns, data.streams), data.rows // data.streams
 
     def rows_of_stream(stream: int) -> Any:
         own = [order[stream :: data.streams] for order in orders]
-        order = grain.MapDataset.mix(own, split.weights) if split.weights else own[0]
+        order = grain.MapDataset.mix(own, weights) if weights else own[0]
         # An example is a slice: reading it on threads of its own costs three times what it takes.
         examples: Any = order.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
         if not data.packing:
@@ -78,8 +96,8 @@ def training_iterator(
         return _packed({name: np.concatenate([each[name] for each in made]) for name in made[0]}, data.positions)
 
     streams = range(data.streams) if streams is None else streams
-    batches = grain_experimental.ZipIterDataset([rows_of_stream(stream) for stream in streams]).map(together)
-    return Streams(streams, iter(grain_experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=8)))
+    joined = grain_experimental.ZipIterDataset([rows_of_stream(stream) for stream in streams]).map(together)
+    return Streams(streams, iter(grain_experimental.ThreadPrefetchIterDataset(joined, prefetch_buffer_size=8)))
 
 
 class Streams(Iterator[Batch]):
@@ -177,7 +195,7 @@ def scoring_batches(
     """Every line once, one a row, in batches of `rows` rows, longest first; rows that fill up are segment 0.
 
     All sides of a batch have one length, a power of two of at least 16 or the limit, so there are few shapes.
-    What is cut from a translation is lost, and said; a language model's long lines go on in further rows.
+    What is cut from a translation is lost, and said once; a language model's long lines go on in further rows.
 
     Args:
       own: the rows of each batch to make, in order; all, if None.
@@ -186,7 +204,7 @@ def scoring_batches(
     if "source" not in columns:
         examples = examples.pieces(data.target_length)
     elif too_long := int((~examples.fit(columns)).sum()):
-        progress.say(f"scoring: cut {too_long} of {len(split)} pairs that are longer than their rows")
+        progress.say_once(f"scoring: cut {too_long} of {len(split)} pairs that are longer than their rows")
         examples = examples.cut(columns)
     lengths = np.max(list(examples.lengths.values()), axis=0)
     order, own = np.argsort(-lengths, kind="stable"), range(rows) if own is None else own

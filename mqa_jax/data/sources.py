@@ -2,10 +2,12 @@
 
 import dataclasses
 import hashlib
+import heapq
 import itertools
+import os
 import pathlib
 import platform
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from mqa_jax import progress
 from mqa_jax.data import grammar, prepared, tfds
@@ -13,6 +15,8 @@ from mqa_jax.data.corpus import Corpus, Split
 from mqa_jax.data.text import read_split
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DataConfig
+
+MOST_HELD_OUT = 2000  # lines of a dev or test set that no file gives
 
 
 def load(data: DataConfig, task: str) -> Corpus:
@@ -35,6 +39,17 @@ def load_text(data: DataConfig, task: str) -> Corpus:
     """As `load`, whatever was prepared."""
     if data.kind not in LOADERS:
         raise InputError(f"config.data.kind={data.kind!r} is unknown; choose from: {', '.join(LOADERS)}")
+    for key in ("train", "dev", "test", "weights") if data.kind != "text" else ():
+        if value := getattr(data, key):
+            raise InputError(
+                f"config.data.{key}={','.join(map(str, value))} is not read where config.data.kind={data.kind!r}; set "
+                f"config.data.kind=text, or empty the first (--config.data.{key}=)"
+            )
+    if data.kind == "text" and not os.path.isdir(data.folder or "."):
+        raise InputError(
+            f"config.data.folder={data.folder} is not a folder here; give the data's place, or write it into the "
+            "experiment.json of a run that was moved"
+        )
     corpus = LOADERS[data.kind](data, task)
     for name, split in corpus.splits.items():
         if not len(split):
@@ -43,13 +58,22 @@ def load_text(data: DataConfig, task: str) -> Corpus:
 
 
 def _text(data: DataConfig, task: str) -> Corpus:
-    """Files of the user's. Train loses what `Filter` drops, counted; dev and test keep every line."""
+    """Files of the user's. Train loses what `Filter` drops, counted; dev and test keep every line.
+
+    Without a file, dev or test is held out of what train keeps.
+    """
     splits = {}
-    for name in ("dev", "test", "train"):
+    for name in ("train", "dev", "test"):
         paths = [pathlib.Path(data.folder) / path for path in getattr(data, name)]
-        splits[name] = read_split(paths, task, f"config.data.{name}", data.columns)
-    held_out = {pair for name in ("dev", "test") for pair in splits[name].pairs()}
-    splits["train"], note = _filtered(data, splits["train"], held_out)
+        if paths or name == "train":
+            splits[name] = read_split(paths, task, f"config.data.{name}", data.columns)
+    given = {pair for name in splits.keys() - {"train"} for pair in splits[name].pairs()}
+    splits["train"], note = _filtered(data, splits["train"], given)
+    if missing := [name for name in ("test", "dev") if name not in splits]:
+        splits |= _held_out(splits["train"], missing)
+        held = f"{' and '.join(sorted(missing))} held out by a hash of the line"
+        progress.say(f"{held}: {len(splits[missing[0]])} lines each")
+        note = "; ".join(filter(None, (note, held)))
     sizes = f"{len(splits['train'])} train lines{note and f' ({note})'}"
     description = f"text files {', '.join(data.train)}: {sizes}, {len(splits['dev'])} dev, {len(splits['test'])} test"
     return Corpus(description, splits)
@@ -72,6 +96,31 @@ def _filtered(data: DataConfig, train: Split, held_out: Collection[tuple[str, ..
         progress.say(f"train: {keep.note}")
     split = Split.of_pairs(list(itertools.chain(*parts)))
     return dataclasses.replace(split, sizes=sizes, weights=data.weights), keep.note
+
+
+def _held_out(train: Split, names: Sequence[str]) -> dict[str, Split]:
+    """A split for each name, of the different pairs of train with the lowest hashes, and train without them.
+
+    So the same text is always split alike, whatever its order. Each name gets one in a hundred, but one at least and
+    `MOST_HELD_OUT` at most.
+    """
+    pairs = train.pairs()
+    different = dict.fromkeys(pairs)
+    size = min(max(1, len(different) // 100), MOST_HELD_OUT)
+    digest = lambda pair: hashlib.sha256("\n".join(pair).encode()).digest()  # noqa: E731
+    lowest = heapq.nsmallest(size * len(names), different, key=digest)
+    chosen = {pair: names[number // size] for number, pair in enumerate(lowest)}
+    left, sizes = iter(pairs), train.sizes or (len(pairs),)
+    parts = [[pair for pair in itertools.islice(left, size) if pair not in chosen] for size in sizes]
+    if not all(parts):
+        raise InputError(
+            f"config.data.train has too few lines to hold {' and '.join(names)} out; give config.data.{names[0]}"
+        )
+    kept = Split.of_pairs(list(itertools.chain(*parts)))
+    kept = dataclasses.replace(kept, sizes=tuple(map(len, parts)), weights=train.weights)
+    return {"train": kept} | {
+        name: Split.of_pairs([pair for pair in different if chosen.get(pair) == name]) for name in names
+    }
 
 
 class Filter:

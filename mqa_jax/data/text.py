@@ -7,10 +7,11 @@ import gzip
 import pathlib
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from mqa_jax import files, progress
 from mqa_jax.data.corpus import Split
-from mqa_jax.errors import InputError
+from mqa_jax.errors import NO_ROOM, DiskFull, InputError
 
 TSV = (".tsv", ".tsv.gz")
 
@@ -24,6 +25,8 @@ def read_lines(path: str | pathlib.Path) -> list[str]:
       InputError: the file is missing, is not readable or is not UTF-8 (file, line and byte are named).
     """
     name = "standard input" if str(path) == "-" else str(path)
+    if name == "standard input" and sys.stdin is None:
+        raise InputError("standard input is closed; give it the lines, or name a file of them")
     try:
         data = sys.stdin.buffer.read() if str(path) == "-" else pathlib.Path(path).read_bytes()
         data = gzip.decompress(data) if name.endswith(".gz") else data
@@ -32,48 +35,87 @@ def read_lines(path: str | pathlib.Path) -> list[str]:
     lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
     if lines[-1] == b"":
         lines.pop()
-    texts = []
-    for number, line in enumerate(lines, 1):
-        try:
-            texts.append(line.removesuffix(b"\r").decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"{name}, line {number}, byte {error.start + 1}: not UTF-8; convert the file, for instance with iconv"
-            ) from error
-    return texts
+    return [decoded(line, f"{name}, line {number}") for number, line in enumerate(lines, 1)]
+
+
+def decoded(line: bytes, where: str = "the line") -> str:
+    """The text of a line, without what ends it.
+
+    Raises:
+      InputError: it is not UTF-8.
+    """
+    try:
+        return line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}, byte {error.start + 1}: not UTF-8; convert it, for instance with iconv") from error
 
 
 def write_lines(path: str | pathlib.Path, lines: Sequence[str]) -> None:
-    """Writes one line for each string, as UTF-8, to a file or to standard output for "-".
-
-    A newline inside a string becomes a space, so that line i stays that of string i.
-
-    Raises:
-      InputError: the file cannot be written.
-    """
-    data = "".join(line.replace("\n", " ") + "\n" for line in lines).encode()
-    if str(path) == "-":
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    with _named(path):
-        pathlib.Path(path).write_bytes(data)
+    """Writes a file of one line for each string, as UTF-8, whole or not at all (`files.write`)."""
+    files.write(path, b"".join(map(_encoded, lines)))
 
 
-def check_output(path: str | pathlib.Path) -> None:
-    """Raises InputError if `write_lines` could not write there. What long work is to write is checked before it."""
-    if str(path) != "-":
-        with _named(path):
-            pathlib.Path(path).open("ab").close()
+def _encoded(line: str) -> bytes:
+    """A newline inside a string becomes a space, so that line i stays that of string i."""
+    return line.replace("\n", " ").encode() + b"\n"
 
 
 @contextlib.contextmanager
-def _named(path: str | pathlib.Path) -> Iterator[None]:
+def writer(path: str | pathlib.Path) -> Iterator[Callable[[str], None]]:
+    """Gives a function that writes one line, at once: to standard output for "-", else to a file.
+
+    The file is PATH.part until all is written, then it takes the place of `path`. If the work ends before, `path` is
+    as it was, and PATH.part stays with the lines so far. A device or a pipe is written to as it is.
+
+    Raises:
+      InputError: the file cannot be written.
+      DiskFull: a line cannot be.
+    """
+    if str(path) == "-":
+        yield _to_stdout
+        return
+    path = pathlib.Path(path).resolve()  # what a link leads to
+    device = path.exists() and not path.is_file()
+    part = path if device else path.with_name(f"{path.name}.part")
     try:
-        yield
+        if path.is_file():
+            path.open("ab").close()
+        file = part.open("wb", buffering=0)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; check the folder") from error
+    count = size = 0
+
+    def write(line: str) -> None:
+        nonlocal count, size
+        data = memoryview(_encoded(line))
+        while data:
+            data = data[file.write(data) :]
+        count, size = count + 1, size + len(_encoded(line))
+
+    try:
+        with file:
+            try:
+                yield write
+            except BaseException:
+                if not device:
+                    file.truncate(size)  # a part of a line may be there
+                raise
+    except BaseException as error:
+        kept = f"the first {count:,} lines are in {part}" if count and not device else ""
+        if not device and not count:
+            part.unlink()
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise DiskFull("; ".join(filter(None, (f"cannot write {path}: {error.strerror}", kept)))) from error
+        if kept:
+            progress.say(kept)
+        raise
+    if not device:
+        part.replace(path)
+
+
+def _to_stdout(line: str) -> None:
+    sys.stdout.buffer.write(_encoded(line))
+    sys.stdout.buffer.flush()
 
 
 def read_split(

@@ -2,12 +2,13 @@
 
 Shapes come from few buckets and one batch size, so that thousands of lines compile a handful of programs. A
 bucket has room for outputs twice as long as its sources; the rare one that outgrows it starts again in the
-next. N lines in are N lines out: an empty line gives an empty line.
+next. N lines in are N lines out: an empty line gives an empty line. They are handed on in their order as soon as they
+are there, so the lines of a few dozen batches go through all buckets before the next ones do.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,16 +24,28 @@ from mqa_jax.tokens import BOS, EOS, PAD, Tokenizer
 
 SMALLEST_BUCKET = 16
 FINE_BUCKETS_TO = 64
+WINDOW = 64  # batches of lines that are sorted by length: at the end of each bucket rows stand empty
+NAMED = 5  # lines that were cut
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """How to draw tokens at random: limits as in `search.sample`."""
+    """How to draw tokens at random: limits as in `search.sample`.
+
+    Raises:
+      InputError: a limit that cannot be.
+    """
 
     seed: int = 0
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1e-6 <= self.temperature <= 1e6:
+            raise InputError(f"--temperature={self.temperature} must be from 0.000001 to 1,000,000, or 0 to search")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"--top_p={self.top_p} must be above 0 and at most 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +57,20 @@ class Generated:
       truncated: indices of lines that were longer than the model's positions and were cut.
       tokens: output tokens, EOS included.
       programs: how many programs the lines needed: one for each bucket.
+      limit: tokens of the longest line that is not cut.
     """
 
     texts: list[str]
     truncated: list[int]
     tokens: int
     programs: int
+    limit: int
+
+    def cut(self) -> str:
+        """Which lines were cut, in one line; empty if none was."""
+        numbers = [str(index + 1) for index in self.truncated[:NAMED]] + ["..."] * (len(self.truncated) > NAMED)
+        said = f"too long, cut to {self.limit:,} tokens: {len(self.truncated):,} of {len(self.texts):,} lines"
+        return f"{said} ({', '.join(numbers)})" if numbers else ""
 
     def speed(self, seconds: float) -> dict[str, Any]:
         """The figures of a record, when all lines took so long."""
@@ -70,6 +91,7 @@ def translate(
     vocabulary: Tokenizer,
     config: DecodeConfig,
     on_progress: Callable[[int], None] = lambda done: None,
+    on_text: Callable[[str], None] = lambda text: None,
 ) -> Generated:
     """Translates each line with greedy search (beam 1) or beam search.
 
@@ -78,6 +100,7 @@ def translate(
       parameters: as decoding multiplies with them (`Model.lay_out`).
       config: beam, alpha, length limits and batch size.
       on_progress: called with the number of lines that are through.
+      on_text: called with each line's text, in the order of the lines, once it and all before it are there.
     """
     longest = model.config.positions
     requests, truncated = [], []
@@ -98,11 +121,9 @@ def translate(
         positions_BL = np.broadcast_to(np.arange(bucket, dtype=np.int32), tokens_BL.shape)
         return Rows(tokens_BL, (tokens_BL != PAD).astype(np.int32), positions_BL)
 
-    empty = len(lines) - len(requests)
-    answers, programs = _answer(
-        requests, longest, config.batch, model, parameters, search, inputs, lambda done: on_progress(empty + done)
-    )
-    return _generated(len(lines), answers, vocabulary, truncated, programs)
+    serve = functools.partial(_answers, requests, longest, config.batch, model, parameters, search, inputs)
+    texts, tokens, used = _in_order(len(lines), requests, serve, vocabulary, on_progress, on_text)
+    return Generated(texts, truncated, tokens, used, longest - 1)
 
 
 def continue_text(
@@ -114,6 +135,7 @@ def continue_text(
     tokens: int,
     sampling: Sampling | None = None,
     on_progress: Callable[[int], None] = lambda done: None,
+    on_text: Callable[[str], None] = lambda text: None,
 ) -> Generated:
     """Continues each line by up to `tokens` tokens: sampled, or by beam search, or greedily (beam 1).
 
@@ -145,11 +167,9 @@ def continue_text(
             tokens_BP[row, bucket - len(prompt) :] = prompt
         return Prompt(tokens_BP, np.asarray([len(prompt) for prompt in prompts], np.int32))
 
-    empty = len(lines) - len(requests)
-    answers, programs = _answer(
-        requests, longest, config.batch, model, parameters, search, inputs, lambda done: on_progress(empty + done)
-    )
-    return _generated(len(lines), answers, vocabulary, truncated, programs)
+    serve = functools.partial(_answers, requests, longest, config.batch, model, parameters, search, inputs)
+    texts, tokens, used = _in_order(len(lines), requests, serve, vocabulary, on_progress, on_text)
+    return Generated(texts, truncated, tokens, used, longest - 1)
 
 
 def buckets(longest: int) -> list[int]:
@@ -162,45 +182,66 @@ def buckets(longest: int) -> list[int]:
     return [*sizes, longest]
 
 
+def rows_of(batch: int, lines: int) -> int:
+    """The rows of a batch for so many lines: fewer than asked for where there are few."""
+    return min(batch, 1 << max(0, lines - 1).bit_length())
+
+
 def _encoded(lines: Sequence[str], vocabulary: Tokenizer) -> list[tuple[int, list[int]]]:
     """The ids of each line that is not empty."""
     return [(index, vocabulary.encode(line)) for index, line in enumerate(lines) if line.strip()]
 
 
-def _answer(
-    requests: list[pool.Request],
+def _answers(
+    requests: Sequence[pool.Request],
     longest: int,
     batch: int,
     model: Model,
     parameters: Parameters,
     search: Callable[[int], Search],
     inputs: Callable[[int, Sequence[Sequence[int]]], Any],
+) -> Iterator[tuple[int, pool.Answer]]:
+    """Serves every request in the smallest bucket that holds it: the bucket and the answer."""
+    rows = rows_of(batch, len(requests))
+    for start in range(0, len(requests), WINDOW * rows):
+        waiting = list(requests[start : start + WINDOW * rows])
+        for bucket in buckets(longest):
+            here = sorted((each for each in waiting if len(each.tokens) <= bucket), key=lambda each: -len(each.tokens))
+            if not here:
+                continue
+            waiting = [each for each in waiting if len(each.tokens) > bucket]
+            by_index = {each.index: each for each in here}
+            for answer in pool.serve(model, search(bucket), parameters, functools.partial(inputs, bucket), here, rows):
+                if answer.over:
+                    yield bucket, answer
+                else:
+                    waiting.append(by_index[answer.index])
+
+
+def _in_order(
+    count: int,
+    requests: Sequence[pool.Request],
+    answers: Callable[[], Iterator[tuple[int, pool.Answer]]],
+    vocabulary: Tokenizer,
     on_progress: Callable[[int], None],
-) -> tuple[list[pool.Answer], int]:
-    """Serves every request in the smallest bucket that holds it: the answers, and the number of buckets used."""
-    rows = min(batch, 1 << max(0, len(requests) - 1).bit_length())
-    answers, programs, waiting = [], 0, requests
-    for bucket in buckets(longest):
-        here = sorted((each for each in waiting if len(each.tokens) <= bucket), key=lambda each: -len(each.tokens))
-        if not here:
-            continue
-        programs += 1
-        waiting = [each for each in waiting if len(each.tokens) > bucket]
-        by_index = {each.index: each for each in here}
-        for answer in pool.serve(model, search(bucket), parameters, functools.partial(inputs, bucket), here, rows):
-            if answer.over:
-                answers.append(answer)
-                on_progress(len(answers))
-            else:
-                waiting.append(by_index[answer.index])
-    return answers, programs
+    on_text: Callable[[str], None],
+) -> tuple[list[str], int, int]:
+    """The texts of `count` lines, those without a request empty; the number of their tokens, and of buckets used."""
+    texts, missing, ready = [""] * count, {each.index for each in requests}, 0
+    tokens, used = 0, set()
 
+    def hand_on() -> None:
+        nonlocal ready
+        while ready < count and ready not in missing:
+            on_text(texts[ready])
+            ready += 1
 
-def _generated(
-    count: int, answers: Sequence[pool.Answer], vocabulary: Tokenizer, truncated: list[int], programs: int
-) -> Generated:
-    texts = [""] * count
-    for answer in answers:
+    hand_on()
+    for bucket, answer in answers():
         texts[answer.index] = vocabulary.decode(answer.tokens)
-    tokens = sum(token != PAD for answer in answers for token in answer.tokens)
-    return Generated(texts, truncated, tokens, programs)
+        tokens += sum(token != PAD for token in answer.tokens)
+        used.add(bucket)
+        missing.remove(answer.index)
+        on_progress(count - len(missing))
+        hand_on()
+    return texts, tokens, len(used)

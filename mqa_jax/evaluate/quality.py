@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from mqa_jax import progress, records, workdir
@@ -18,11 +19,11 @@ OWN = "the run's corpus"  # where a split is from that the run was made of
 EXAMPLES = 3  # lines that a quality record holds, for a person to see
 
 
-
 def translation_quality(run: Trained, split: Split, name: str, beam: int, origin: str = OWN) -> dict[str, Any]:
     """Translates a split with the given beam and scores it on raw text; the `quality` record.
 
-    The translations are kept in the run's folder as hypotheses/NAME-beamW.txt, one line for each source line.
+    The translations are kept in the run's folder as hypotheses/NAME-beamW.txt, one line for each source line, and the
+    references beside them as references/NAME.txt, for sacreBLEU's own command line.
     """
     _check_own(run, split, name, origin)
     config = dataclasses.replace(run.experiment.decode, beam=beam)
@@ -33,8 +34,10 @@ def translation_quality(run: Trained, split: Split, name: str, beam: int, origin
         )
     seconds = time.perf_counter() - start
     path = hypotheses_path(run.folder, f"{name}{_variation(run)}", beam)
-    path.parent.mkdir(exist_ok=True)
     text.write_lines(path, output.texts)
+    references = run.folder / "references" / f"{name}.txt"
+    if not references.exists() or text.read_lines(references) != list(split.target):
+        text.write_lines(references, split.target)
     figures = {
         "split": _split(run, name),
         "split_from": origin,
@@ -47,6 +50,7 @@ def translation_quality(run: Trained, split: Split, name: str, beam: int, origin
             {"line": n + 1, "source": split.source[n], "reference": split.target[n], "output": output.texts[n]}
             for n in sorted({len(split) * part // EXAMPLES for part in range(EXAMPLES)})
         ],
+        "references": str(references.relative_to(run.folder)),
     } | bleu.score(output.texts, split.target)
     record = records.make("quality", run.experiment, figures)
     records.write(run.folder / "records", record, f"{name}{_variation(run)}-beam{beam}")
@@ -106,3 +110,22 @@ def hypotheses_path(folder: pathlib.Path, split: str, beam: int) -> pathlib.Path
 def read_hypotheses(folder: pathlib.Path, split: str, beam: int) -> list[str]:
     """The translations that `translation_quality` kept."""
     return text.read_lines(hypotheses_path(folder, split, beam))
+
+
+def words(record: Mapping[str, Any]) -> str:
+    """A record of this module for a person to read, in one line."""
+    steps = record["checkpoints"]
+    step = f"step {steps[-1]:,}" if len(steps) == 1 else f"mean of {len(steps)} checkpoints to step {steps[-1]:,}"
+    rest = [f"{record['sentences']:,} sentences of {record['split']}", step]
+    if record["kind"] == "quality":
+        scores = [f"BLEU {record['bleu_intl']:.2f} intl", f"{record['bleu_13a']:.2f} 13a", f"chrF {record['chrf']:.1f}"]
+        rest.insert(1, f"beam {record['beam']}" if record["beam"] > 1 else "greedy")
+    else:
+        scores = [f"perplexity {record['perplexity_per_token']:,.2f} a token"]
+        if record["perplexity_per_word"] is not None:
+            scores.append(f"{record['perplexity_per_word']:,.2f} a word")
+        if "nll_lost_per_token" in record:
+            scores.append(f"{record['nll_lost_per_token']:+.4f} nats a token by the types")
+        if record["pairs_cut"]:
+            rest.append(f"{record['pairs_cut']:,} of them cut")
+    return ", ".join([*scores, *rest])

@@ -64,7 +64,7 @@ def decode_cost(
     weights = _step_weights(model)
     lengths = {layer: _mean_length(filled, layer) for layer in decoder.attention}
     return Cost(
-        weight_bytes=weights * _weight_bytes(model),
+        weight_bytes=weights * weight_bytes(model),
         weight_flops=2.0 * weights * rows,
         self_bytes=sum(rows * lengths[layer] * token_bytes(model, layer) for layer in decoder.attentions),
         self_flops=sum(rows * lengths[layer] * 2.0 * layer.operations(cached=True) for layer in decoder.attentions),
@@ -81,7 +81,7 @@ def encode_cost(model: ModelConfig, batch: int, source_length: int) -> Cost:
     seen = [source_length] * source_length if model.encoder else range(1, source_length + 1)
     lengths = {layer: _mean_length(seen, layer) for layer in stack.attention}
     return Cost(
-        weight_bytes=weights * _weight_bytes(model),
+        weight_bytes=weights * weight_bytes(model),
         weight_flops=2.0 * weights * tokens,
         self_bytes=sum(tokens * _numbers(layer) * size for layer in stack.attentions),
         self_flops=sum(tokens * lengths[layer] * 2.0 * layer.operations(cached=False) for layer in stack.attentions),
@@ -103,17 +103,22 @@ def train_flops(model: ModelConfig, batch: int, source_length: int, target_lengt
     return 3.0 * forward
 
 
-def cache_bytes_per_sequence(model: ModelConfig, source_length: int, target_length: int) -> int:
-    """What one sequence keeps while it is decoded: its own rows, or its windows', and the source's."""
+def cache_bytes_per_sequence(model: ModelConfig, source_length: int, target_length: int, beam: int = 1) -> int:
+    """What one sequence keeps while it is decoded: its beams' own rows, or their windows', and the source's."""
     decoder = model.decoder
     own = target_length if decoder.cross else source_length + target_length
     kept = sum(layer.slots(own) * token_bytes(model, layer) for layer in decoder.attentions)
-    return kept + sum(source_length * token_bytes(model, layer) for layer in decoder.crosses)
+    return beam * kept + sum(source_length * token_bytes(model, layer) for layer in decoder.crosses)
 
 
 def token_bytes(model: ModelConfig, layer: AttentionConfig) -> int:
     """What one token leaves in one layer's cache."""
     return sum(row.bytes(model.kept_dtype) for row in layer.rows())
+
+
+def weight_bytes(model: ModelConfig) -> int:
+    """Of one weight as decoding reads it."""
+    return BYTES[model.weight_dtype or model.dtype]
 
 
 def floor(cost: Cost, peaks: Peaks) -> float:
@@ -157,10 +162,6 @@ def _stack_weights(model: ModelConfig, stack: StackConfig) -> int:
     """Of a stack's self-attention and feed-forward layers."""
     attention = sum(layer.parameters(model.width) for layer in stack.attentions)
     return attention + stack.layers * model.feed_forward_parameters(stack.feed_forward)
-
-
-def _weight_bytes(model: ModelConfig) -> int:
-    return BYTES[model.weight_dtype or model.dtype]
 
 
 def _mean_length(lengths: Sequence[int], layer: AttentionConfig) -> float:

@@ -18,14 +18,16 @@ POD = 32 * 75_000  # tokens/s; the paper's 100k steps of 65,536 tokens in 2 hour
 def time_data(experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary, rounds: int) -> dict[str, Any]:
     """The `data` record: `rounds` rounds that together are an epoch or more, at least a second each.
 
-    Tokens are those of both sides without padding. Memory growth is from the first batch to the end of the last round.
+    Tokens are those of both sides without padding; an epoch's are all that are trained on. Memory growth is from the
+    first batch to the end of the last round.
     """
     start = time.perf_counter()
-    iterator = pipeline.training_iterator(corpus.train, vocabulary, experiment.data, experiment.seed)
+    examples = pipeline.training_corpora(corpus.train, vocabulary, experiment.data)
+    iterator = pipeline.batches(examples, corpus.train.weights, experiment.data, experiment.seed)
     rows = len(next(iterator).inputs_BL)
     first_batch_s = time.perf_counter() - start
     memory = _resident_mb()
-    epoch = _tokens_of_an_epoch(corpus, vocabulary)
+    epoch = sum(int(lengths.sum()) for each in examples for lengths in each.lengths.values())
     real = total = 0
     speeds = []
     with progress.bar("read", rounds) as bar:
@@ -72,17 +74,6 @@ def text(record: dict[str, Any]) -> str:
         f"{record['packing_share']:.1%} of the positions hold a token; padding of {padding}\n"
         f"32 TPU cores at 75,000 tokens/s take {1 / record['pod_share']:.1f} such processes"
     )
-
-
-def _tokens_of_an_epoch(corpus: Corpus, vocabulary: Vocabulary) -> int:
-    """Counted in ids where there are such, else estimated from a thousand lines."""
-    if corpus.prepared:
-        return corpus.prepared.tokens
-    train = corpus.splits["train"]
-    step = max(1, len(train) // 1000)
-    sides = [side[::step] for side in train.sides.values()]
-    estimated = sum(len(ids) + 1 for side in sides for ids in vocabulary.encode_all(side))
-    return round(estimated * len(train) / len(sides[0]))
 
 
 def _scoring_padding(corpus: Corpus, vocabulary: Vocabulary, experiment: Experiment) -> float:

@@ -25,7 +25,7 @@ from mqa_jax.decode.search import Beam, Greedy, Search, run
 from mqa_jax.experiment import Experiment, ModelConfig
 from mqa_jax.kernels import host
 from mqa_jax.model.build import Model, Parameters, build, count
-from mqa_jax.timing import cost, stopwatch
+from mqa_jax.timing import cost, memory, stopwatch
 from mqa_jax.timing.peaks import Peaks
 from mqa_jax.tokens import BOS
 
@@ -63,6 +63,13 @@ class Workload:
         return f"b{self.batch}-beam{self.beam}-{self.source_length}-{self.target_length}{padded}"
 
     @property
+    def words(self) -> str:
+        """For a person to read."""
+        search = "greedy" if self.beam == 1 else f"beam {self.beam}"
+        padded = "a cache of full length" if self.padded_cache else "a cache that grows"
+        return f"{self.batch} sentences, {search}, {self.source_length} + {self.target_length} tokens, {padded}"
+
+    @property
     def rooms(self) -> list[int]:
         """The numbers of output tokens that there is room for, one after the other."""
         rooms = [self.target_length if self.padded_cache else min(FIRST_SLOTS, self.target_length)]
@@ -80,6 +87,14 @@ class Workload:
         """Of one decode step, on average."""
         lengths = self.source_length, self.target_length
         return cost.decode_cost(model, self.batch, self.beam, *lengths, self.padded_cache)
+
+    def memory(self, models: Sequence[ModelConfig]) -> int:
+        """The least bytes that it needs, for models that take turns."""
+        return memory.decoding(models, self.batch, self.beam, self.source_length, self.target_length)
+
+    def check(self, model: ModelConfig, name: str) -> None:
+        """Raises InputError if no memory is there for its batch, which the user gives as `name`."""
+        memory.check(name, self.batch, lambda batch: dataclasses.replace(self, batch=batch).memory([model]))
 
     def source_cost(self, model: ModelConfig) -> cost.Cost:
         """Of reading the source."""

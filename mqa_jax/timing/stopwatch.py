@@ -1,6 +1,5 @@
 """Times that can be trusted: after warm-up, blocked on the results, compile time apart."""
 
-import os
 import resource
 import sys
 import time
@@ -36,11 +35,3 @@ def peak_memory_mb() -> float:
         return held["peak_bytes_in_use"] / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-def memory_bytes() -> int:
-    """The memory of the first accelerator, or of this machine where there is none."""
-    held = jax.local_devices()[0].memory_stats()
-    if held and "bytes_limit" in held:
-        return held["bytes_limit"]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -7,8 +7,7 @@ import jax
 
 from mqa_jax import progress, records
 from mqa_jax.experiment import Experiment
-from mqa_jax.model.build import build, count
-from mqa_jax.timing import cost, decode, peaks, stopwatch
+from mqa_jax.timing import cost, decode, memory, peaks
 from mqa_jax.timing.decode import Workload
 from mqa_jax.timing.peaks import Peaks
 
@@ -37,11 +36,12 @@ def plan(
 
 def sweep(experiments: Sequence[Experiment], workloads: Sequence[Workload], folder: pathlib.Path, repeats: int) -> None:
     """Times every workload that fits into memory for all variants in turn, then the latency of each variant."""
-    memory, fitting = stopwatch.memory_bytes(), []
+    there, fitting = memory.available(), []
     for workload in workloads:
-        need = memory_needed(experiments, workload)
-        if need > memory:
-            sizes = f"{need / 2**30:,.1f} of {memory / 2**30:.1f} GiB"
+        # Twice what it needs at least: nobody watches a sweep, and a program's own arrays are not known beforehand.
+        need = 2 * workload.memory([each.model for each in experiments])
+        if need > there:
+            sizes = f"{need / memory.GIB:,.1f} of {there / memory.GIB:,.1f} GiB"
             progress.say(f"left out, for want of memory: {workload.label} ({sizes})")
         else:
             fitting.append(workload)
@@ -89,15 +89,6 @@ def time_missing(
                 records.write(place[record["variant"]] / "records", record, workload.label)
             jax.clear_caches()
             bar.update(done, f"batch {workload.batch}, beam {workload.beam}, length {workload.target_length}")
-
-
-def memory_needed(experiments: Sequence[Experiment], workload: Workload) -> int:
-    """Bytes to time a workload: the weights of all variants together, twice while they are laid out, and twice the
-    largest caches, since one variant runs at a time."""
-    weights = sum(count(build(each.model).shapes()) * cost.BYTES[each.model.dtype] for each in experiments)
-    lengths = workload.source_length, workload.target_length
-    caches = max(cost.cache_bytes_per_sequence(each.model, *lengths) for each in experiments)
-    return 2 * (weights + caches * workload.batch * workload.beam)
 
 
 def seconds_expected(experiments: Sequence[Experiment], workload: Workload, repeats: int, limits: Peaks) -> float:

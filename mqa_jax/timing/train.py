@@ -14,9 +14,10 @@ import numpy as np
 
 from mqa_jax import sharding
 from mqa_jax.batch import Batch, Rows
+from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment, ModelConfig
 from mqa_jax.model.build import build, count
-from mqa_jax.timing import cost, peaks, stopwatch
+from mqa_jax.timing import cost, memory, peaks, stopwatch
 from mqa_jax.tokens import BOS, UNK
 from mqa_jax.train.log import Rate
 from mqa_jax.train.optimizer import optimizer as make_optimizer
@@ -39,9 +40,25 @@ class Workload:
         return self.batch * (self.source_length + self.target_length)
 
     @property
+    def words(self) -> str:
+        """For a person to read."""
+        source = f"{self.source_length} + " if self.source_length else ""
+        return f"{self.batch} rows of {source}{self.target_length} tokens"
+
+    @property
     def label(self) -> str:
         """What tells the record from those of other workloads in a file's name."""
         return f"b{self.batch}-{self.source_length}-{self.target_length}"
+
+    def check(self, experiment: Experiment) -> None:
+        """Raises InputError if the experiment's mesh or its parts of a batch do not divide `--batch`, or if memory is
+        too small for it."""
+        mesh, parts = sharding.make_mesh(experiment.mesh), experiment.train.accumulate
+        sharding.check_rows(self.batch, mesh)
+        if self.batch % parts:
+            raise InputError(f"config.train.accumulate={parts} does not divide --batch={self.batch}; choose a divisor")
+        lengths = self.source_length, self.target_length
+        memory.check("--batch", self.batch, lambda rows: memory.training(experiment, mesh, rows, *lengths))
 
 
 class TimedTraining:
@@ -72,12 +89,17 @@ class TimedTraining:
 
         self.step_s.append(stopwatch.time_once(step))
 
+    def memory_mb(self) -> dict[str, float]:
+        """What the compiled step takes, in MiB."""
+        analysis = self._step.memory_analysis()
+        state, rest = analysis.argument_size_in_bytes, analysis.temp_size_in_bytes
+        return {"state_mb": state / 2**20, "activations_mb": rest / 2**20}
+
     def figures(self, limits: peaks.Peaks) -> dict[str, Any]:
         """The figures of a `train_timing` record, of all steps but the first `WARM_UP`."""
         load, times = self.workload, self.step_s[WARM_UP:]
         median, peak = statistics.median(times), limits.flops_per_s * self.devices
         flops = cost.train_flops(self.model_config, load.batch, load.source_length, load.target_length)
-        memory = self._step.memory_analysis()
         return {
             **dataclasses.asdict(load),
             "dtype": self.model_config.dtype,
@@ -95,8 +117,7 @@ class TimedTraining:
             "model_flops_per_s": flops / median,
             "peak_flops_per_s": peak,
             "mfu": flops / median / peak,
-            "state_mb": memory.argument_size_in_bytes / 2**20,
-            "activations_mb": memory.temp_size_in_bytes / 2**20,
+            **self.memory_mb(),
             "peak_memory_mb": stopwatch.peak_memory_mb(),
         }
 

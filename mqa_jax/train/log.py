@@ -21,7 +21,7 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
-from mqa_jax import files
+from mqa_jax import files, records
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
 from mqa_jax.train.step import TrainState
@@ -93,6 +93,13 @@ def figures(entries: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         "final_loss": curve[-1]["loss"] if curve else math.nan,
         "curve": curve,
     }
+
+
+def words(record: Mapping[str, Any]) -> str:
+    """A `train` record for a person to read, in one line."""
+    dev = [f"dev nll {point['dev_nll_per_token']:.4f}" for point in record["curve"] if "dev_nll_per_token" in point]
+    rest = [f"loss {record['final_loss']:.4f}", *dev[-1:], f"{record['tokens_per_s']:,.0f} tokens/s"]
+    return f"step {record['steps']:,}: {', '.join(rest)}"
 
 
 class Sink(Protocol):
@@ -190,7 +197,7 @@ class Wandb:
             id=hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16],
             name=folder.name,
             resume="allow",
-            config=dataclasses.asdict(experiment),
+            config=records.config_of(experiment),
         )
 
     def write(self, step: int, entry: Mapping[str, float]) -> None:

@@ -116,7 +116,7 @@ def prepare(proxy, config, folder, *arguments, checksums=CHECKSUMS, tensorflow=T
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path), "NO_PROXY": "", "no_proxy": ""}
     environment |= {name: proxy[0] for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy")}
     command = [sys.executable, "-c", RUN, json.dumps(checksums), "scripts/prepare_data.py"]
-    command += [f"--config=configs/{config}.py", f"--data_dir={folder}", *arguments]
+    command += [f"--config=configs/{config}.py", f"--data_dir={folder}", "--json=-", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
@@ -139,7 +139,7 @@ WMT = {
 def test_wmt_is_fetched_and_prepared_then_trained_on_and_evaluated(proxy, tmp_path, dataset):
     done = prepare(proxy, "wmt14", tmp_path, f"--config.data.dataset={dataset}", "--config.data.pieces=330")
     assert done.returncode == 0, done.stderr
-    brief = json.loads(done.stdout.splitlines()[-1])
+    brief = json.loads(done.stdout)
     assert brief["examples"] == {"train": 3 * MANY, "dev": 20, "test": 20}
     experiment = tiny_run("translation", tmp_path, dataset=dataset)
     corpus = sources.load(experiment.data, "translation")

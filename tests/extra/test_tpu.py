@@ -114,14 +114,12 @@ SMALL = ["--config.model.encoder_layers=1", "--config.model.decoder_layers=1", "
 
 
 def plan(*arguments):
-    """Exit code, printed lines, records and the last line of stderr."""
+    """Exit code, what is shown, records and the last line of stderr."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(LIBTPU)])}
     environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "0"
-    command = [sys.executable, str(ROOT / "scripts" / "plan.py"), *arguments]
+    command = [sys.executable, str(ROOT / "scripts" / "plan.py"), *arguments, "--json=-"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    lines = done.stdout.splitlines()
-    records = [json.loads(line) for line in lines if line.startswith("{")]
-    return done.returncode, done.stdout, records, done.stderr.splitlines()[-1:]
+    return done.returncode, done.stderr, [*map(json.loads, done.stdout.splitlines())], done.stderr.splitlines()[-1:]
 
 
 if sys.platform == "linux" and platform.machine() == "x86_64":  # what libtpu is built for

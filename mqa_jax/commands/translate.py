@@ -1,0 +1,89 @@
+"""Translates lines, or continues them with a language model: one line out for each line in.
+
+    python scripts/translate.py --workdir=runs/mq < in.en > out.de
+    python scripts/translate.py --workdir=runs/lm --tokens=40 --temperature=0.8 --top_p=0.95
+
+Lines are written as soon as they and all before them are there; a file has .part behind its name until it is whole. At
+a terminal each line is answered as it is typed. How many were too long and were cut, and how fast it went, is said on
+stderr.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import sys
+import time
+from collections.abc import Callable
+
+from absl import flags
+
+from mqa_jax import command, progress, records
+from mqa_jax.data import text
+from mqa_jax.decode import generate
+from mqa_jax.errors import InputError
+from mqa_jax.experiment import MOST_BEAMS
+from mqa_jax.timing import memory
+from mqa_jax.train import trained
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained run.", required=True)
+INPUT = flags.DEFINE_string("input", "-", "File of lines; - is standard input.")
+OUTPUT = flags.DEFINE_string("output", "-", "File to write; - is standard output.")
+BEAM = flags.DEFINE_integer("beam", None, "Beams; 1 is greedy. Default: the config's.", 1, MOST_BEAMS)
+BATCH = flags.DEFINE_integer("batch", None, "Lines at once. Default: the config's.", lower_bound=1)
+AVERAGE = flags.DEFINE_integer("average", 1, "Takes the mean of the last so many checkpoints.", lower_bound=1)
+DTYPE, CACHE_DTYPE = command.decoding_types()
+TOKENS = flags.DEFINE_integer("tokens", 32, "Language model: tokens to add to each line.", lower_bound=1)
+TEMPERATURE = flags.DEFINE_float("temperature", 0.0, "Language model: sample at this temperature; 0: search.", 0.0)
+TOP_K = flags.DEFINE_integer("top_k", 0, "Sample among the k likeliest tokens; 0: all.", lower_bound=0)
+TOP_P = flags.DEFINE_float("top_p", 1.0, "Sample among the likeliest tokens that hold this probability.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the sampling.", lower_bound=0)
+RECORD = flags.DEFINE_string("record", None, "Also keep how fast it went, as a JSON record in this folder.")
+
+
+def main() -> None:
+    run = trained.load(pathlib.Path(WORKDIR.value), AVERAGE.value, DTYPE.value, CACHE_DTYPE.value)
+    check_flags(run.experiment.task)
+    config = run.experiment.decode
+    config = dataclasses.replace(config, beam=BEAM.value or config.beam, batch=BATCH.value or config.batch)
+    model = {"model": run.model, "parameters": run.decoding_parameters(), "vocabulary": run.vocabulary}
+    if run.experiment.task == "translation":
+        answer = functools.partial(generate.translate, **model, config=config)
+    else:
+        draw = generate.Sampling(SEED.value, TEMPERATURE.value, TOP_K.value, TOP_P.value) if TEMPERATURE.value else None
+        answer = functools.partial(generate.continue_text, **model, config=config, tokens=TOKENS.value, sampling=draw)
+    if INPUT.value == "-" and sys.stdin and sys.stdin.isatty():
+        with text.writer(OUTPUT.value) as write:
+            return answer_each(answer, write)
+    lines, start = text.read_lines(INPUT.value), time.perf_counter()
+    memory.check_generating("--batch", run.experiment.model, config, len(lines), TOKENS.value)
+    with text.writer(OUTPUT.value) as write, progress.bar("translate", len(lines)) as bar:
+        output = answer(lines, on_progress=bar.update, on_text=write)
+    if cut := output.cut():
+        progress.say(cut)
+    speed = output.speed(time.perf_counter() - start)
+    progress.say("{sentences:,} lines, {sentences_per_s:,.0f} a second; programs: {programs}".format(**speed))
+    if RECORD.value:
+        figures = {"beam": config.beam, "batch": config.batch, "checkpoints": list(run.steps)} | speed
+        records.write(RECORD.value, records.make("translate", run.experiment, figures), f"beam{config.beam}")
+
+
+def answer_each(answer: Callable[[list[str]], generate.Generated], write: Callable[[str], None]) -> None:
+    """Answers lines as they are typed. One that is not text is said to be so, and the next one is waited for."""
+    for line in sys.stdin.buffer:
+        try:
+            output = answer([text.decoded(line)])
+        except InputError as error:
+            progress.say(f"error: {error}")
+            continue
+        if cut := output.cut():
+            progress.say(cut)
+        write(output.texts[0])
+
+
+def check_flags(task: str) -> None:
+    if task == "translation":
+        own = [TOKENS, TEMPERATURE, TOP_K, TOP_P, SEED]
+        command.refuse_given(own, "is for a language model; this run translates, leave it out")
+    if not TEMPERATURE.value and (TOP_K.present or TOP_P.present):
+        raise InputError("--top_k and --top_p are for sampling; add --temperature=1")
+    command.check_folder(RECORD)
