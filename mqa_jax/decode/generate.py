@@ -201,7 +201,10 @@ def _answers(
     search: Callable[[int], Search],
     inputs: Callable[[int, Sequence[Sequence[int]]], Any],
 ) -> Iterator[tuple[int, pool.Answer]]:
-    """Serves every request in the smallest bucket that holds it: the bucket and the answer."""
+    """Serves every request in the smallest bucket that holds it: the bucket and the answer.
+
+    One that is not over is served again, in the next bucket.
+    """
     rows = rows_of(batch, len(requests))
     for start in range(0, len(requests), WINDOW * rows):
         waiting = list(requests[start : start + WINDOW * rows])
@@ -212,10 +215,9 @@ def _answers(
             waiting = [each for each in waiting if len(each.tokens) > bucket]
             by_index = {each.index: each for each in here}
             for answer in pool.serve(model, search(bucket), parameters, functools.partial(inputs, bucket), here, rows):
-                if answer.over:
-                    yield bucket, answer
-                else:
+                if not answer.over:
                     waiting.append(by_index[answer.index])
+                yield bucket, answer
 
 
 def _in_order(
@@ -238,9 +240,11 @@ def _in_order(
 
     hand_on()
     for bucket, answer in answers():
+        used.add(bucket)
+        if not answer.over:
+            continue
         texts[answer.index] = vocabulary.decode(answer.tokens)
         tokens += sum(token != PAD for token in answer.tokens)
-        used.add(bucket)
         missing.remove(answer.index)
         on_progress(count - len(missing))
         hand_on()
