@@ -18,6 +18,14 @@ jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+LONGEST = "test_compare", "test_processes", "test_sharding", "test_survival", "test_timing"
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files begin first, so that no core waits for the last of them."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item, call):
     return _not_skipped((yield))
