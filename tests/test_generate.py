@@ -1,6 +1,7 @@
 """Text in, text out: order, buckets, empty and long lines, few programs."""
 
 import dataclasses
+import threading
 
 import jax
 import numpy as np
@@ -226,6 +227,18 @@ def test_parts_of_a_batch_on_several_devices_give_what_one_gives(monkeypatch):
     spread = generate.translate(lines, of, values, Letters(), config)
     monkeypatch.setattr(host, "devices_for", lambda model, rows: jax.devices()[:1])
     assert generate.translate(lines, of, values, Letters(), config) == spread
+
+
+def test_a_reader_that_has_gone_ends_the_work():
+    """Python cannot end in good order while threads are in a device's calls."""
+
+    def gone(text):
+        raise BrokenPipeError
+
+    of, before = model("translation", 2), threading.active_count()
+    with pytest.raises(BrokenPipeError):
+        generate.translate(["abc"] * 400, of, parameters(of), Letters(), CONFIG, on_text=gone)
+    assert threading.active_count() == before
 
 
 def test_an_error_in_a_part_reaches_the_caller():

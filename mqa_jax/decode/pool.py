@@ -75,13 +75,13 @@ def serve(
     """
     devices = host.devices_for(count(model.shapes()), batch * search.beams)
     devices = devices if batch % len(devices) == 0 else devices[:1]
-    waiting, out = collections.deque(requests), queue.SimpleQueue()
+    waiting, out, given_up = collections.deque(requests), queue.SimpleQueue(), threading.Event()
 
     def work(device):
         try:
             with jax.default_device(device):
                 values = jax.device_put(parameters, device)
-                _serve_replica(model, search, values, inputs, waiting, batch // len(devices), out.put)
+                _serve_replica(model, search, values, inputs, waiting, batch // len(devices), out.put, given_up)
         except BaseException as error:  # is raised again in the caller's thread
             waiting.clear()
             out.put(error)
@@ -89,13 +89,16 @@ def serve(
     threads = [threading.Thread(target=work, args=(device,), daemon=True) for device in devices]
     for thread in threads:
         thread.start()
-    for _ in requests:
-        answer = out.get()
-        if isinstance(answer, BaseException):
-            raise answer
-        yield answer
-    for thread in threads:
-        thread.join()
+    try:
+        for _ in requests:
+            answer = out.get()
+            if isinstance(answer, BaseException):
+                raise answer
+            yield answer
+    finally:  # also where the caller takes no more answers: Python cannot end while a thread is in a device's call
+        given_up.set()
+        for thread in threads:
+            thread.join()
 
 
 def _serve_replica(
@@ -106,12 +109,13 @@ def _serve_replica(
     waiting: collections.deque,
     batch: int,
     on_answer: Callable[[Answer], None],
+    given_up: threading.Event,
 ) -> None:
-    """A replica's share of the batch, on its device, until the queue is empty."""
+    """A replica's share of the batch, on its device, until the queue is empty or nobody wants more answers."""
     at_once = max(1, batch // SHARE)
     rows, state = _empty(model, search, parameters, inputs, batch)
     serving: dict[int, Request] = {}
-    while waiting or serving:
+    while (waiting or serving) and not given_up.is_set():
         free = [row for row in range(batch) if row not in serving]
         taken = _take(waiting, min(at_once, len(free)))
         serving |= dict(zip(free, taken, strict=False))
