@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 from typing import Any, cast
 
 import numpy as np
@@ -151,10 +152,14 @@ def scored(tmp_path_factory):
         spoil = lambda line: " ".join(word for word in line.split() if random.random() < 0.9)  # noqa: E731
         return generate.Generated([spoil(line) for line in references[lines]], [], 100, 1, 31)
 
+    def obtain(data, corpus, path):
+        path.touch()
+        return types.SimpleNamespace(fingerprint="")
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "load", lambda *_: corpus)
-        patch.setattr(vocabularies, "obtain", lambda data, corpus, path: path.touch())
-        patch.setattr(compare, "train", lambda *_: None)
+        patch.setattr(vocabularies, "obtain", obtain)
+        patch.setattr(compare, "train", lambda of, corpus, vocabulary, run: workdir.claim(run, of, {}))
         patch.setattr(trained, "load", load)
         patch.setattr(trained.Trained, "decoding_parameters", lambda _: {})
         patch.setattr(quality, "perplexity_of", lambda *_: None)

@@ -34,9 +34,10 @@ def test_a_record_names_the_data_not_their_place_and_stays_that_of_data_that_wer
 
 
 def test_a_run_goes_on_where_its_data_were_moved_to_and_remembers_their_place(tmp_path):
-    workdir.claim(tmp_path / "run", placed(tmp_path / "here"))
-    workdir.claim(tmp_path / "run", placed(tmp_path / "there"))
+    workdir.claim(tmp_path / "run", placed(tmp_path / "here"), {})
+    workdir.refuse_another(tmp_path / "run", placed(tmp_path / "there"))
+    workdir.claim(tmp_path / "run", placed(tmp_path / "there"), {})
     assert workdir.owner(tmp_path / "run").data.folder == str(tmp_path / "there")
     other = dataclasses.replace(placed(tmp_path / "there"), seed=1)
     with pytest.raises(InputError, match=r"config.seed is 0 there, 1 here"):
-        workdir.claim(tmp_path / "run", other)
+        workdir.refuse_another(tmp_path / "run", other)
