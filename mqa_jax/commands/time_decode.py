@@ -17,6 +17,7 @@ from absl import flags
 from mqa_jax import command, config, progress, records
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import MOST_BEAMS, Experiment
+from mqa_jax.kernels import host
 from mqa_jax.report import page
 from mqa_jax.timing import decode, peaks, sweep
 
@@ -38,6 +39,8 @@ JSON = command.json_flag()
 
 
 def main() -> None:
+    if DTYPE.value == "int8":
+        host.keep_freed_memory()
     settings = CONFIG.value
     command.check_folder(WORKDIR)
     if SWEEP.value:

@@ -47,10 +47,11 @@ def make_cores_devices() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Has glibc keep freed memory for the next use, in one heap. For scripts that train on a CPU, before they use JAX.
+    """Has glibc keep freed memory for the next use, in one heap. For training and int8 decoding, before JAX is used.
 
-    XLA on a CPU asks for the memory of a step anew each time, and the kernel hands such blocks out a zeroed page at
-    a time. Decoding allocates little and gains nothing; there one heap's gaps would add to the peak.
+    XLA on a CPU asks for the memory of a step anew each time, and so do its int8 products for copies of an operand. The
+    kernel hands such blocks out a zeroed page at a time. Other decoding allocates little and gains nothing; there one
+    heap's gaps would add to the peak.
     """
     if is_cpu() and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
