@@ -1,8 +1,10 @@
 """WMT and LM1B as TensorFlow Datasets prepared them. Reading them needs no TensorFlow."""
 
+import contextlib
 import functools
 import importlib
 import pathlib
+import sys
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -114,7 +116,8 @@ def prepare(data: DataConfig) -> None:
     # Google's copies are TFRecords, which only TensorFlow reads, so it is not asked for them.
     settings = DownloadConfig(try_download_gcs=False)
     try:
-        source.download_and_prepare(download_dir=downloads, download_config=settings, file_format="array_record")
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is the command's own, for --json
+            source.download_and_prepare(download_dir=downloads, download_config=settings, file_format="array_record")
     except failures as error:
         reason = " ".join(str(error).split())
         raise InputError(f"preparing {data.dataset} failed: {reason}; {_remedy(source, downloads, reason)}") from error
