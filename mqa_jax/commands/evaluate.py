@@ -19,7 +19,6 @@ from mqa_jax.data import sources, test_sets, text
 from mqa_jax.errors import InputError
 from mqa_jax.evaluate import quality
 from mqa_jax.experiment import MOST_BEAMS
-from mqa_jax.kernels import host
 from mqa_jax.timing import memory
 from mqa_jax.train import trained
 
@@ -39,8 +38,6 @@ JSON = command.json_flag()
 
 
 def main() -> None:
-    if DTYPE.value == "int8":
-        host.keep_freed_memory()
     run = trained.load(pathlib.Path(WORKDIR.value), AVERAGE.value, DTYPE.value, CACHE_DTYPE.value)
     experiment, name, origin = run.experiment, SPLIT.value, "the run's corpus"
     files = [path for path in (SOURCE.value, REFERENCE.value) if path]

@@ -22,7 +22,6 @@ from mqa_jax.data import text
 from mqa_jax.decode import generate
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import MOST_BEAMS
-from mqa_jax.kernels import host
 from mqa_jax.timing import memory
 from mqa_jax.train import trained
 
@@ -42,8 +41,6 @@ RECORD = flags.DEFINE_string("record", None, "Also keep how fast it went, as a J
 
 
 def main() -> None:
-    if DTYPE.value == "int8":
-        host.keep_freed_memory()
     run = trained.load(pathlib.Path(WORKDIR.value), AVERAGE.value, DTYPE.value, CACHE_DTYPE.value)
     check_flags(run.experiment.task)
     config = run.experiment.decode

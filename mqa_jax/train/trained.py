@@ -11,6 +11,7 @@ from mqa_jax import workdir
 from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
+from mqa_jax.kernels import host
 from mqa_jax.model.build import Model, Parameters, build
 from mqa_jax.train import checkpoint as checkpoints
 from mqa_jax.workdir import Fingerprint
@@ -45,6 +46,8 @@ def load(folder: pathlib.Path, average: int = 1, dtype: str | None = None, cache
       InputError: no run, too few checkpoints, no vocabulary or another one, or a checkpoint of another architecture
         or of another run.
     """
+    if dtype == "int8":
+        host.keep_freed_memory()
     experiment, fingerprint = workdir.owner(folder), workdir.fingerprint(folder)
     experiment = dataclasses.replace(experiment, model=experiment.model.decoding_in(dtype, cache_dtype))
     model = build(experiment.model)
