@@ -166,6 +166,9 @@ class DataConfig:
     seed: Count = 0
 
 
+PLACES = "folder", "vocabulary_file"  # of config.data: where things lie, not what they hold
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Optimisation."""

@@ -21,11 +21,10 @@ import jax
 
 from mqa_jax import files
 from mqa_jax.errors import InputError
-from mqa_jax.experiment import Experiment
+from mqa_jax.experiment import PLACES, Experiment
 
 SCHEMA = 1
 RENAMED = {"peak_share": "mfu"}  # fields of the first edition's records, by what they are called now
-PLACES = "folder", "vocabulary_file"  # of config.data
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "sentencepiece", "sacrebleu", "numpy")
 
 
@@ -82,8 +81,8 @@ def is_there(folder: str | os.PathLike[str], name: str, experiment: Experiment, 
         return False
     here, there = config_of(experiment), _load(path)["config"]
     for config in (here, there):
-        for name in PLACES:  # the data may have been moved since
-            config["data"].pop(name, None)
+        for key in PLACES:  # the data may have been moved since
+            config["data"].pop(key, None)
     return all(there.get(part) == here[part] for part in parts)
 
 

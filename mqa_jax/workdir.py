@@ -16,12 +16,12 @@ from collections.abc import Iterator, Mapping
 
 from mqa_jax import experiment as experiments
 from mqa_jax import files
-from mqa_jax.errors import DiskFull, InputError
+from mqa_jax.errors import NO_ROOM, DiskFull, InputError
 from mqa_jax.experiment import Experiment
 
 # What may differ when a run goes on; everything else makes another run.
 FREE = {
-    "data": ("folder", "vocabulary_file"),  # where they lie, not what they hold
+    "data": experiments.PLACES,
     # accumulate and rematerialise trade memory for time; the sums they make are the same but for rounding (under
     # dropout, accumulate draws other masks). clip_norm makes another optimiser.
     "train": (
@@ -43,8 +43,6 @@ PARTS = {
 }
 
 Fingerprint = Mapping[str, str]  # a digest for each of `PARTS`
-
-NO_ROOM = ("No space left on device", "File too large", "Disk quota exceeded")
 
 
 @contextlib.contextmanager
@@ -181,7 +179,10 @@ def _no_room(error: BaseException | None) -> str | None:
     """What the system said of a full disk, in an error or in what caused it: libraries pass it on in their messages."""
     while error is not None:
         inside = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-        for sign in (*(sign for sign in NO_ROOM if sign in str(error)), *filter(None, map(_no_room, inside))):
+        for sign in (
+            *(sign for sign in map(os.strerror, NO_ROOM) if sign in str(error)),
+            *filter(None, map(_no_room, inside)),
+        ):
             return sign
         error = error.__cause__ or error.__context__
     return None

@@ -88,9 +88,10 @@ def writer(path: str | pathlib.Path) -> Iterator[Callable[[str], None]]:
     def write(line: str) -> None:
         nonlocal count, size
         data = memoryview(_encoded(line))
+        length = len(data)
         while data:
             data = data[file.write(data) :]
-        count, size = count + 1, size + len(_encoded(line))
+        count, size = count + 1, size + length
 
     try:
         with file:
