@@ -1,12 +1,14 @@
 """Models small enough for a test, and batches for them."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from mqa_jax.attention import registry
 from mqa_jax.attention.config import AttentionConfig
@@ -15,7 +17,8 @@ from mqa_jax.attention.latent import Latent
 from mqa_jax.attention.rotary import Rotary
 from mqa_jax.batch import Batch, Rows
 from mqa_jax.experiment import DropoutConfig, ModelConfig, StackConfig
-from mqa_jax.model.build import Model, build
+from mqa_jax.model import build
+from mqa_jax.model.build import Model
 
 HEADS = 4
 WRITE_HEADS = (1, 2, HEADS)
@@ -51,11 +54,11 @@ def model(
     positions: int = 32,
     **changes: Any,
 ) -> Model:
-    """Two layers (or one for each of a sequence of attentions) of width 16 with 4 heads whose keys (4) and values (6)
+    """One encoder and two decoder layers (or one for each of a sequence of attentions) of width 16 with 4 heads whose keys (4) and values (6)
     differ in size."""
     cycle = (attention(kind, sight),) if isinstance(kind, str | int) else tuple(kind)
     layers, translation = max(2, len(cycle)), task == "translation"
-    return build(
+    return build.build(
         ModelConfig(
             width=16,
             vocabulary=vocabulary,
@@ -63,7 +66,9 @@ def model(
             tied_softmax=tied,
             dtype=dtype,
             decoder=StackConfig(layers, 32, cycle, tuple(each.across() for each in cycle) if translation else ()),
-            encoder=StackConfig(2, 32, tuple(each.everywhere() for each in cycle)) if translation else None,
+            encoder=StackConfig(min(2, len(cycle)), 32, tuple(each.everywhere() for each in cycle))
+            if translation
+            else None,
             dropout=dropout,
             **changes,
         )
@@ -95,23 +100,61 @@ def sentences(seed: int, lengths: list[int], vocabulary: int = VOCABULARY) -> li
 
 
 def parameters(of: Model, seed: int = 0) -> dict:
-    """Initial parameters with a louder softmax, so that the choices of a search are not near ties."""
-    values = of.init(jax.random.key(seed))
+    """Initial values drawn by NumPy, since nothing is compiled for that, and with a louder softmax, so that the choices
+    of a search are not near ties."""
+    random = np.random.default_rng(seed)
+
+    def draw(shape: jax.ShapeDtypeStruct, std: float | None) -> jax.Array:
+        drawn = random.standard_normal(shape.shape, np.float32)
+        return jnp.asarray(np.ones_like(drawn) if std is None else std * drawn)
+
+    state = nnx.state(of._abstract(), nnx.Param)
+    values = jax.tree.map(draw, nnx.to_pure_dict(state), build._metadata(state, "std"))
     values["embedding"]["tokens_VD"] *= 3
     return values
 
 
 class Compiled:
-    """A bound module whose calls are compiled: many times as fast as one operation after the other."""
+    """A bound module whose calls are compiled: many times as fast as one operation after the other.
+
+    Modules of equal structure share their programs.
+    """
 
     def __init__(self, module: Any):
         self.module = module
-        self.begin = jax.jit(module.begin, static_argnums=(1, 2))
-        self.step, self.verify = jax.jit(module.step), jax.jit(module.verify)
-        self._whole = jax.jit(lambda batch, key: module(batch, key))
+        self._structure, self._values = nnx.split(module)
+
+    def begin(self, given: Any, beams: int, room: int, chunk: int | None = None) -> Any:
+        return _begin(self._structure, self._values, given, beams, room, *([] if chunk is None else [chunk]))
+
+    def step(self, state: Any, tokens_BW: jax.Array) -> Any:
+        return _step(self._structure, self._values, state, tokens_BW)
+
+    def verify(self, state: Any, tokens_BWC: jax.Array) -> Any:
+        return _verify(self._structure, self._values, state, tokens_BWC)
 
     def __call__(self, batch: Batch, key: jax.Array | None = None) -> jax.Array:
-        return self._whole(batch, key)
+        return _whole(self._structure, self._values, batch, key)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.module, name)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3, 4, 5))
+def _begin(structure: Any, values: Any, given: Any, beams: int, room: int, *chunk: int) -> Any:
+    return nnx.merge(structure, values).begin(given, beams, room, *chunk)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _step(structure: Any, values: Any, state: Any, tokens_BW: jax.Array) -> Any:
+    return nnx.merge(structure, values).step(state, tokens_BW)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _verify(structure: Any, values: Any, state: Any, tokens_BWC: jax.Array) -> Any:
+    return nnx.merge(structure, values).verify(state, tokens_BWC)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _whole(structure: Any, values: Any, batch: Batch, key: jax.Array | None) -> jax.Array:
+    return nnx.merge(structure, values)(batch, key)

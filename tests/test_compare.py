@@ -75,9 +75,7 @@ def script(name, *arguments, stdin=b"", code=0, devices="--xla_force_host_platfo
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
-    output, progress = script(
-        "compare", *SMALL, "--variants=multi_head,multi_query", "--seeds=0,1", f"--workdir={folder}"
-    )
+    output, progress = script("compare", *SMALL, "--variants=multi_head,multi_query", f"--workdir={folder}")
     return folder, output, progress
 
 
@@ -87,12 +85,11 @@ def records(folder, kind):
 
 def test_every_record_is_there(compared):
     folder, output, _ = compared
-    assert len(records(folder, "train")) == 4
-    quality = {(r["variant"], r["seed"], r["split"], r["beam"]) for r in records(folder, "quality")}
+    assert len(records(folder, "train")) == 2
+    quality = {(r["variant"], r["split"], r["beam"]) for r in records(folder, "quality")}
     assert quality == {
-        (variant, seed, split, beam)
+        (variant, split, beam)
         for variant in ("multi_head", "multi_query")
-        for seed in (0, 1)
         for split, beam in (("dev", 1), ("test", 1), ("test", 4))
     }
     assert {(r["variant"], r["split"]) for r in records(folder, "perplexity")} == {
@@ -100,8 +97,8 @@ def test_every_record_is_there(compared):
     }
     timed = {(r["variant"], r["beam"], r["target_length"]) for r in records(folder, "timing")}
     assert timed == {(v, b, n) for v in ("multi_head", "multi_query") for b, n in ((1, 8), (4, 8), (1, 4))}
-    (first, second) = records(folder, "significance")
-    assert [row["variant"] for row in first["rows"]] == ["multi_head", "multi_query"] and second["seed"] == 1
+    (significance,) = records(folder, "significance")
+    assert [row["variant"] for row in significance["rows"]] == ["multi_head", "multi_query"]
     assert "multi_query" in output and "report" in output
 
 
@@ -128,7 +125,7 @@ def test_variants_share_budget_data_and_vocabulary(compared):
     folder, _, _ = compared
     trains = records(folder, "train")
     assert {r["feed_forward"] for r in trains} == {64, 100} and len({r["parameters"] for r in trains}) == 1
-    assert len({(r["curve"][-1]["tokens"], r["seed"]) for r in trains}) == 2, "a seed's variants see the same batches"
+    assert len({r["curve"][-1]["tokens"] for r in trains}) == 1, "a seed's variants see the same batches"
     assert len({path.read_bytes() for path in folder.rglob("vocabulary.model")}) == 1
 
 
@@ -222,8 +219,8 @@ def test_a_second_run_does_nothing_again_and_says_so(compared):
     before = {
         path: path.stat().st_mtime_ns for path in folder.rglob("records/*.json") if "significance" not in path.name
     }
-    _, progress = script("compare", *SMALL, "--variants=multi_head,multi_query", "--seeds=0,1", f"--workdir={folder}")
-    assert progress.count("train is there") == 4 and "timing: all there" in progress
+    _, progress = script("compare", *SMALL, "--variants=multi_head,multi_query", f"--workdir={folder}")
+    assert progress.count("train is there") == 2 and "timing: all there" in progress
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 

@@ -37,7 +37,7 @@ LINES = ["abc", "", "defghij", "a", "   ", "tsrqponmlkjihg", "bb", "abc", "abcde
 @pytest.mark.parametrize("beam", [1, 3])
 def test_each_line_is_translated_as_if_alone(beam):
     of = model("translation", 2)
-    values, config = parameters(of, seed=1), dataclasses.replace(CONFIG, beam=beam)
+    values, config = parameters(of, seed=0), dataclasses.replace(CONFIG, beam=beam)
     together = generate.translate(LINES, of, values, Letters(), config).texts
     alone = [generate.translate([line], of, values, Letters(), config).texts[0] for line in LINES]
     assert together == alone and len(together) == len(LINES)
@@ -47,8 +47,8 @@ def test_each_line_is_translated_as_if_alone(beam):
 def test_the_length_penalty_is_the_configs():
     """A quiet softmax, so that outputs end within their limits; how early depends on alpha."""
     of, lines = model("translation", 2), ["abc", "defghij", "tsrqp", "bb"]
-    values = parameters(of, seed=45)
-    values["embedding"]["tokens_VD"] *= 0.4
+    values = parameters(of, seed=44)
+    values["embedding"]["tokens_VD"] *= 0.3
     sources = [[*Letters().encode(line), EOS] for line in lines]
     limits_B = np.asarray([int(CONFIG.length_factor * len(each) + CONFIG.length_extra) for each in sources])
 
@@ -66,7 +66,7 @@ def test_the_length_penalty_is_the_configs():
 
 def test_the_length_penalty_of_a_continuation_is_the_configs():
     of, lines = model("language", 2), ["abc", "defghij", "tsrqp", "bb"]
-    values = parameters(of, seed=19)
+    values = parameters(of, seed=13)
     values["embedding"]["tokens_VD"] *= 0.4
 
     def run(alpha):
