@@ -54,10 +54,10 @@ def model(
     positions: int = 32,
     **changes: Any,
 ) -> Model:
-    """One encoder and two decoder layers (or one for each of a sequence of attentions) of width 16 with 4 heads whose keys (4) and values (6)
-    differ in size."""
+    """An encoder layer and two decoder layers, or a layer for each of a sequence of attentions. Width 16, 4 heads, whose
+    keys (4) and values (6) differ in size."""
     cycle = (attention(kind, sight),) if isinstance(kind, str | int) else tuple(kind)
-    layers, translation = max(2, len(cycle)), task == "translation"
+    layers, encoder_layers, translation = max(2, len(cycle)), min(2, len(cycle)), task == "translation"
     return build.build(
         ModelConfig(
             width=16,

@@ -404,8 +404,8 @@ def test_dropout_needs_a_key_and_differs_by_key():
 
 
 def test_every_place_of_dropout_draws_with_a_key_of_its_own(monkeypatch):
-    """An encoder layer and two decoder layers: a stack drops its input, its output and what each block adds; each attention its weights; each
-    feed-forward its hidden values."""
+    """A stack drops its input, its output and what each block adds; each attention its weights; each feed-forward its
+    hidden values. There is one encoder layer, and two decoder layers."""
     of = model("translation", 2, dropout=DropoutConfig(residual=0.3, attention=0.1, hidden=0.2))
     bernoulli, drawn = jax.random.bernoulli, []
 
