@@ -54,10 +54,11 @@ def model(
     positions: int = 32,
     **changes: Any,
 ) -> Model:
-    """An encoder layer and two decoder layers, or a layer for each of a sequence of attentions. Width 16, 4 heads, whose
-    keys (4) and values (6) differ in size."""
+    """An encoder layer and two decoder layers, or one for each of a sequence of attentions (an encoder has the first two).
+    Width 16 and 4 heads, whose keys (4) and values (6) differ in size."""
     cycle = (attention(kind, sight),) if isinstance(kind, str | int) else tuple(kind)
-    layers, encoder_layers, translation = max(2, len(cycle)), min(2, len(cycle)), task == "translation"
+    layers, translation = max(2, len(cycle)), task == "translation"
+    encoder = StackConfig(min(2, len(cycle)), 32, tuple(each.everywhere() for each in cycle))
     return build.build(
         ModelConfig(
             width=16,
@@ -66,9 +67,7 @@ def model(
             tied_softmax=tied,
             dtype=dtype,
             decoder=StackConfig(layers, 32, cycle, tuple(each.across() for each in cycle) if translation else ()),
-            encoder=StackConfig(min(2, len(cycle)), 32, tuple(each.everywhere() for each in cycle))
-            if translation
-            else None,
+            encoder=encoder if translation else None,
             dropout=dropout,
             **changes,
         )
