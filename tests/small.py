@@ -54,7 +54,7 @@ def model(
     positions: int = 32,
     **changes: Any,
 ) -> Model:
-    """An encoder layer and two decoder layers, or one for each of a sequence of attentions (an encoder has the first two).
+    """An encoder layer and two decoder layers, or one for each of a sequence of attentions.
     Width 16 and 4 heads, whose keys (4) and values (6) differ in size."""
     cycle = (attention(kind, sight),) if isinstance(kind, str | int) else tuple(kind)
     layers, translation = max(2, len(cycle)), task == "translation"
