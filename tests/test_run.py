@@ -226,7 +226,7 @@ def test_the_dev_loss_is_the_perplexity_records_and_weighs_tokens_not_batches(wh
 
 def test_a_log_entry_tells_the_objective_from_the_likelihood():
     """Two steps of 10 and 2 tokens, and one whose loss is no number: its tokens are trained on, but not in the mean."""
-    state = jax.jit(lambda: init_state(model("translation"), optimizer(tiny().train), 0))()
+    state = jax.jit(lambda: init_state(model("translation"), optimizer(tiny().train, {}), 0))()
     texts, interval = batch(sentences(0, [3]), 5, sentences(1, [5])), state.interval
     for sums in ((30.0, 20.0, 10.0), (9.0, 8.0, 2.0), (np.nan, np.nan, 4.0)):
         interval = extended(interval, Sums(*map(np.float32, sums)), texts)

@@ -56,7 +56,7 @@ def train_config(**changes):
 
 def after_one_step(of, mesh_config, devices, config):
     mesh = sharding.make_mesh(MeshConfig(*mesh_config), devices)
-    tx = optimizer(config)
+    tx = optimizer(config, of.axes())
     state = jax.jit(functools.partial(init_state, of, tx, 0), out_shardings=state_shardings(of, tx, mesh))()
     # Rows of very different lengths: a mean of per-device means would differ.
     pairs = batch(sentences(0, [2, 12, 3, 12, 2, 7, 12, 4]), 12, sentences(1, [5] * 8))
@@ -118,10 +118,10 @@ def test_every_mesh_gives_the_single_devices_loss_and_gradients(shape):
 def test_fsdp_exchanges_weights_not_activations():
     """Split by width, as the embedding that they come from, activations would be gathered at every product."""
     of, config = model("language", 1, vocabulary=512), train_config()
-    mesh = sharding.make_mesh(MeshConfig(1, 8, 1))
-    state = jax.eval_shape(functools.partial(init_state, of, optimizer(config), 0))
+    mesh, tx = sharding.make_mesh(MeshConfig(1, 8, 1)), optimizer(config, of.axes())
+    state = jax.eval_shape(functools.partial(init_state, of, tx, 0))
     texts = batch(sentences(0, [32] * 256), 32)
-    text = make_train_step(of, optimizer(config), config, mesh).lower(state, texts).compile().as_text()
+    text = make_train_step(of, tx, config, mesh).lower(state, texts).compile().as_text()
     weights = sum(x.size * 4 for x in jax.tree.leaves(state.parameters))
     exchanged = sum(each.bytes for each in collectives.collectives(text, 8))
     assert 2 * weights < exchanged < 4 * weights, "gathered forwards and backwards; their gradients summed"

@@ -2,18 +2,24 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from small import batch, model, sentences
+from test_config import get
 from test_sharding import train_config
 
+from mqa_jax import config as configs
 from mqa_jax import sharding
 from mqa_jax.experiment import DropoutConfig, MeshConfig
 from mqa_jax.kernels import platforms
+from mqa_jax.model import build as build_module
+from mqa_jax.model.build import build
 from mqa_jax.train.loss import loss_sums
 from mqa_jax.train.optimizer import optimizer, schedule
 from mqa_jax.train.step import accumulated, init_state, make_train_step, score
@@ -103,7 +109,7 @@ def test_accumulated_and_rematerialised_steps_equal_the_plain_one():
     results = []
     for changes in ({}, {"accumulate": 2}, {"rematerialise": True}):
         config = train_config(optimizer="adafactor", learning_rate=0.1, **changes)
-        tx = optimizer(config)
+        tx = optimizer(config, of.axes())
         state = jax.jit(functools.partial(init_state, of, tx, 0))()
         results.append(make_train_step(of, tx, config, mesh)(state, texts))
     (plain, sums), *others = results
@@ -116,7 +122,8 @@ def test_accumulated_and_rematerialised_steps_equal_the_plain_one():
 def test_rematerialisation_keeps_less():
     def kept(rematerialise):
         config = train_config(rematerialise=rematerialise)
-        of, tx = model("language", 1, positions=256), optimizer(config)
+        of = model("language", 1, positions=256)
+        tx = optimizer(config, of.axes())
         step = make_train_step(of, tx, config, sharding.make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1]))
         state = jax.eval_shape(functools.partial(init_state, of, tx, 0))
         texts = batch(sentences(0, [256] * 8), 256)
@@ -129,7 +136,7 @@ def test_rematerialisation_keeps_less():
 def test_clipping_bounds_the_global_norm(clip_norm, left):
     """Adam's first update has one size whatever the gradient's scale, so its first moments are looked at."""
     gradients = {"a": jnp.full((4,), 3.0), "b": jnp.full((4, 4), -2.0)}
-    tx = optimizer(train_config(clip_norm=clip_norm))
+    tx = optimizer(train_config(clip_norm=clip_norm), {})
     parameters = jax.tree.map(jnp.ones_like, gradients)
     _, state = tx.update(gradients, tx.init(parameters), parameters)
     moments = optax.tree.get(state, "mu")
@@ -167,7 +174,7 @@ def test_updates_are_those_worked_out_by_hand(name):
     """A gradient, one a hundred times as large and one as small as the first, at a rate that changes."""
     schedule_name, weight_decay, by_hand = BY_HAND[name]
     config = train_config(optimizer=name, schedule=schedule_name, weight_decay=weight_decay, warmup=2)
-    random, tx = np.random.default_rng(0), optimizer(config)
+    random, tx = np.random.default_rng(0), optimizer(config, {})
     for shape in ((5,), (128, 130)):
         p = random.normal(size=shape)
         gradients = [random.normal(size=shape) * scale for scale in (1e-8, 1e-6, 1e-8)]
@@ -181,14 +188,14 @@ def test_updates_are_those_worked_out_by_hand(name):
 
 def test_weights_decay_by_the_rate_without_a_gradient():
     config = train_config(learning_rate=0.5, weight_decay=0.1)
-    tx, parameters = optimizer(config), {"w": jnp.array([3.0, -2.0])}
+    tx, parameters = optimizer(config, {}), {"w": jnp.array([3.0, -2.0])}
     updates, _ = tx.update({"w": jnp.zeros(2)}, tx.init(parameters), parameters)
     np.testing.assert_allclose(updates["w"], [-0.15, 0.1], rtol=1e-6)
 
 
 def run_steps(of, count, config, seed=0):
     mesh = sharding.make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
-    tx = optimizer(config)
+    tx = optimizer(config, of.axes())
     state = jax.jit(functools.partial(init_state, of, tx, seed))()
     step = make_train_step(of, tx, config, mesh)
     pairs = batch(sentences(0, [7, 12, 3]), 12, sentences(1, [5, 9, 12]))
@@ -279,9 +286,61 @@ def test_adafactor_is_the_papers():
     """Scaled by parameter size, no momentum: one update of a constant gradient is -rate x the parameter's RMS."""
     config = train_config(optimizer="adafactor", weight_decay=0.0, learning_rate=0.01)
     parameters = {"w": jnp.full((256, 256), 3.0)}
-    tx = optimizer(config)
+    tx = optimizer(config, {})
     updates, _ = tx.update({"w": jnp.full((256, 256), 7.0)}, tx.init(parameters), parameters)
     np.testing.assert_allclose(updates["w"], -0.03, rtol=1e-3)
     statistics = sum(leaf.size for leaf in jax.tree.leaves(tx.init(parameters)))
     assert statistics < 1000, "factored: rows and columns, not the whole matrix"
     assert isinstance(optax.apply_updates(parameters, updates)["w"], jax.Array)
+
+
+def brief(experiment):
+    """The experiment with one layer for each attention of a stack's cycle: the others repeat these."""
+    stacks = {name: getattr(experiment.model, name) for name in ("encoder", "decoder")}
+    fewer = {name: dataclasses.replace(each, layers=len(each.attention)) for name, each in stacks.items() if each}
+    return dataclasses.replace(experiment, model=dataclasses.replace(experiment.model, **fewer))
+
+
+@pytest.mark.parametrize("name", ["wmt14", "lm1b"])
+def test_adafactor_factors_every_row_alike(name):
+    """Every weight, over width and all heads' numbers together, as in mesh-tensorflow, however heads share these."""
+    for variant in get(name).variants:
+        of = build(brief(configs.read(get(name, variant))).model)
+        tx = optimizer(train_config(optimizer="adafactor", weight_decay=0.0), of.axes())
+        state = jax.eval_shape(tx.init, of.shapes())
+        rows, columns = (jax.tree.leaves(optax.tree.get(state, part)) for part in ("v_row", "v_col"))
+        for (path, weight), row, column in zip(jax.tree.leaves_with_path(of.shapes()), rows, columns, strict=True):
+            if weight.ndim == 1:  # a norm
+                assert row.shape == column.shape == (1,)
+                continue
+            at = f"{variant} {jax.tree_util.keystr(path)} {weight.shape}"
+            assert row.shape[0] * column.shape[0] == weight.size and len(row.shape) == len(column.shape) == 1, at
+            assert weight.shape[0] in row.shape + column.shape or weight.shape[-1] in row.shape + column.shape, at
+
+
+@pytest.mark.parametrize("name", ["wmt14", "lm1b"])
+def test_rows_differ_in_attention_and_feed_forward_width_alone(name):
+    """Their experiments, and all their other weights: shapes and standard deviations at the start."""
+    bare = lambda stack: stack and dataclasses.replace(stack, attention=(), cross=(), feed_forward=0)  # noqa: E731
+
+    def rest(experiment):
+        model = experiment.model
+        model = dataclasses.replace(model, encoder=bare(model.encoder), decoder=bare(model.decoder))
+        return dataclasses.replace(experiment, variant="", model=model)
+
+    def others(experiment):
+        of = build(brief(experiment).model)
+        state = nnx.state(of._abstract(), nnx.Param)
+        stds = dict(jax.tree.leaves_with_path(build_module._metadata(state, "std"), is_leaf=lambda x: x is None))
+        found = set()
+        for path, weight in jax.tree.leaves_with_path(of.shapes()):
+            place = jax.tree_util.keystr(path)
+            if not any(part in place for part in ("['attention']", "['cross']", "['feed_forward']")):
+                found.add((re.sub(r"\[\d+\]", "", place), weight.shape, stds[path]))
+        return found
+
+    wanted = configs.read(get(name))
+    for variant in get(name).variants:
+        experiment = configs.read(get(name, variant))
+        assert rest(experiment) == rest(wanted), variant
+        assert others(experiment) == others(wanted), variant

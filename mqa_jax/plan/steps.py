@@ -79,7 +79,8 @@ def train_step(experiment: Experiment, topology: Topology) -> Step:
       InputError: the mesh does not fit the devices, or its data axes do not divide the rows.
     """
     mesh = sharding.make_mesh(experiment.mesh, topology.devices)
-    model, optimizer = build(experiment.model, mesh), make_optimizer(experiment.train)
+    model = build(experiment.model, mesh)
+    optimizer = make_optimizer(experiment.train, model.axes())
     sharding.check_rows(experiment.data.rows, mesh)
     where = state_shardings(model, optimizer, mesh)
     state = _placed(jax.eval_shape(functools.partial(init_state, model, optimizer, 0)), where)

@@ -70,7 +70,8 @@ class TimedTraining:
         self.model_config = dataclasses.replace(config, positions=longest)
         self.experiment, self.workload = experiment, workload
         mesh = sharding.make_mesh(experiment.mesh)
-        model, optimizer = build(self.model_config, mesh), make_optimizer(experiment.train)
+        model = build(self.model_config, mesh)
+        optimizer = make_optimizer(experiment.train, model.axes())
         self.parameters = count(model.shapes())
         self.devices = mesh.size
         init = functools.partial(init_state, model, optimizer, experiment.seed)

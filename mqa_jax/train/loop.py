@@ -67,7 +67,8 @@ def train(
 
         # Mesh, model, data.
         mesh = sharding.make_mesh(experiment.mesh)
-        model, optimizer = build(experiment.model, mesh), make_optimizer(config)
+        model = build(experiment.model, mesh)
+        optimizer = make_optimizer(config, model.axes())
         batches, place = training_batches(experiment, corpus, vocabulary, mesh)
 
         # The state, from the newest checkpoint if there is one.

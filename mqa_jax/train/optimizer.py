@@ -1,7 +1,10 @@
 """Optimisers and learning-rate schedules, by the names a config gives them."""
 
+import math
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -13,9 +16,13 @@ def schedule(config: TrainConfig) -> optax.Schedule:
     return SCHEDULES[config.schedule](config)
 
 
-def optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """The named optimiser on the named schedule, behind a clipping of the gradients' global norm if one is set."""
-    named = OPTIMIZERS[config.optimizer](config)
+def optimizer(config: TrainConfig, axes: Any) -> optax.GradientTransformation:
+    """The named optimiser on the named schedule, behind a clipping of the gradients' global norm if one is set.
+
+    Args:
+      axes: the logical axes of each parameter (`Model.axes`); none for one of a shape of its own.
+    """
+    named = OPTIMIZERS[config.optimizer](config, axes)
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), named) if config.clip_norm else named
 
 
@@ -47,9 +54,9 @@ def _warmup_rsqrt(config: TrainConfig) -> optax.Schedule:
     return rate
 
 
-def _adafactor(config: TrainConfig) -> optax.GradientTransformation:
+def _adafactor(config: TrainConfig, axes: Any) -> optax.GradientTransformation:
     """The paper's: factored, scaled by parameter size, update clipped at 1.0, decay power 0.8, no momentum."""
-    return optax.adafactor(
+    adafactor = optax.adafactor(
         schedule(config),
         decay_rate=0.8,
         clipping_threshold=1.0,
@@ -57,9 +64,36 @@ def _adafactor(config: TrainConfig) -> optax.GradientTransformation:
         momentum=None,
         weight_decay_rate=config.weight_decay or None,
     )
+    return _of_matrices(adafactor, axes)
 
 
-def _adamw(config: TrainConfig) -> optax.GradientTransformation:
+def _of_matrices(inner: optax.GradientTransformation, axes: Any) -> optax.GradientTransformation:
+    """`inner` on weights whose heads and head size are one dimension, as in mesh-tensorflow.
+
+    Adafactor factors a weight over its two largest dimensions, if both have 128 numbers. Whether heads are few and
+    large or many and small must not decide that: the rows of a comparison would train by different rules.
+    """
+    names = dict(jax.tree.leaves_with_path(axes, is_leaf=lambda each: isinstance(each, tuple)))
+
+    def flat(tree: Any) -> Any:
+        return jax.tree.map_with_path(lambda path, x: x.reshape(_matrix(x.shape, names.get(path, ()))), tree)
+
+    def update(gradients: Any, state: Any, parameters: Any = None) -> tuple[Any, Any]:
+        updates, state = inner.update(flat(gradients), state, flat(parameters))
+        return jax.tree.map(lambda update, gradient: update.reshape(gradient.shape), updates, gradients), state
+
+    return optax.GradientTransformation(lambda parameters: inner.init(flat(parameters)), update)
+
+
+def _matrix(shape: tuple[int, ...], names: tuple[str, ...]) -> tuple[int, ...]:
+    """The shape with its head size, and the heads before it, as one dimension."""
+    if "head_size" not in names:
+        return shape
+    size = names.index("head_size")
+    return *shape[: size - 1], math.prod(shape[size - 1 : size + 1]), *shape[size + 1 :]
+
+
+def _adamw(config: TrainConfig, axes: Any) -> optax.GradientTransformation:
     return optax.adamw(schedule(config), b1=0.9, b2=0.98, eps=1e-9, weight_decay=config.weight_decay)
 
 
@@ -69,7 +103,7 @@ SCHEDULES: dict[str, Callable[[TrainConfig], optax.Schedule]] = {
     "warmup_rsqrt": _warmup_rsqrt,
     "constant": lambda config: optax.constant_schedule(config.learning_rate),
 }
-OPTIMIZERS: dict[str, Callable[[TrainConfig], optax.GradientTransformation]] = {
+OPTIMIZERS: dict[str, Callable[[TrainConfig, Any], optax.GradientTransformation]] = {
     "adafactor": _adafactor,
     "adamw": _adamw,
 }
