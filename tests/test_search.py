@@ -70,6 +70,15 @@ def test_beam_stops_when_no_live_beam_can_win():
     assert int(find(Beam(T, -1, 3, 0.6, keep), *arguments).steps) == T
 
 
+def test_an_output_may_end_that_is_not_among_the_best_beams():
+    """Any of the 2W candidates, as in T2T. The two that are likelier at first turn out worse."""
+    table = jnp.full((2, 5, 5), 0.1).at[0, :, EOS].set(0.2).at[0, :, 3:].set(0.3)
+    search = Beam(2, EOS, 2, 0.0, keep)
+    found = find(search, table_step(jnp.log(table)), jnp.zeros((), jnp.int32), jnp.asarray([2]), jnp.asarray([2]))
+    assert found.tokens_BT[0].tolist() == [EOS, 0]
+    assert float(found.scores_B[0]) == pytest.approx(np.log(0.2), abs=1e-5)
+
+
 def test_beam_goes_on_while_a_live_beam_could_win_at_its_limit():
     """0.5 ends at once, 0.49 goes on for 14 tokens that are all but sure: a longer output's penalty is larger."""
     V, T = 5, 14

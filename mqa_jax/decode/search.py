@@ -218,6 +218,7 @@ def length_penalty(length: jax.Array, alpha: float) -> jax.Array:
 class Beam:
     """Beam search with 2W candidates a step, stopping when no live beam can win any more (T2T).
 
+    All candidates that end are compared with those that ended before; the W best of the others live on.
     The output is the best ended one; where none ended within its limit, the best live one.
 
     Attributes:
@@ -260,8 +261,8 @@ class Beam:
         live_scores_BW, live_BW = jax.lax.top_k(jnp.where(ends_BC, IMPOSSIBLE, scores_BC), W)
         parents_BW = jnp.take_along_axis(parent_BC, live_BW, axis=1)
 
-        # An output that ends must be among the W best, as one that goes on must: a beam of one is then greedy.
-        counts_BC = ends_BC & (jnp.arange(ends_BC.shape[1]) < W)[None]
+        # Any of the 2W candidates may end (T2T). Of a beam of one the best alone, which makes it greedy.
+        counts_BC = ends_BC & (jnp.arange(ends_BC.shape[1]) < (2 * W if W > 1 else 1))[None]
         penalised_BC = scores_BC / length_penalty(rows.t_B + 1, self.alpha)[:, None]
         ended_scores = jnp.concatenate([rows.ended_scores_BW, jnp.where(counts_BC, penalised_BC, IMPOSSIBLE)], 1)
         ended = jnp.concatenate([rows.ended_BWT, outputs_BCT], 1)
