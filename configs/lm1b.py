@@ -34,7 +34,15 @@ def get_config(variant="multi_head"):
         "multi_query_sinks": {"write_heads": 1, "window": 28, "sinks": 4},
         "multi_query_3_local_1_global": {"pattern": ("multi_query_local",) * 3 + ("multi_query",)},
     }
-    config.data.update(kind="tfds", dataset="lm1b", target_length=256, rows=256, positions="row")
+    config.data.update(
+        kind="tfds",
+        dataset="lm1b",
+        normalization="identity",  # what is scored is the text as it is
+        target_length=256,
+        rows=256,
+        positions="row",
+        packed_scoring=True,
+    )
     config.train.update(
         steps=136_000,
         optimizer="adafactor",

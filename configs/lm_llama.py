@@ -35,7 +35,7 @@ def get_config(variant="grouped_2"):
         "mla": {"type": "latent", "kv_rank": 128, "rotary_size": 16},
     }
     config.dropout.update(residual=0.1)
-    config.data.update(kind="pydoc", target_length=128, rows=32)
+    config.data.update(kind="pydoc", normalization="identity", target_length=128, rows=32)
     config.train.update(
         steps=1_000, learning_rate=2e-3, warmup=100, weight_decay=1e-2, evaluate_every=250, checkpoint_every=250
     )

@@ -34,7 +34,7 @@ def get_config(variant="multi_head"):
         "multi_query_3_local_1_global": {"pattern": ("multi_query_local",) * 3 + ("multi_query",)},
     }
     config.dropout.update(residual=0.2, attention=0.1, hidden=0.1)
-    config.data.update(kind="pydoc", target_length=128, rows=32)
+    config.data.update(kind="pydoc", normalization="identity", target_length=128, rows=32)
     config.train.update(
         steps=1_000, learning_rate=2e-3, warmup=100, weight_decay=1e-2, evaluate_every=250, checkpoint_every=250
     )

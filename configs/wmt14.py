@@ -38,6 +38,7 @@ def get_config(variant="multi_head"):
         target_length=256,
         rows=128,
         positions="row",
+        packed_scoring=True,
     )
     config.train.update(
         steps=100_000,

@@ -157,12 +157,15 @@ class DataConfig:
     sentences: Count = 0  # of the generated pair
     pieces: Count = 0  # of the SentencePiece model; 0: model.vocabulary
     vocabulary_file: str = ""
+    # What the SentencePiece model makes of text first. "identity" keeps it as it is, spaces too.
+    normalization: Annotated[str, one_of("identity", "nmt_nfkc")] = "nmt_nfkc"
     source_length: Positive = 256
     target_length: Positive = 256
     rows: Positive = 128  # of a batch, on all devices together
     streams: Count = 0  # of a batch's rows, each with examples of its own (data/pipeline.py); 0: 8 if that divides rows
     packing: bool = True
     positions: Annotated[str, one_of("row", "segment")] = "segment"  # "row" is what the paper's packing did
+    packed_scoring: bool = False  # losses and perplexities are of packed rows too, not of lines alone in a row
     seed: Count = 0
 
 

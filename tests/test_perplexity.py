@@ -1,14 +1,22 @@
 """Perplexity: per token, per word, added up exactly."""
 
+import dataclasses
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import VOCABULARY, batch, sentences
+from small import VOCABULARY, batch, model, parameters, sentences
+from test_pipeline import DATA
 
+from mqa_jax.data import pipeline
+from mqa_jax.data.corpus import Split
+from mqa_jax.data.examples import Examples
 from mqa_jax.errors import InputError
 from mqa_jax.evaluate.perplexity import perplexity
 from mqa_jax.train.loss import loss_sums
+from mqa_jax.train.step import score
 
 TEXTS = ["one two three", "  four  five ", ""]
 
@@ -64,3 +72,19 @@ def test_an_absurd_perplexity_is_infinite():
 def test_nothing_to_score():
     with pytest.raises(InputError, match="no tokens"):
         perplexity(uniform, [], [])
+
+
+def test_packed_lines_score_as_alone_where_positions_begin_anew():
+    """With the row's positions they score otherwise."""
+    of, lines = model("language"), sentences(0, [7, 12, 3, 5, 9, 4])
+    flat, lengths = np.concatenate(lines).astype(np.uint16), np.asarray([len(line) for line in lines])
+    words = types.SimpleNamespace(encode_split=lambda split: [Examples({"target": flat}, {"target": lengths})])
+    values, found = parameters(of), {}
+    for packed, positions in ((False, "segment"), (True, "segment"), (True, "row")):
+        data = dataclasses.replace(DATA, target_length=16, positions=positions, packed_scoring=packed)
+        batches = list(pipeline.scoring_batches(Split((), ["a"] * 6), words, data, rows=8))
+        figures = perplexity(lambda each: score(of, values, each)[1:3], batches, ["a"] * 6)
+        found[packed, positions] = figures["nll_per_token"]
+        assert figures["tokens"] == 40
+    assert found[True, "segment"] == pytest.approx(found[False, "segment"], rel=1e-5)
+    assert abs(found[True, "row"] - found[False, "segment"]) > 1e-3

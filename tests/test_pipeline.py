@@ -317,6 +317,25 @@ def test_rows_of_scoring_are_shared_out(words, share):
             same(jax.tree.map(lambda x, own=own: x[list(own)], batch), part)
 
 
+@pytest.mark.parametrize("positions", ["segment", "row"])
+@pytest.mark.parametrize("task", SPLITS)
+def test_packed_scoring_sees_every_line_once_in_few_rows(words, task, positions):
+    data = dataclasses.replace(DATA, packed_scoring=True, positions=positions)
+    split = first(SPLITS[task], 101)
+    batches = list(pipeline.scoring_batches(split, words, data, rows=4))
+    found = [segment for batch in batches for segment in segments(batch)]
+    assert sorted(found) == sorted(encoded(split, words))
+    assert 1 < len(batches) < 101 / 4 / 3 and {len(batch.target.tokens_BL) for batch in batches} == {4}
+    for batch in batches:
+        for side in sides(batch):
+            jumps = (np.diff(side.positions_BL) != 1) & (side.segments_BL[:, 1:] > 0)
+            starts = (np.diff(side.segments_BL) != 0) & (side.segments_BL[:, 1:] > 0)
+            np.testing.assert_array_equal(jumps, starts if positions == "segment" else np.zeros_like(starts))
+    for own in ([0, 3], [1, 2]):
+        for batch, part in zip(batches, pipeline.scoring_batches(split, words, data, 4, own), strict=True):
+            same(jax.tree.map(lambda x, own=own: x[own], batch), part)
+
+
 def test_a_long_translation_is_cut_in_scoring_and_said(words, capsys):
     data = dataclasses.replace(DATA, source_length=20, target_length=12)
     progress.say_once.cache_clear()
@@ -343,4 +362,6 @@ def test_every_token_of_a_language_models_long_line_counts_once(words):
 
 
 def test_nothing_to_score_is_no_batch(words):
-    assert list(pipeline.scoring_batches(Split((), ()), words, DATA, rows=4)) == []
+    for packed in (False, True):
+        data = dataclasses.replace(DATA, packed_scoring=packed)
+        assert list(pipeline.scoring_batches(Split((), ()), words, data, rows=4)) == []

@@ -56,6 +56,19 @@ def test_decoding_stops_at_the_end_and_skips_what_is_no_text(words):
     assert words.decode(np.array([PAD, *ids, words.size, 10**6, -1], np.int32)) == "Das Kind"
 
 
+def test_text_is_kept_as_it_is_or_made_plain(tmp_path):
+    """A language model is scored on the text that is there, spaces too."""
+    text = "  ﬁne  cafe\u0301 ½ \u00a0end "
+    for rule, wanted in (("identity", text), ("nmt_nfkc", "fine café 1⁄2 end")):
+        data = dataclasses.replace(DATA, normalization=rule)
+        assert (
+            vocabulary.obtain(data, CORPUS, tmp_path / rule).decode(vocabulary.Vocabulary(tmp_path / rule).encode(text))
+            == wanted
+        )
+    for name, rule in (("lm1b", "identity"), ("text_lm", "identity"), ("lm_llama", "identity"), ("wmt14", "nmt_nfkc")):
+        assert config.read(get(name)).data.normalization == rule
+
+
 def test_many_lines_are_encoded_as_each_of_them(words):
     lines = [*ENGLISH, "", *GERMAN]
     assert words.encode_all(lines) == [words.encode(line) for line in lines]

@@ -192,10 +192,11 @@ def packing_bins(corpora: Sequence[Examples], columns: Mapping[str, int], stream
 def scoring_batches(
     split: Split, words: Vocabulary, data: DataConfig, rows: int, own: Sequence[int] | None = None
 ) -> Iterator[Batch]:
-    """Every line once, one a row, in batches of `rows` rows, longest first; rows that fill up are segment 0.
+    """Every line once, in batches of `rows` rows; rows that fill up are segment 0.
 
-    All sides of a batch have one length, a power of two of at least 16 or the limit, so there are few shapes.
-    What is cut from a translation is lost, and said once; a language model's long lines go on in further rows.
+    Either packed as in training, in the order of the lines (`data.packed_scoring`), or one a row, longest first. Then
+    all sides of a batch have one length, a power of two of at least 16 or the limit, so there are few shapes. What is
+    cut from a translation is lost, and said once; a language model's long lines go on in further rows.
 
     Args:
       own: the rows of each batch to make, in order; all, if None.
@@ -206,8 +207,12 @@ def scoring_batches(
     elif too_long := int((~examples.fit(columns)).sum()):
         progress.say_once(f"scoring: cut {too_long} of {len(split)} pairs that are longer than their rows")
         examples = examples.cut(columns)
+    own = range(rows) if own is None else own
+    if data.packed_scoring and len(examples):
+        yield from _packed_batches(examples, columns, data.positions, rows, own)
+        return
     lengths = np.max(list(examples.lengths.values()), axis=0)
-    order, own = np.argsort(-lengths, kind="stable"), range(rows) if own is None else own
+    order = np.argsort(-lengths, kind="stable")
     for start in range(0, len(order), rows):
         members = order[start : start + rows]
         bucket = SMALLEST_BUCKET
@@ -215,6 +220,21 @@ def scoring_batches(
             bucket *= 2
         sizes = {name: min(bucket, limit) for name, limit in columns.items()}
         yield _one_a_row([examples[members[row]] for row in own if row < len(members)], sizes, len(own))
+
+
+def _packed_batches(
+    examples: Examples, columns: Mapping[str, int], positions: str, rows: int, own: Sequence[int]
+) -> Iterator[Batch]:
+    in_order: Any = grain.MapDataset.source(examples).to_iter_dataset(
+        grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+    )
+    packed = iter(
+        grain_experimental.FirstFitPackIterDataset(in_order, length_struct=columns, num_packing_bins=ENOUGH_BINS)
+    )
+    while members := list(itertools.islice(packed, rows)):
+        filling = {name: np.zeros_like(array) for name, array in members[0].items()}
+        held = [members[row] if row < len(members) else filling for row in own]
+        yield _packed({name: np.stack([row[name] for row in held]) for name in filling}, positions)
 
 
 def lost_in_scoring(split: Split, words: Vocabulary, data: DataConfig) -> tuple[int, int]:

@@ -80,10 +80,13 @@ class Vocabulary:
         return self._processor.decode([int(id) for id in ended if id not in (PAD, BOS) and 0 <= id < self.size])
 
 
-def train(lines: Sequence[str], pieces: int, path: pathlib.Path) -> Vocabulary:
+def train(lines: Sequence[str], pieces: int, path: pathlib.Path, normalization: str = "nmt_nfkc") -> Vocabulary:
     """Trains a vocabulary of at most `pieces` subwords and writes it.
 
     Characters that the lines do not hold are spelt in bytes, so that no text is unknown.
+
+    Args:
+      normalization: of SentencePiece; with "identity" ids give back the text as it was, spaces too.
 
     Raises:
       InputError: the lines are empty or `pieces` is too small.
@@ -98,7 +101,8 @@ def train(lines: Sequence[str], pieces: int, path: pathlib.Path) -> Vocabulary:
             character_coverage=0.9999,
             byte_fallback=True,
             hard_vocab_limit=False,
-            normalization_rule_name="nmt_nfkc",
+            normalization_rule_name=normalization,
+            remove_extra_whitespaces=normalization != "identity",
             max_sentence_length=100_000,
             pad_id=PAD,
             eos_id=EOS,
@@ -129,7 +133,7 @@ def obtain(data: DataConfig, corpus: Corpus, path: pathlib.Path) -> Vocabulary:
         vocabulary = Vocabulary(files.write(path, given.path.read_bytes()))
     else:
         progress.say(f"training a vocabulary of {data.pieces} subwords")
-        vocabulary = train(_sampled(corpus.splits["train"], data.seed), data.pieces, path)
+        vocabulary = train(_sampled(corpus.splits["train"], data.seed), data.pieces, path, data.normalization)
     if vocabulary.size > data.pieces:
         raise InputError(
             f"{path} has {vocabulary.size} pieces, more than config.data.pieces={data.pieces}; raise that or delete it"

@@ -60,10 +60,10 @@ def translation_quality(run: Trained, split: Split, name: str, beam: int, origin
 def perplexity_of(run: Trained, split: Split, name: str, origin: str = OWN) -> dict[str, Any]:
     """Perplexity of a split per token and, where no target is cut, per original word; the `perplexity` record."""
     _check_own(run, split, name, origin)
-    data = run.experiment.data
+    stepped, whole_nll = run.decoding_parameters() if _in_other_types(run) else None, 0.0
+    data = dataclasses.replace(run.experiment.data, packed_scoring=run.experiment.data.packed_scoring and not stepped)
     batches = pipeline.scoring_batches(split, run.vocabulary, data, run.experiment.decode.batch)
     pairs_cut, tokens_cut = pipeline.lost_in_scoring(split, run.vocabulary, data)
-    stepped, whole_nll = run.decoding_parameters() if _in_other_types(run) else None, 0.0
 
     def sums(batch):
         nonlocal whole_nll
@@ -71,7 +71,13 @@ def perplexity_of(run: Trained, split: Split, name: str, origin: str = OWN) -> d
         whole_nll += float(result.nll)
         return stepwise.score(run.model, stepped, batch) if stepped else (result.nll, result.tokens)
 
-    figures = {"split": _split(run, name), "split_from": origin, "checkpoints": list(run.steps), "pairs_cut": pairs_cut}
+    figures = {
+        "split": _split(run, name),
+        "split_from": origin,
+        "checkpoints": list(run.steps),
+        "packed": data.packed_scoring,
+        "pairs_cut": pairs_cut,
+    }
     figures |= perplexity(sums, batches, split.target, tokens_cut)
     if stepped:
         figures["nll_lost_per_token"] = figures["nll_per_token"] - whole_nll / figures["tokens"]
@@ -124,6 +130,8 @@ def words(record: Mapping[str, Any]) -> str:
         scores = [f"perplexity {record['perplexity_per_token']:,.2f} a token"]
         if record["perplexity_per_word"] is not None:
             scores.append(f"{record['perplexity_per_word']:,.2f} a word")
+        if record["packed"]:
+            rest.append("in packed rows")
         if "nll_lost_per_token" in record:
             scores.append(f"{record['nll_lost_per_token']:+.4f} nats a token by the types")
         if record["pairs_cut"]:
