@@ -181,10 +181,10 @@ def test_encoder_cost():
     block = D * (4 + 1) * (4 + 6) + 2 * D * F
     memory = D * (4 + 6)
     found = cost.encode_cost(model, batch=3, source_length=7)
-    assert found.weight_bytes == 4 * 2 * (block + memory)
-    assert found.weight_flops == 2 * tokens * 2 * (block + memory)
-    assert found.self_flops == 2 * tokens * 2 * 7 * 4 * (4 + 6)
-    assert found.self_bytes == 4 * 2 * tokens * (4 + 6)
+    assert found.weight_bytes == 4 * (block + 2 * memory)
+    assert found.weight_flops == 2 * tokens * (block + 2 * memory)
+    assert found.self_flops == tokens * 2 * 7 * 4 * (4 + 6)
+    assert found.self_bytes == 4 * tokens * (4 + 6)
     assert found.cross_bytes == found.cross_flops == 0
 
 

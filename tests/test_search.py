@@ -131,14 +131,14 @@ def test_greedy_equals_the_plain_loop_and_beam_of_one(G, task):
 @pytest.mark.parametrize("G", WRITE_HEADS)
 def test_wide_beam_on_a_model_equals_scoring_every_output(G):
     """Cached, reordered beams of a real model against the whole forward over all outputs of 3 tokens."""
-    V, T = 5, 3
+    V, T = 4, 3
     of = model("translation", G, vocabulary=V)
     module = Compiled(of.bind(parameters(of, seed=1)))
-    source = [[4, 3, 4, EOS]]
+    source = [[2, 3, 3, EOS]]
     state = module.begin(batch([[3]], 4, source).source, V**T, T)
     search = Beam(T, EOS, V**T, 0.6, reorder)
     found = jax.jit(lambda s: find(search, module.step, s, jnp.asarray([2]), jnp.asarray([T])))(state)
-    bodies = [body for size in range(T) for body in itertools.product([0, 2, 3, 4], repeat=size)]
+    bodies = [body for size in range(T) for body in itertools.product([0, 2, 3], repeat=size)]
     outputs = [[*body, EOS] for body in bodies]
     pairs = batch(outputs, 4, source * len(outputs))
     logp_BLV = jax.nn.log_softmax(module(pairs), axis=-1)
