@@ -24,7 +24,7 @@ tensorflow: setup
 	@.ci/prepare
 
 compare: setup ## the main job: trains, evaluates and times five attention types on the embedded data
-	@$(PYTHON) scripts/compare.py --config=configs/toy.py --workdir=runs/compare $(ARGS)
+	@$(PYTHON) scripts/compare.py --config=configs/toy.py --workdir=runs/compare --workers=2 $(ARGS)
 
 test: setup ## the tests
 	@$(TESTS) --ignore=tests/extra $(ARGS)

@@ -1,8 +1,9 @@
 """One task, many attention types: train what is missing, evaluate, time in turn, test for significance, report.
 
 Every stage leaves JSON records and is passed over by a later run that finds them, so a stopped comparison
-goes on where it was. All runs share one corpus, one vocabulary and one parameter budget; runs of a seed
-see the same batches in the same order.
+goes on where it was. Several processes may be started on one folder, on one machine or many: each takes runs that
+nobody holds, and the last one times and reports. All runs share one corpus, one vocabulary and one parameter budget;
+runs of a seed see the same batches in the same order.
 
     FOLDER/vocabulary.model   VARIANT-sSEED/{checkpoints,hypotheses,records}   records/   report.md  report.html
 """
@@ -11,15 +12,15 @@ import dataclasses
 import functools
 import pathlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 
-from mqa_jax import progress, records, workdir
-from mqa_jax.data import sources
+from mqa_jax import progress, records, workdir, workers
+from mqa_jax.data import sources, test_sets
 from mqa_jax.data import vocabulary as vocabularies
-from mqa_jax.data.corpus import Corpus
+from mqa_jax.data.corpus import Corpus, Split
 from mqa_jax.evaluate import quality
 from mqa_jax.evaluate.significance import paired_bootstrap
 from mqa_jax.experiment import Experiment
@@ -41,9 +42,13 @@ DEPENDS_ON = {
 }
 
 
-def compare(experiments: Sequence[Experiment], seeds: Sequence[int], folder: pathlib.Path) -> list[Record]:
+def compare(
+    experiments: Sequence[Experiment], seeds: Sequence[int], folder: pathlib.Path, rows: int | None = None
+) -> list[Record]:
     """Compares variants of one task; `experiments` holds one for each variant, the baseline first.
 
+    Args:
+      rows: train and evaluate at most so many runs; time and report nothing.
     Returns:
       All records of the comparison. The report is written to `folder`.
     Raises:
@@ -57,27 +62,37 @@ def compare(experiments: Sequence[Experiment], seeds: Sequence[int], folder: pat
     say_budgets(experiments)
     progress.say(f"comparing {', '.join(each.variant for each in experiments)} on {first.name} in {folder}")
     corpus = sources.load(first.data, first.task)
-    vocabulary = vocabularies.obtain(first.data, corpus, folder / "vocabulary.model")
-    runs = [
-        (dataclasses.replace(each, seed=seed), folder / f"{each.variant}-s{seed}")
+    tests = _tests(first, corpus)
+    with workers.held(folder / "vocabulary.lock", wait=True):
+        vocabulary = vocabularies.obtain(first.data, corpus, folder / "vocabulary.model")
+    runs = {
+        folder / f"{each.variant}-s{seed}": dataclasses.replace(each, seed=seed)
         for seed in seeds
         for each in experiments
-    ]
-    for experiment, run in runs:
+    }
+
+    def train_and_evaluate(run: pathlib.Path) -> bool:
+        experiment = runs[run]
         fingerprint = workdir.fingerprint_of(run, experiment, corpus.digests, vocabulary.fingerprint)
         workdir.refuse_another(run, experiment, fingerprint)
-        run.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / "vocabulary.model", run / "vocabulary.model")
-        _unless_there(run, experiment, "train", lambda e=experiment, r=run: train(e, corpus, vocabulary, r))
-        _evaluate(experiment, run, corpus)
+        trained_now = _unless_there(run, experiment, "train", lambda: train(experiment, corpus, vocabulary, run))
+        evaluated_now = _evaluate(experiment, run, corpus, tests)
         jax.clear_caches()  # the next run's programs are others
-    if first.task == "translation":
-        for seed in seeds:
-            _significance(experiments, seed, folder, corpus)
-    _time([dataclasses.replace(each, seed=seeds[0]) for each in experiments], folder)
-    everything = [record for record in records.read(folder) if record["variant"] in {e.variant for e in experiments}]
-    page.write(everything, folder, f"{first.name}: attention types compared", [e.variant for e in experiments])
-    return everything
+        return trained_now or evaluated_now
+
+    workers.share(list(runs), train_and_evaluate, rows)
+    if rows is None:
+        with workers.held(folder / "report.lock", wait=True):
+            if first.task == "translation":
+                for seed in seeds:
+                    _significance(experiments, seed, folder, *next(iter(tests.items())))
+            _time([dataclasses.replace(each, seed=seeds[0]) for each in experiments], folder)
+    names = [each.variant for each in experiments]
+    found = [record for record in records.read(folder) if record["variant"] in names]
+    if rows is None:
+        page.write(found, folder, f"{first.name}: attention types compared", names)
+    return found
 
 
 def say_budgets(experiments: Sequence[Experiment], tolerance: float = 0.001) -> None:
@@ -91,32 +106,41 @@ def say_budgets(experiments: Sequence[Experiment], tolerance: float = 0.001) -> 
             )
 
 
-def _evaluate(experiment: Experiment, folder: pathlib.Path, corpus: Corpus) -> None:
+def _tests(experiment: Experiment, corpus: Corpus) -> dict[str, tuple[Split, str]]:
+    """The texts that translations are judged by, by the names that records give them, and where each is from."""
+    named = {name.replace("/", "-"): test_sets.load(name) for name in experiment.decode.test_sets}
+    return named or {"test": (corpus.splits["test"], quality.OWN)}
+
+
+def _evaluate(
+    experiment: Experiment, folder: pathlib.Path, corpus: Corpus, tests: Mapping[str, tuple[Split, str]]
+) -> bool:
+    """Whether there was anything that was not scored yet."""
     run = functools.cache(lambda: trained.load(folder))
-    scores = {
+    scores: dict[str, Callable[[], Record]] = {
         f"perplexity-{split}": lambda s=split: quality.perplexity_of(run(), corpus.splits[s], s)
         for split in ("dev", "test")
     }
     if experiment.task == "translation":
-        for split, beam in (("dev", 1), ("test", 1), ("test", experiment.decode.beam)):
-            scores[f"quality-{split}-beam{beam}"] = lambda s=split, b=beam: quality.translation_quality(
-                run(), corpus.splits[s], s, b
+        texts = {"dev": (corpus.splits["dev"], quality.OWN), **tests}
+        for name, beam in [("dev", 1), *((name, beam) for name in tests for beam in (1, experiment.decode.beam))]:
+            scores[f"quality-{name}-beam{beam}"] = lambda n=name, b=beam: quality.translation_quality(
+                run(), texts[n][0], n, b, texts[n][1]
             )
-    for name, score in scores.items():
-        _unless_there(folder, experiment, name, score)
+    return any([_unless_there(folder, experiment, name, score) for name, score in scores.items()])
 
 
-def _significance(experiments: Sequence[Experiment], seed: int, folder: pathlib.Path, corpus: Corpus) -> None:
-    """Paired bootstrap of the test translations of one seed against the first variant's."""
+def _significance(
+    experiments: Sequence[Experiment], seed: int, folder: pathlib.Path, name: str, test: tuple[Split, str]
+) -> None:
+    """Paired bootstrap of the translations of a test text, of one seed, against the first variant's."""
     beam, baseline = experiments[0].decode.beam, dataclasses.replace(experiments[0], seed=seed)
     systems = {
-        each.variant: quality.read_hypotheses(folder / f"{each.variant}-s{seed}", "test", beam) for each in experiments
+        each.variant: quality.read_hypotheses(folder / f"{each.variant}-s{seed}", name, beam) for each in experiments
     }
     if len(systems) < 2:
         return
-    figures = {"split": "test", "beam": beam, "baseline": baseline.variant} | paired_bootstrap(
-        systems, corpus.splits["test"].target
-    )
+    figures = {"split": name, "beam": beam, "baseline": baseline.variant} | paired_bootstrap(systems, test[0].target)
     records.write(folder / "records", records.make("significance", baseline, figures), f"s{seed}")
 
 
@@ -134,8 +158,10 @@ def _workloads(experiment: Experiment) -> list[Workload]:
     return [Workload(config.batch, *each, padded_cache=True) for each in dict.fromkeys(sizes)]
 
 
-def _unless_there(folder: pathlib.Path, experiment: Experiment, name: str, run: Callable[[], Record]) -> None:
+def _unless_there(folder: pathlib.Path, experiment: Experiment, name: str, run: Callable[[], Record]) -> bool:
+    """Whether it was not there."""
     if records.is_there(folder / "records", name, experiment, DEPENDS_ON[name.partition("-")[0]]):
         progress.say(f"{experiment.variant} seed {experiment.seed}: {name} is there")
-    else:
-        run()
+        return False
+    run()
+    return True

@@ -94,6 +94,9 @@ class Settings(ExperimentBase):
     dropout: DropoutConfig = dataclasses.field(default=DropoutConfig())
 
 
+EQUAL = "equal_parameters"  # the one key of a variant that is not of its attention
+
+
 def defaults() -> ConfigDict:
     """Every key there is, with the value it has where a config file is silent."""
     return ConfigDict(_tree(Settings()))
@@ -114,13 +117,14 @@ def select_variant(config: Any, variant: str) -> Any:
     if variant not in config.variants:
         raise InputError(f"variant {variant!r} is not in the config; choose from: {', '.join(config.variants)}")
     chosen = copy.deepcopy(config)  # keeps the placeholders
+    place = lambda key: chosen if key == EQUAL else chosen.attention  # noqa: E731
     for key, value in config.variants.get(config.variant, {}).items():
-        if chosen.attention.get(key) == value:  # else a flag has changed it since
-            chosen.attention[key] = _tree(_ATTENTION)[key]
+        if place(key).get(key) == value:  # else a flag has changed it since
+            place(key)[key] = True if key == EQUAL else _tree(_ATTENTION)[key]
     chosen.variant = variant
     with chosen.unlocked():  # `read` names a key that is unknown
         for key, value in config.variants[variant].items():
-            chosen.attention[key] = value
+            place(key)[key] = value
     return chosen
 
 
@@ -206,7 +210,7 @@ def _attention(settings: Settings, variant: str | None) -> AttentionConfig:
         known = [name for name, fields in settings.variants.items() if "pattern" not in fields]
         if variant not in known:
             raise InputError(f"config.attention.pattern has {variant!r}; choose from: {', '.join(known)}")
-        given |= settings.variants[variant]
+        given |= {key: value for key, value in settings.variants[variant].items() if key != EQUAL}
         given = dataclasses.asdict(block(type(settings.attention), given, f"config.variants.{variant}"))
     kind, rotary = TYPES[given["type"]], {key: value for key, value in given["rotary"].items() if value is not None}
     given["rotary"] = Rotary(**rotary) if rotary else None

@@ -215,6 +215,7 @@ class DecodeConfig:
     length_factor: NotNegative = 1.5
     length_extra: Count = 10
     batch: Positive = 64
+    test_sets: tuple[str, ...] = ()  # of sacreBLEU, which a comparison scores in place of the corpus's own test
 
 
 @dataclasses.dataclass(frozen=True)

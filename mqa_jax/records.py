@@ -104,7 +104,7 @@ def _load(path: pathlib.Path) -> dict[str, Any]:
 
 
 def device() -> str:
-    """The accelerator, or the processor's name and cores: `2 x Intel(R) Xeon(R) Processor (cpu)`."""
+    """The accelerator, or the processor's name and this process's cores: `2 x Intel(R) Xeon(R) Processor (cpu)`."""
     devices = jax.devices()
     if devices[0].platform != "cpu":
         return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
@@ -115,7 +115,8 @@ def device() -> str:
             line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
         ]
         model = names[0] if names else model
-    return f"{os.cpu_count()} x {model} (cpu)"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} x {model} (cpu)"
 
 
 def _commit() -> str:

@@ -22,7 +22,7 @@ FLOORS = (
     ("layers",),
     ("attention",),
     ("experiment",),
-    ("config", "records", "workdir"),
+    ("config", "records", "workdir", "workers"),
     ("sharding", "model", "data", "report"),
     ("train", "decode"),
     ("timing", "evaluate"),

@@ -75,7 +75,10 @@ def script(name, *arguments, stdin=b"", code=0, devices="--xla_force_host_platfo
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
-    output, progress = script("compare", *SMALL, "--variants=multi_head,multi_query", f"--workdir={folder}")
+    output, progress = script(
+        "compare", *SMALL, "--variants=multi_head,multi_query", "--workers=2", f"--workdir={folder}"
+    )
+    assert "2 processes train and evaluate side by side" in progress and progress.count("train is there") == 2
     return folder, output, progress
 
 

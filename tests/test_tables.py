@@ -23,7 +23,7 @@ from reported import (
 
 from mqa_jax import records
 from mqa_jax.errors import InputError
-from mqa_jax.report import cells, plots, tables
+from mqa_jax.report import cells, context, plots, tables
 from mqa_jax.report.selection import Selection, Series
 from mqa_jax.report.table import Column, Table
 
@@ -107,6 +107,19 @@ def test_what_is_missing_is_a_dash_and_what_is_no_number_is_said(toy):
     of = experiment("toy", "grouped_2")
     broken = [*toy, train(of, math.nan), quality(of, math.nan), timing(of, 40.0)]
     assert column(summary(broken, PAIR), "BLEU, beam 1") == ["27.50", "27.25", "NaN"]
+
+
+def test_training_speeds_are_compared_on_one_device_alone(toy):
+    moved = [
+        r | ({"device": "1 x a CPU"} if (r["kind"], r["variant"]) == ("train", "multi_query") else {}) for r in toy
+    ]
+    for found, shown in ((toy, True), (moved, False)):
+        table = summary(found, PAIR)
+        assert ("training tokens/s" in (*table.columns, table.note) or "training tokens/s" in table.note) == shown
+        said = " ".join(context.warnings(Selection(found, PAIR)))
+        assert ("training speeds are not compared" in said) != shown
+        costs = there(tables.table_2(Selection(found, PAIR)))
+        assert ("In all rows: training 50.0" in costs.note) == shown
 
 
 def test_no_speed_up_without_the_baselines_time_or_across_devices(toy):

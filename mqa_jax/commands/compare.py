@@ -4,14 +4,16 @@
     python scripts/compare.py --config=configs/wmt14.py --variants=multi_head,multi_query --seeds=0,1,2 \\
         --workdir=runs/table1
 
-The first variant is the baseline. Given again, the command goes on where it was.
+The first variant is the baseline. Given again, the command goes on where it was. Started several times on one folder,
+each start takes runs that nobody holds, and the last one times and reports.
 """
 
 import pathlib
+import sys
 
 from absl import flags
 
-from mqa_jax import command, compare, config
+from mqa_jax import command, compare, config, progress, workers
 from mqa_jax.errors import InputError
 from mqa_jax.kernels import host
 from mqa_jax.report import tables
@@ -21,6 +23,15 @@ CONFIG = command.config_flag()
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the comparison.", required=True)
 VARIANTS = flags.DEFINE_list("variants", None, "Variants of the config, the baseline first. Default: all.")
 SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds; every variant is trained once for each.")
+WORKERS = flags.DEFINE_integer(
+    "workers", 1, "Processes that train and evaluate side by side, each on its share of the CPU's cores.", lower_bound=1
+)
+ROWS = flags.DEFINE_integer(
+    "rows",
+    None,
+    "Train and evaluate at most so many runs; a later start does the rest and reports.",
+    lower_bound=1,
+)
 
 
 def main() -> None:
@@ -34,6 +45,19 @@ def main() -> None:
     experiments = [config.read(config.select_variant(CONFIG.value, name)) for name in names]
     folder = pathlib.Path(WORKDIR.value)
     command.check_folder(WORKDIR)
-    records = compare.compare(experiments, seeds, folder)
+    if WORKERS.value > 1:
+        total = len(experiments) * len(seeds)
+        count = min(WORKERS.value, total)
+        if not host.is_cpu():
+            raise InputError(f"--workers={WORKERS.value} share a CPU's cores, and here is an accelerator; leave it out")
+        progress.say(f"{count} processes train and evaluate side by side")
+        # As many for each; what is left over is done with all cores.
+        each = [sys.executable, *sys.argv, "--workers=1", f"--rows={total // count}"]
+        code = workers.side_by_side(each, count)
+        if code:
+            sys.exit(code)
+    records = compare.compare(experiments, seeds, folder, ROWS.value)
+    if ROWS.value:
+        return
     print(command.lines(tables.summary(Selection(records, names)).to_rich()))
     print(f"report: {folder / 'report.html'}, {folder / 'report.md'}")

@@ -17,9 +17,9 @@ from mqa_jax.kernels import host
 from mqa_jax.timing import peaks, train
 
 CONFIG = command.config_flag()
-BATCH = flags.DEFINE_integer("batch", None, "Rows of a step. Default: config.timing.batch.", lower_bound=1)
-SOURCE = flags.DEFINE_integer("source_length", None, "Source tokens a row.", lower_bound=1)
-TARGET = flags.DEFINE_integer("target_length", None, "Target tokens a row.", lower_bound=1)
+BATCH = flags.DEFINE_integer("batch", None, "Rows of a step. Default: the config's training batch.", lower_bound=1)
+SOURCE = flags.DEFINE_integer("source_length", None, "Source tokens a row. Default: the config's.", lower_bound=1)
+TARGET = flags.DEFINE_integer("target_length", None, "Target tokens a row. Default: the config's.", lower_bound=1)
 DTYPE = flags.DEFINE_enum("dtype", None, ["bfloat16", "float32"], "Overrides config.model.dtype.")
 DROPOUT = flags.DEFINE_bool("dropout", True, "The config's dropout rates; --nodropout: none.")
 STEPS = flags.DEFINE_integer("steps", 10, "Timed steps, after those that warm up.", lower_bound=1)
@@ -36,9 +36,9 @@ def main() -> None:
     if not DROPOUT.value:
         model = dataclasses.replace(experiment.model, dropout=DropoutConfig())
         experiment = dataclasses.replace(experiment, model=model)
-    timing = experiment.timing
-    source = 0 if experiment.task == "language" else SOURCE.value or timing.source_length
-    workload = train.Workload(BATCH.value or timing.batch, source, TARGET.value or timing.target_length)
+    data = experiment.data
+    source = 0 if experiment.task == "language" else SOURCE.value or data.source_length
+    workload = train.Workload(BATCH.value or data.rows, source, TARGET.value or data.target_length)
     workload.check(experiment)
     progress.say(f"{experiment.name} {experiment.variant}: {workload.words}")
     jax.config.update("jax_enable_compilation_cache", False)

@@ -74,7 +74,7 @@ def _sentence(runs: Selection, variant: str) -> str:
     if before is not None and after is not None and math.isfinite(after - before):
         unit = "BLEU" if runs.task == "translation" else "perplexity per word"
         digits = 1 if runs.task == "translation" and abs(after - before) >= 0.1 else 2
-        tests = runs.of("significance", baseline, baseline=baseline, split="test", beam=beam)
+        tests = runs.of("significance", baseline, baseline=baseline, split=runs.test, beam=beam)
         found = [p_value(row["p_value"], t["samples"]) for t in tests for row in t["rows"] if row["variant"] == variant]
         tested = _all((f"p {text}" if text[0] == "≤" else f"p = {text}" for text in found), ", ")
         change = f"{after - before:+.{digits}f}".replace("-", "−") if round(after - before, digits) else "the same"
@@ -139,6 +139,9 @@ def warnings(runs: Selection) -> Iterator[str]:
     for variant, size in budgets.items():
         if baseline and size and abs(size - baseline) > BUDGET_TOLERANCE * baseline:
             yield f"{variant} has {size:,.0f} parameters, {runs.variants[0]} {baseline:,.0f}: not an equal budget."
+    if not runs.trained_alike:
+        used = ", ".join(sorted({record["device"] for record in runs.of("train")}))
+        yield f"The runs were trained on several devices ({used}): training speeds are not compared."
     devices = {record["device"] for variant in runs.variants for record in runs.timed(variant)}
     if len(devices) > 1:
         yield f"Decoding was timed on several devices ({', '.join(sorted(devices))}): no speed-up is given across them."

@@ -62,6 +62,18 @@ class Selection:
         """`translation` or `language`."""
         return self.newest["task"]
 
+    @functools.cached_property
+    def test(self) -> str:
+        """What the text is called that translations are judged by: the config's first test set, where it was scored."""
+        named = self.newest["config"]["decode"].get("test_sets") or ("test",)
+        name = named[0].replace("/", "-")
+        return name if self.of("quality", split=name) else "test"
+
+    @functools.cached_property
+    def trained_alike(self) -> bool:
+        """Whether all runs were trained on the same devices, so that their speeds can be compared."""
+        return len({record["device"] for record in self.of("train")}) < 2
+
     @property
     def beams(self) -> list[int]:
         """Greedy and the config's beam, as the translations have it: other records may be of an earlier beam."""
@@ -98,10 +110,10 @@ class Selection:
         return before / after if before is not None and after else None
 
     def quality(self, variant: str, beam: int) -> "Series":
-        """Test BLEU with the beam; of a language model test perplexity per word."""
+        """BLEU of `test` with the beam; of a language model test perplexity per word."""
         if self.task == "language":
             return over_seeds(self.of("perplexity", variant, split="test"), "perplexity_per_word")
-        return over_seeds(self.of("quality", variant, split="test", beam=beam), "bleu_intl")
+        return over_seeds(self.of("quality", variant, split=self.test, beam=beam), "bleu_intl")
 
     def along(self, field: str, variant: str) -> dict[Any, Record]:
         """Greedy timing records by `target_length` or `batch`, all else as the config has it, in ascending order."""

@@ -28,7 +28,7 @@ def summary(runs: Selection) -> Table:
     if not runs:
         return Table("No records", ("variant",), (), "Nothing has been measured yet.")
     greedy, workload, translation = runs.headline(1), _workload_note(runs), runs.task == "translation"
-    *others, best = [_bleu(f"BLEU, beam {beam}", "test", beam) for beam in runs.beams]
+    *others, best = [_bleu(f"BLEU, beam {beam}", runs.test, beam) for beam in runs.beams]
     columns = [
         VARIANT,
         best if translation else Column("perplexity per word", "perplexity_per_word", decimals(2), _perplexity("test")),
@@ -38,7 +38,7 @@ def summary(runs: Selection) -> Table:
         *(others if translation else ()),
         Column(f"{_side(runs)} µs/token", ENCODER, significant, greedy),
         Column("share of floor", "floor_share", percent, greedy),
-        Column("training tokens/s", "tokens_per_s", integer, TRAIN),
+        *([Column("training tokens/s", "tokens_per_s", integer, TRAIN)] if runs.trained_alike else ()),
         D_FF,
         Column("parameters", "parameters", integer, TRAIN),
     ]
@@ -48,14 +48,15 @@ def summary(runs: Selection) -> Table:
         workload,
         _seed_note(runs),
     )
-    return Table.of(f"Summary: {runs.name}, quality on the test split", columns, _rows(runs), _joined(*notes))
+    judged = f"the test set {runs.test}" if runs.test != "test" else "the test split"
+    return Table.of(f"Summary: {runs.name}, quality on {judged}", columns, _rows(runs), _joined(*notes))
 
 
 def examples(runs: Selection) -> Table | None:
     """Lines of the test text and what each variant makes of them, below each other. None where no record holds any."""
     found = {}
     for variant in runs.variants:
-        for record in runs.of("quality", variant, split="test", beam=runs.beams[-1])[:1]:
+        for record in runs.of("quality", variant, split=runs.test, beam=runs.beams[-1])[:1]:
             found |= {variant: record["examples"]} if "examples" in record else {}
     if not found:
         return None
@@ -74,15 +75,21 @@ def table_1(runs: Selection) -> Table | None:
     ours = [
         Column("ln(PPL) dev", "nll_per_token", decimals(3), _perplexity("dev")),
         _bleu("BLEU dev", "dev", 1),
-        *(_bleu(f"BLEU test, beam {beam}", "test", beam) for beam in runs.beams),
+        *(_bleu(f"BLEU {text}, beam {beam}", text, beam) for text in _judged(runs) for beam in runs.beams),
     ]
     theirs = [
         Column("paper: ln(PPL) dev", "ln_perplexity", where=PAPER),
         Column("paper: BLEU dev", "bleu_dev", where=PAPER),
-        Column("paper: BLEU test, beam 1", "bleu_test_beam_1", where=PAPER),
-        Column("paper: BLEU test, beam 4", "bleu_test_beam_4", where=PAPER),
+    ]
+    same = paper.TEST_SET in _judged(runs)  # BLEU of other lines is another figure
+    theirs += [
+        Column(f"paper: BLEU {paper.TEST_SET}, beam {beam}", f"bleu_test_beam_{beam}", where=PAPER)
+        for beam in (1, 4)
+        if same
     ]
     note = f"ln(PPL) is per subword token and depends on the vocabulary. BLEU: sacreBLEU, intl. {_seed_note(runs)}"
+    if not same and any(paper.figures(r["name"], r["config"]) for r in runs.of("quality")):
+        note += f" The paper's test BLEU is of {paper.TEST_SET} (2,737 lines), which was not scored here."
     return _beside("Table 1: translation quality", SIZES, ours, theirs, runs, note)
 
 
@@ -114,7 +121,7 @@ def table_3(runs: Selection) -> Table | None:
         return None
     ours = [Column("dev PPL per word", "perplexity_per_word", decimals(2), _perplexity("dev"))]
     theirs = [Column("paper: dev PPL per word", "perplexity_per_word", where=PAPER)]
-    return _beside("Table 3: language model", SIZES, ours, theirs, runs, _seed_note(runs))
+    return _beside("Table 3: language model", SIZES, ours, theirs, runs, f"{_scored(runs)} {_seed_note(runs)}")
 
 
 def significance(runs: Selection) -> list[Table]:
@@ -241,7 +248,8 @@ def _rows(runs: Selection) -> list[list[Record]]:
     for variant in runs.variants:
         own = [record for record in runs.records if record["variant"] == variant]
         derived: list[Record] = [{"variant": variant, "speed_up": runs.speed_up(variant)}]
-        derived += [{"training_us_per_token": 1e6 / r["tokens_per_s"]} for r in runs.of("train", variant)]
+        training = _training_steps(runs, variant) or (runs.of("train", variant) if runs.trained_alike else [])
+        derived += [{"training_us_per_token": 1e6 / r["tokens_per_s"]} for r in training]
         if own:
             derived += [_sizes(own[-1]), PAPER | paper.figures(own[-1]["name"], own[-1]["config"])]
         rows.append([*derived, *own])
@@ -284,6 +292,30 @@ def _beside(
 
 def _bleu(header: str, split: str, beam: int) -> Column:
     return Column(header, "bleu_intl", decimals(2), {"kind": "quality", "split": split, "beam": beam})
+
+
+def _training_steps(runs: Selection, variant: str) -> list[Record]:
+    """Timed steps of the shape that the config trains with, dropout included."""
+    data = runs.newest["config"]["data"]
+    source = 0 if runs.task == "language" else data["source_length"]
+    shape = {"batch": data["rows"], "source_length": source, "target_length": data["target_length"]}
+    dropout = list(runs.newest["config"]["model"]["dropout"].values())
+    return [each for each in runs.of("train_timing", variant, **shape) if list(each["dropout"]) == dropout]
+
+
+def _judged(runs: Selection) -> list[str]:
+    """What the texts are called that translations are judged by, the first one first."""
+    texts = dict.fromkeys([runs.test, *(record["split"] for record in runs.of("quality"))])
+    return [text for text in texts if text == runs.test or text.startswith(f"{runs.test}-")]
+
+
+def _scored(runs: Selection) -> str:
+    """Which lines a language model was scored on, and how they were laid out."""
+    data = runs.newest["config"]["data"]
+    of = [data["dataset"]] if data["dataset"] else []
+    of += [f"{key.replace('_', ' ')} {data[key]}" for key in ("dev_files", "unk") if data.get(key)]
+    of += ["in packed rows" if data.get("packed_scoring") else "a line in each row"]
+    return f"Scored: {', '.join(of)}."
 
 
 def _perplexity(split: str) -> dict[str, str]:

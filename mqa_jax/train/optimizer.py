@@ -78,11 +78,14 @@ def _of_matrices(inner: optax.GradientTransformation, axes: Any) -> optax.Gradie
     def flat(tree: Any) -> Any:
         return jax.tree.map_with_path(lambda path, x: x.reshape(_matrix(x.shape, names.get(path, ()))), tree)
 
-    def update(gradients: Any, state: Any, parameters: Any = None) -> tuple[Any, Any]:
-        updates, state = inner.update(flat(gradients), state, flat(parameters))
-        return jax.tree.map(lambda update, gradient: update.reshape(gradient.shape), updates, gradients), state
+    def init(params: Any) -> Any:
+        return inner.init(flat(params))
 
-    return optax.GradientTransformation(lambda parameters: inner.init(flat(parameters)), update)
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        shaped, state = inner.update(flat(updates), state, flat(params))
+        return jax.tree.map(lambda each, gradient: each.reshape(gradient.shape), shaped, updates), state
+
+    return optax.GradientTransformation(init, update)
 
 
 def _matrix(shape: tuple[int, ...], names: tuple[str, ...]) -> tuple[int, ...]:
