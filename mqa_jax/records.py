@@ -27,10 +27,14 @@ SCHEMA = 1
 RENAMED = {"peak_share": "mfu"}  # fields of the first edition's records, by what they are called now
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "sentencepiece", "sacrebleu", "numpy")
 
+FORCED = "xla_force_host_platform_device_count"
 
-def make(kind: str, experiment: Experiment, figures: Mapping[str, Any]) -> dict[str, Any]:
+
+def make(kind: str, experiment: Experiment, figures: Mapping[str, Any], used: int | None = None) -> dict[str, Any]:
     """A record of `kind` for one experiment.
 
+    Args:
+      used: how many devices did the work; None for all.
     Raises:
       ValueError: a figure has the name of a header field.
     """
@@ -41,7 +45,7 @@ def make(kind: str, experiment: Experiment, figures: Mapping[str, Any]) -> dict[
         "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
         "commit": _commit(),
         "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in PACKAGES},
-        "device": device(),
+        "device": device(used),
         "name": experiment.name,
         "task": experiment.task,
         "variant": experiment.variant,
@@ -103,11 +107,15 @@ def _load(path: pathlib.Path) -> dict[str, Any]:
     return {RENAMED.get(str(field), str(field)): value for field, value in record.items()}
 
 
-def device() -> str:
-    """The accelerator, or the processor's name and this process's cores: `2 x Intel(R) Xeon(R) Processor (cpu)`."""
+def device(used: int | None = None) -> str:
+    """The accelerators that were used, or the processor's name and this process's cores: `2 x AMD EPYC (cpu)`.
+
+    Where XLA_FLAGS makes one CPU many devices, to try a mesh, it says so.
+    """
     devices = jax.devices()
+    used = used or len(devices)
     if devices[0].platform != "cpu":
-        return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
+        return f"{used} x {devices[0].device_kind} ({devices[0].platform})"
     model = platform.machine()
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -116,7 +124,8 @@ def device() -> str:
         ]
         model = names[0] if names else model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} x {model} (cpu)"
+    virtual = f"{used} virtual devices on " if FORCED in os.environ.get("XLA_FLAGS", "") and used > 1 else ""
+    return f"{virtual}{cores} x {model} (cpu)"
 
 
 def _commit() -> str:

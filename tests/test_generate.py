@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+import types
 
 import jax
 import numpy as np
@@ -169,7 +170,7 @@ def test_buckets_are_few_and_end_with_the_longest():
 @pytest.mark.parametrize("beam", [1, 4])
 def test_lines_of_all_lengths_compile_at_most_eight_programs(beam, monkeypatch):
     """On one device, counted by JAX itself, everything that is compiled on the way included."""
-    monkeypatch.setattr(host, "devices_for", lambda model, rows: jax.devices()[:1])
+    monkeypatch.setattr(host, "devices_for", lambda *_: jax.devices()[:1])
     of = model("translation", 4, positions=256)
     values, random = parameters(of), np.random.default_rng(0)
     lines = ["".join(random.choice(list("abcdefgh"), size)) for size in random.integers(1, 256, 150) ** 2 // 256 + 1]
@@ -218,15 +219,34 @@ def test_what_is_drawn_does_not_depend_on_the_batch():
     assert len(set(drawn)) == len(LINES) - 1, "all but the two empty lines differ"
 
 
-def test_parts_of_a_batch_on_several_devices_give_what_one_gives(monkeypatch):
-    of = model("translation", 2)
-    values, config = parameters(of, seed=18), dataclasses.replace(CONFIG, batch=16)
+@pytest.mark.parametrize(
+    ("task", "kind", "beam", "sampling"),
+    [("translation", "grouped_2", 1, None), ("translation", "grouped_1", 4, None), ("language", "latent", 1, HOT)],
+)
+def test_parts_of_a_batch_on_several_devices_give_what_one_gives(task, kind, beam, sampling, monkeypatch):
+    of, batch = model(task, kind), 16 // beam
+    values, config = parameters(of, seed=18), dataclasses.replace(CONFIG, batch=batch, beam=beam)
     lines = ["abcdefghijklmnopq"[: 1 + n % 17] for n in range(50)]
-    size = count(of.shapes())
-    assert len(host.devices_for(size, 16)) == 2 and len(host.devices_for(size, 12)) == 1
-    spread = generate.translate(lines, of, values, Letters(), config)
-    monkeypatch.setattr(host, "devices_for", lambda model, rows: jax.devices()[:1])
-    assert generate.translate(lines, of, values, Letters(), config) == spread
+    assert len(host.devices_for(count(of.shapes()), batch, beam)) == 2
+
+    def run():
+        if task == "language":
+            return generate.continue_text(lines, of, values, Letters(), config, 8, sampling)
+        return generate.translate(lines, of, values, Letters(), config)
+
+    spread = run()
+    monkeypatch.setattr(host, "devices_for", lambda *_: jax.devices()[:1])
+    assert run() == spread
+
+
+def test_devices_share_a_batch_that_they_divide(monkeypatch):
+    """A CPU's only for a small model and parts of eight rows or more, accelerators in any case."""
+    used = lambda parameters, *batch: len(host.devices_for(parameters, *batch))  # noqa: E731
+    assert (used(1000, 16), used(1000, 12), used(1000, 16, 4), used(1000, 128)) == (2, 1, 8, 8)
+    assert used(host.SMALL + 1, 128) == 1
+    chips = [types.SimpleNamespace(platform="tpu") for _ in range(8)]
+    monkeypatch.setattr(jax, "local_devices", lambda: chips)
+    assert (used(host.SMALL + 1, 1024), used(1000, 12), used(1000, 1), used(1000, 7)) == (8, 6, 1, 7)
 
 
 def test_a_reader_that_has_gone_ends_the_work():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import types
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +11,14 @@ import pytest
 from small import VOCABULARY, batch, model, parameters, sentences
 from test_pipeline import DATA
 
+from mqa_jax import records, sharding
 from mqa_jax.data import pipeline
 from mqa_jax.data.corpus import Split
 from mqa_jax.data.examples import Examples
 from mqa_jax.errors import InputError
+from mqa_jax.evaluate import quality
 from mqa_jax.evaluate.perplexity import perplexity
+from mqa_jax.experiment import MeshConfig
 from mqa_jax.train.loss import loss_sums
 from mqa_jax.train.step import score
 
@@ -88,3 +92,22 @@ def test_packed_lines_score_as_alone_where_positions_begin_anew():
         assert figures["tokens"] == 40
     assert found[True, "segment"] == pytest.approx(found[False, "segment"], rel=1e-5)
     assert abs(found[True, "row"] - found[False, "segment"]) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["grouped_1", "latent"])
+def test_devices_that_share_the_rows_score_as_one(kind):
+    of, mesh = model("translation", kind), sharding.make_mesh(MeshConfig())
+    run = types.SimpleNamespace(model=of, parameters=parameters(of))
+    pairs = jax.tree.map(np.asarray, batch(sentences(0, [5, 2, 9, 3, 7, 7, 4, 6]), 12, sentences(1, [5] * 8)))
+    wanted = score(of, run.parameters, pairs)
+    for rows in (8, 5):  # five lie on every device
+        run.experiment = types.SimpleNamespace(decode=types.SimpleNamespace(batch=rows))
+        some = jax.tree.map(lambda each, rows=rows: each[:rows], pairs)
+        found = quality._sums_over(cast(Any, run), mesh)(some)
+        np.testing.assert_allclose(found, score(of, run.parameters, some) if rows < 8 else wanted, rtol=1e-5)
+
+
+def test_a_record_names_the_devices_that_were_used():
+    """Eight virtual ones on a CPU's cores."""
+    assert records.device().startswith("8 virtual devices on ") and records.device(1) in records.device()
+    assert records.device(2).startswith("2 virtual devices on ") and "virtual" not in records.device(1)

@@ -73,8 +73,7 @@ def serve(
       requests: longest first is best, so that few rows stand empty while the last ones end.
       batch: B.
     """
-    devices = host.devices_for(count(model.shapes()), batch * search.beams)
-    devices = devices if batch % len(devices) == 0 else devices[:1]
+    devices = host.devices_for(count(model.shapes()), batch, search.beams)
     waiting, out, given_up = collections.deque(requests), queue.SimpleQueue(), threading.Event()
 
     def work(device):

@@ -3,15 +3,23 @@
 import dataclasses
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from mqa_jax import progress, records, workdir
+import jax
+from jax.sharding import Mesh
+
+from mqa_jax import progress, records, sharding, workdir
+from mqa_jax.batch import Batch
 from mqa_jax.data import pipeline, text
 from mqa_jax.data.corpus import Split
 from mqa_jax.decode import generate
 from mqa_jax.evaluate import bleu, stepwise
 from mqa_jax.evaluate.perplexity import perplexity
+from mqa_jax.experiment import MeshConfig
+from mqa_jax.kernels import host
+from mqa_jax.model.build import count
+from mqa_jax.train.loss import Sums
 from mqa_jax.train.step import score
 from mqa_jax.train.trained import Trained
 
@@ -52,7 +60,9 @@ def translation_quality(run: Trained, split: Split, name: str, beam: int, origin
         ],
         "references": str(references.relative_to(run.folder)),
     } | bleu.score(output.texts, split.target)
-    record = records.make("quality", run.experiment, figures)
+    rows = generate.rows_of(config.batch, len(split))
+    used = len(host.devices_for(count(run.model.shapes()), rows, beam))
+    record = records.make("quality", run.experiment, figures, used)
     records.write(run.folder / "records", record, f"{name}{_variation(run)}-beam{beam}")
     return record
 
@@ -60,14 +70,16 @@ def translation_quality(run: Trained, split: Split, name: str, beam: int, origin
 def perplexity_of(run: Trained, split: Split, name: str, origin: str = OWN) -> dict[str, Any]:
     """Perplexity of a split per token and, where no target is cut, per original word; the `perplexity` record."""
     _check_own(run, split, name, origin)
+    mesh = sharding.make_mesh(MeshConfig())
+    whole, rows = _sums_over(run, mesh), run.experiment.decode.batch
     stepped, whole_nll = run.decoding_parameters() if _in_other_types(run) else None, 0.0
     data = dataclasses.replace(run.experiment.data, packed_scoring=run.experiment.data.packed_scoring and not stepped)
-    batches = pipeline.scoring_batches(split, run.vocabulary, data, run.experiment.decode.batch)
+    batches = pipeline.scoring_batches(split, run.vocabulary, data, rows)
     pairs_cut, tokens_cut = pipeline.lost_in_scoring(split, run.vocabulary, data)
 
     def sums(batch):
         nonlocal whole_nll
-        result = score(run.model, run.parameters, batch)
+        result = whole(batch)
         whole_nll += float(result.nll)
         return stepwise.score(run.model, stepped, batch) if stepped else (result.nll, result.tokens)
 
@@ -81,9 +93,18 @@ def perplexity_of(run: Trained, split: Split, name: str, origin: str = OWN) -> d
     figures |= perplexity(sums, batches, split.target, tokens_cut)
     if stepped:
         figures["nll_lost_per_token"] = figures["nll_per_token"] - whole_nll / figures["tokens"]
-    record = records.make("perplexity", run.experiment, figures)
+    record = records.make("perplexity", run.experiment, figures, mesh.size)
     records.write(run.folder / "records", record, f"{name}{_variation(run)}")
     return record
+
+
+def _sums_over(run: Trained, mesh: Mesh) -> Callable[[Batch], Sums]:
+    """The sums of a batch whose rows the mesh's devices share, each with all parameters."""
+    if mesh.size == 1:
+        return lambda batch: score(run.model, run.parameters, batch)
+    model, rows = dataclasses.replace(run.model, mesh=mesh), run.experiment.decode.batch
+    parameters = jax.device_put(run.parameters, sharding.replicated(mesh))
+    return lambda batch: score(model, parameters, sharding.place(batch, mesh, rows, range(rows)), mesh)
 
 
 def _check_own(run: Trained, split: Split, name: str, origin: str) -> None:

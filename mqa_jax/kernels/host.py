@@ -1,8 +1,9 @@
-"""What a process does on a CPU before it uses JAX, and which of its cores share a batch.
+"""Which devices share a batch of decoding, and what a process does on a CPU before it uses JAX.
 
-Each core can be a device of its own, and a small model decodes faster in parts: its products are so short that sharing
-each one between cores costs more in waiting than it saves. Parts need nothing from each other, so they never wait. A
-large model is the other way round: its products keep all cores busy, and every part would read all its weights.
+Of accelerators all that the process has. Each core of a CPU can be a device of its own, and a small model decodes
+faster in parts: its products are so short that sharing each one between cores costs more in waiting than it saves.
+Parts need nothing from each other, so they never wait. A large model is the other way round: its products keep all
+cores busy, and every part would read all its weights.
 """
 
 import ctypes
@@ -17,18 +18,19 @@ LEAST_ROWS = 8  # of a part
 SMALL = 32_000_000  # parameters
 
 
-def devices_for(parameters: int, rows: int) -> list[Any]:
-    """The devices to decode `rows` rows on, each an equal part; one where there is nothing to gain.
+def devices_for(parameters: int, batch: int, beams: int = 1) -> list[Any]:
+    """The devices of this process to decode a batch on, each an equal part of its sentences.
 
     Args:
       parameters: of the model.
-      rows: sentences times beams.
+      batch: sentences at once.
     """
     devices = jax.local_devices()
-    if devices[0].platform != "cpu" or parameters > SMALL:
-        return devices[:1]
-    parts = max(n for n in range(1, len(devices) + 1) if n == 1 or (rows % n == 0 and rows // n >= LEAST_ROWS))
-    return devices[:parts]
+    least = 1
+    if devices[0].platform == "cpu":
+        devices, least = devices if parameters <= SMALL else devices[:1], LEAST_ROWS
+    whole = [n for n in range(1, len(devices) + 1) if batch % n == 0]
+    return devices[: max(n for n in whole if n == 1 or batch // n * beams >= least)]
 
 
 def is_cpu() -> bool:

@@ -110,8 +110,7 @@ class TimedDecode:
     def __init__(self, experiment: Experiment, workload: Workload):
         self.experiment, self.workload = experiment, workload
         self.model_config = workload.fitted(experiment.model)
-        devices = host.devices_for(count(build(experiment.model).shapes()), workload.batch * workload.beam)
-        devices = devices if workload.batch % len(devices) == 0 else devices[:1]
+        devices = host.devices_for(count(build(experiment.model).shapes()), workload.batch, workload.beam)
         share = dataclasses.replace(workload, batch=workload.batch // len(devices))
         self.replicas = [Replica(build(self.model_config), share, device) for device in devices]
         self.encoder_s: list[float] = []
@@ -139,8 +138,11 @@ class TimedDecode:
         step = load.step_cost(model)
         to_encoder = 1e6 / (load.batch * load.source_length)
         to_decoder = 1e6 / (load.batch * load.timed_steps)
-        floor_us = cost.floor(step, peaks) * 1e6 / load.batch
-        encoder_floor_us = cost.floor(load.source_cost(model), peaks) * to_encoder
+        # A floor of several devices is that of one with its part of the batch. The cores of a CPU share their peaks.
+        parts = 1 if jax.default_backend() == "cpu" else len(self.replicas)
+        share = dataclasses.replace(load, batch=load.batch // parts)
+        floor_us = cost.floor(share.step_cost(model), peaks) * 1e6 / load.batch
+        encoder_floor_us = cost.floor(share.source_cost(model), peaks) * to_encoder
         encoder_us = statistics.median(self.encoder_s) * to_encoder
         decoder_us = statistics.median(self.decoder_s) * to_decoder
         return {
@@ -181,7 +183,7 @@ def time_in_turn(
     for _ in range(repeats):
         for each in timed:
             each.run()
-    return [records.make("timing", each.experiment, each.figures(peaks)) for each in timed]
+    return [records.make("timing", each.experiment, each.figures(peaks), len(each.replicas)) for each in timed]
 
 
 def text(record: dict[str, Any]) -> str:
@@ -233,7 +235,7 @@ def latency(experiment: Experiment, source_length: int, target_length: int, repe
         "sentences": repeats,
         "peak_memory_mb": stopwatch.peak_memory_mb(),
     }
-    return records.make("latency", experiment, figures)
+    return records.make("latency", experiment, figures, 1)
 
 
 class Replica:

@@ -85,8 +85,12 @@ def _limits() -> Iterator[int]:
 
 
 def decoding(models: Sequence[ModelConfig], batch: int, beam: int, source_length: int, target_length: int) -> int:
-    """Of decoding with one of several models at a time: all weights, and the most caches and logits of a step."""
+    """Of decoding with one of several models at a time: all weights, and the most caches and logits of a step.
+
+    On accelerators it is what each of them holds, if they share the batch.
+    """
     weights = sum(cost.parameters_by_part(model)["total"] * cost.weight_bytes(model) for model in models)
+    batch = batch if _on_cpu() else -(-batch // jax.local_device_count())
     return weights + max(
         batch * cost.cache_bytes_per_sequence(model, source_length, target_length, beam)
         + batch * beam * model.vocabulary * 4  # float32
