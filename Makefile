@@ -7,7 +7,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 TESTS := $(PYTHON) -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 ARGS ?=
 
-.PHONY: help setup tpu tensorflow compare test extra check lock
+.PHONY: help setup tpu gpu tensorflow compare test extra check lock
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -20,6 +20,9 @@ setup: ## makes .venv from the locked packages; does nothing when it is up to da
 tpu: setup
 	@.ci/tpu
 
+gpu: setup
+	@.ci/gpu
+
 tensorflow: setup
 	@.ci/prepare
 
@@ -29,10 +32,10 @@ compare: setup ## the main job: trains, evaluates and times five attention types
 test: setup ## the tests
 	@$(TESTS) --ignore=tests/extra $(ARGS)
 
-extra: setup tpu tensorflow ## the tests that need the TPU compiler or TensorFlow (490 MB more)
+extra: setup tpu gpu tensorflow ## the tests that need the TPU or GPU compiler or TensorFlow (635 MB more)
 	@$(TESTS) tests/extra $(ARGS)
 
-check: setup tpu tensorflow ## lint, format, types, then all tests
+check: setup tpu gpu tensorflow ## lint, format, types, then all tests
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m pyright
@@ -41,5 +44,6 @@ check: setup tpu tensorflow ## lint, format, types, then all tests
 lock: ## writes the locks anew after a change of pyproject.toml (needs uv; ARGS=--upgrade takes newer versions)
 	@$(LOCK) .ci/build.in -o .ci/build.lock $(ARGS)
 	@$(LOCK) .ci/tpu.in -o .ci/tpu.lock $(ARGS)
+	@$(LOCK) --no-deps .ci/gpu.in -o .ci/gpu.lock $(ARGS)
 	@$(LOCK) --no-deps .ci/prepare.in -o .ci/prepare.lock $(ARGS)
 	@$(LOCK) pyproject.toml --extra dev -o .ci/requirements.lock $(ARGS)

@@ -1,11 +1,16 @@
-"""Plans for a TPU that is not here: compiles a config's train step and decode step for it, and says whether they fit.
+"""Plans for TPUs or GPUs that are not here: compiles a config's train step, prefill and decode step for them.
 
     python scripts/plan.py --config=configs/wmt14.py:multi_query --topology=v5e:4x4
-    python scripts/plan.py --config=configs/wmt14.py --topology=v2:2x2 --variants=all --workdir=runs/plan
+    python scripts/plan.py --config=configs/wmt14.py --topology=h100:1x1x8 --variants=all --workdir=runs/plan
+    python scripts/plan.py --config=configs/lm1b.py --topology=h100:1x1x1 --variants=all --decode --context=32768
 
 Prints memory by kind, operations, exchanges between devices and the floor that the published peaks put under each
 step; exit code 1, with the smallest change that helps, where one does not fit. --variants compares several in one
 table, beside the paper's times where it has them.
+
+--decode compiles nothing. It prints what a sequence of so many tokens keeps, how many of them fit beside the weights,
+how many tokens a second they get at best and what limits that, with a cache of bfloat16 and of int8; in --workdir it
+draws it too.
 """
 
 import dataclasses
@@ -14,20 +19,34 @@ import pathlib
 
 from absl import flags
 
-from mqa_jax import command, config, records
+from mqa_jax import command, config, files, records
 from mqa_jax.errors import DoesNotFit
 from mqa_jax.experiment import MOST_BEAMS
-from mqa_jax.plan import chips, plan
-from mqa_jax.report import plans
+from mqa_jax.plan import capacity, chips, plan
+from mqa_jax.report import plans, plots
 from mqa_jax.timing.decode import Workload
 
 CONFIG = command.config_flag()
-TOPOLOGY = flags.DEFINE_string("topology", None, "TPU version and chips along each axis: v5e:4x4.", required=True)
+TOPOLOGY = flags.DEFINE_string(
+    "topology",
+    None,
+    "TPU version and chips along each axis: v5e:4x4; GPU, hosts, GPUs of each: h100:1x1x8.",
+    required=True,
+)
 BATCH = flags.DEFINE_integer(
     "batch", None, "Sentences decoded at once. Default: config.timing.batch a device.", lower_bound=1
 )
 BEAM = flags.DEFINE_integer("beam", 1, "Beams; 1 is greedy.", 1, MOST_BEAMS)
 VARIANTS = flags.DEFINE_list("variants", None, "Variants for a table; all: every one of the config.")
+DECODE = flags.DEFINE_bool("decode", False, "How many sequences are decoded at once, and how fast; by arithmetic.")
+CONTEXT = flags.DEFINE_integer(
+    "context",
+    32_768,
+    "With --decode: tokens of a sequence; with an encoder, of the source and of the output.",
+    1,
+    2**30,
+)
+LATENCY = flags.DEFINE_float("latency_ms", 50.0, "With --decode: what a token may take.", lower_bound=1e-6)
 WORKDIR = flags.DEFINE_string("workdir", None, "Keep records in this folder; given again, it goes on where it was.")
 JSON = command.json_flag()
 
@@ -37,7 +56,12 @@ def main() -> None:
     topology = chips.topology(TOPOLOGY.value)
     names = command.names(VARIANTS) or [CONFIG.value.variant]
     names = list(CONFIG.value.variants) if names == ["all"] else names
-    found = [planned(config.read(config.select_variant(CONFIG.value, name)), topology) for name in names]
+    experiments = [config.read(config.select_variant(CONFIG.value, name)) for name in names]
+    if DECODE.value:
+        command.refuse_given((BATCH, BEAM), "has no effect with --decode, which finds the batch; leave it out")
+        return decode(experiments, topology)
+    command.refuse_given((CONTEXT, LATENCY), "belongs to --decode; add that, or leave it out")
+    found = [planned(experiment, topology) for experiment in experiments]
     texts = ["\n".join(plans.lines(record)) for record in found]
     if VARIANTS.value:
         texts.append(command.lines(plans.table(found).to_rich()))
@@ -47,10 +71,21 @@ def main() -> None:
         raise DoesNotFit(f"{', '.join(misfits)} needs more memory than {topology.name} has; see above")
 
 
+def decode(experiments, topology):
+    """The capacity of each variant."""
+    found = [capacity.capacity(each, topology, CONTEXT.value, LATENCY.value) for each in experiments]
+    command.show(command.lines(plans.capacities(found).to_rich()), found, JSON.value)
+    if WORKDIR.value:
+        folder, label = pathlib.Path(WORKDIR.value), f"{topology.name.replace(':', '-')}-{CONTEXT.value}"
+        for record in found:
+            records.write(folder / record["variant"] / "records", record, label)
+        files.write(folder / f"capacity-{label}.svg", plots.svg(plots.capacity(found)))
+
+
 def planned(experiment, topology):
     """The record in --workdir, or a new one."""
     timing = experiment.timing
-    batch = BATCH.value or timing.batch * len(topology.devices)
+    batch = BATCH.value or timing.batch * topology.size
     workload = Workload(batch, BEAM.value, timing.source_length, timing.target_length, padded_cache=True)
     label = f"{topology.name.replace(':', '-')}-{workload.label}"
     folder = pathlib.Path(WORKDIR.value or ".") / experiment.variant / "records"

@@ -156,8 +156,14 @@ def on_cuda(
     causal: bool,
     window: int | None,
 ) -> jax.Array:
-    """`attend` on one NVIDIA GPU by cuDNN. Segments and window are one mask for all heads, which does lie in memory."""
-    L = q_BLHK.shape[1]
+    """`attend` on one NVIDIA GPU by cuDNN. Segments and window are one mask for all heads, which does lie in memory.
+
+    Keys and values are filled up with zeros to one size: not every GPU takes sizes that differ.
+    """
+    L, V = q_BLHK.shape[1], v_BMGV.shape[-1]
+    q_BLHK, k_BMGK, v_BMGV = (
+        jnp.pad(x, [(0, 0)] * 3 + [(0, _cudnn_size(k_BMGK, v_BMGV) - x.shape[-1])]) for x in (q_BLHK, k_BMGK, v_BMGV)
+    )
     q_BLHK, k_BMGK, v_BMGV = (_padded(x, CUDNN_MULTIPLE) for x in (q_BLHK, k_BMGK, v_BMGV))
     query_segments_BL = _padded(query_segments_BL, CUDNN_MULTIPLE, NOWHERE)
     memory_segments_BM = _padded(memory_segments_BM, CUDNN_MULTIPLE, NOWHERE)
@@ -168,7 +174,7 @@ def on_cuda(
     o_BLHV = jax.nn.dot_product_attention(
         q_BLHK, k_BMGK, v_BMGV, mask=mask_BLM[:, None], scale=1.0, is_causal=causal, implementation="cudnn"
     )
-    return o_BLHV[:, :L]
+    return o_BLHV[:, :L, :, :V]
 
 
 def _padded(x: jax.Array, multiple: int, value: int = 0) -> jax.Array:
@@ -185,11 +191,18 @@ def _splash_takes(dtype: jnp.dtype, device: Any) -> bool:
 
 
 def _cudnn_takes(q_BLHK: jax.Array, k_BMGK: jax.Array, v_BMGV: jax.Array, device: Any) -> bool:
-    """What `jax.nn.dot_product_attention` states for cuDNN. Fused attention came with compute capability 8.0."""
-    K, V = k_BMGK.shape[-1], v_BMGV.shape[-1]
+    """What `jax.nn.dot_product_attention` states for cuDNN. Fused attention came with compute capability 8.0, and heads
+    wider than 128 with 9.0."""
+    size = _cudnn_size(k_BMGK, v_BMGV)
+    capability = float(getattr(device, "compute_capability", math.inf))
     types = {x.dtype for x in (q_BLHK, k_BMGK, v_BMGV)}
-    fits = types in ({jnp.dtype("bfloat16")}, {jnp.dtype("float16")}) and K == V <= 128 and K % 8 == 0
-    return fits and _cudnn_is_there() and float(getattr(device, "compute_capability", math.inf)) >= 8
+    fits = types in ({jnp.dtype("bfloat16")}, {jnp.dtype("float16")}) and size <= (256 if capability >= 9 else 128)
+    return fits and capability >= 8 and _cudnn_is_there()
+
+
+def _cudnn_size(k_BMGK: jax.Array, v_BMGV: jax.Array) -> int:
+    """Of a head's keys and values as cuDNN gets them."""
+    return -(-max(k_BMGK.shape[-1], v_BMGV.shape[-1]) // 8) * 8
 
 
 @functools.cache

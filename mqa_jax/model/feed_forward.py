@@ -3,7 +3,7 @@
 import jax
 from flax import nnx
 
-from mqa_jax.kernels.dropout import dropout
+from mqa_jax.kernels.dropout import dropout, relu
 from mqa_jax.layers import Linear, Weight
 
 
@@ -19,5 +19,5 @@ class FeedForward(nnx.Module):
     def __call__(self, x_BLD: jax.Array, rate: float = 0.0, key: jax.Array | None = None) -> jax.Array:
         """[B, L, D] -> [B, L, D]. `rate` and `key`: dropout after the activation."""
         h, *gate = self.inputs(x_BLD)
-        h = jax.nn.silu(gate[0]) * h if gate else jax.nn.relu(h)
-        return self.output(dropout(h, rate, key))[0]
+        h = dropout(jax.nn.silu(gate[0]) * h, rate, key) if gate else relu(h, rate, key)
+        return self.output(h)[0]

@@ -1,14 +1,20 @@
-"""TPUs that are not here: their published peaks, and the topologies that libtpu compiles for.
+"""TPUs and GPUs that are not here: their published peaks, and the topologies that their compilers know.
 
 Peaks are a chip's, in bfloat16. A device of JAX is a chip, but a core, half a chip, on v2 and v3. Operations and memory
 of v3 and v4 are those of Google's pages (docs.cloud.google.com/tpu/docs/v3 and /v4), read; of v5e, v5p and v6e those of
 the pages of these versions. All of v2, and the interconnect of v2, v3 and v4, are from memory, unverified (v2 and v3 as
 in Jouppi et al. 2020, A Domain-Specific Supercomputer for Training Deep Neural Networks, CACM 63:7).
 The interconnect counts what leaves a chip over all its links; where a page gives both directions, half of it.
+
+A GPU is a chip with one device. Its figures are from NVIDIA's data sheets of the SXM modules as remembered, unverified:
+dense operations, NVLink in one direction, and the memory that XLA finds, which is a little less than what is sold.
+Between hosts too the floor counts NVLink; a network is slower.
 """
 
 import dataclasses
+import functools
 import importlib.util
+import math
 import os
 import pathlib
 import sys
@@ -18,22 +24,27 @@ import jax
 from jax.experimental import topologies
 
 from mqa_jax.errors import InputError
+from mqa_jax.plan import gpus
+from mqa_jax.plan.gpus import Gpu
 from mqa_jax.timing.peaks import Peaks
 
 FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
+HOSTS = ("1x1x1", "1x1x2", "1x1x4", "1x1x8", "1x2x8", "1x4x8", "1x8x8", "1x16x8", "1x32x8")
 CUBIC = ("1x1x1", "2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8")
 
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """A TPU version.
+    """A TPU version, or a GPU.
 
     Attributes:
       flops_per_s: matmul operations in bfloat16, a multiply-add is two.
       memory_bytes, memory_bytes_per_s: of HBM.
       link_bytes_per_s: out of the chip to its neighbours, all links together.
-      shapes: topologies of 1 to 256 chips.
+      shapes: topologies of 1 to 256 chips. A GPU's have hosts and the GPUs of each behind a 1.
+      devices: of a chip.
       options: what libtpu is told so that its devices are those of the machine (v4: both cores of a chip are one).
+      gpu: what a GPU's compiler is told of it; None for a TPU.
     """
 
     flops_per_s: float
@@ -41,61 +52,76 @@ class Chip:
     memory_bytes_per_s: float
     link_bytes_per_s: float
     shapes: tuple[str, ...]
+    devices: int = 1
     options: tuple[tuple[str, str], ...] = ()
+    gpu: Gpu | None = None
 
 
 CHIPS = {
-    "v2": Chip(46e12, 16 << 30, 700e9, 4 * 62e9, FLAT),
-    "v3": Chip(123e12, 32 << 30, 900e9, 4 * 82e9, FLAT),
-    "v4": Chip(275e12, 32 << 30, 1200e9, 300e9, CUBIC, (("chip_config_name", "megacore"),)),
+    "v2": Chip(46e12, 16 << 30, 700e9, 4 * 62e9, FLAT, devices=2),
+    "v3": Chip(123e12, 32 << 30, 900e9, 4 * 82e9, FLAT, devices=2),
+    "v4": Chip(275e12, 32 << 30, 1200e9, 300e9, CUBIC, options=(("chip_config_name", "megacore"),)),
     "v5e": Chip(197e12, 16 << 30, 819e9, 200e9, FLAT),
     "v5p": Chip(459e12, 95 << 30, 2765e9, 600e9, CUBIC),
     "v6e": Chip(918e12, 32 << 30, 1638e9, 400e9, FLAT),
+    "a100": Chip(312e12, 85_100_068_864, 2.039e12, 300e9, HOSTS, gpu=gpus.A100),
+    "h100": Chip(989e12, 84_942_979_072, 3.35e12, 450e9, HOSTS, gpu=gpus.H100),
+    "h200": Chip(989e12, 151_397_597_184, 4.8e12, 450e9, HOSTS, gpu=gpus.H200),
+    "b200": Chip(2250e12, 191_514_411_008, 8e12, 900e9, HOSTS, gpu=gpus.B200),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
-    """Chips that hang together, as devices to compile for."""
+    """Chips that hang together. Only `devices`, which are there to compile for, need a compiler."""
 
     name: str
     chip: Chip
-    devices: tuple[Any, ...]
+    chips: int
 
     @property
-    def chips(self) -> int:
-        return len({tuple(device.coords) for device in self.devices})
-
-    @property
-    def devices_per_chip(self) -> int:
-        return len(self.devices) // self.chips
+    def size(self) -> int:
+        """The number of devices."""
+        return self.chips * self.chip.devices
 
     @property
     def memory_bytes(self) -> int:
-        """HBM of a device."""
-        return self.chip.memory_bytes // self.devices_per_chip
+        """Of a device."""
+        return self.chip.memory_bytes // self.chip.devices
 
     def peaks(self, devices: int = 1) -> Peaks:
         """The published peaks of some devices together."""
-        chips = devices / self.devices_per_chip
+        chips = devices / self.chip.devices
         return Peaks(chips * self.chip.memory_bytes_per_s, chips * self.chip.flops_per_s, "bfloat16")
+
+    @functools.cached_property
+    def devices(self) -> tuple[Any, ...]:
+        """What JAX compiles for.
+
+        Raises:
+          InputError: the compiler is not on this machine.
+        """
+        jax.config.update("jax_platforms", "cpu")  # else JAX, with the compiler there, would look for its devices here
+        chip = self.chip
+        if chip.gpu:
+            target = chip.gpu.target(chip.memory_bytes, chip.memory_bytes_per_s)
+            return tuple(gpus.devices(target, self.name.partition(":")[2]))
+        _find_compiler()
+        return tuple(topologies.get_topology_desc(self.name, platform="tpu", **dict(chip.options)).devices)
 
 
 def topology(name: str) -> Topology:
-    """The topology of a name such as `v5e:4x4`: a TPU version and its chips along each axis.
+    """The topology of a name such as `v5e:4x4` or `h100:1x1x8`: a TPU version and its chips along each axis, or a GPU,
+    hosts and GPUs of a host.
 
     Raises:
-      InputError: there is no such topology, or no TPU compiler on this machine.
+      InputError: there is no such topology.
     """
     version, _, shape = name.partition(":")
     if version not in CHIPS or shape not in CHIPS[version].shapes:
         lines = [f"{each}:{'|'.join(chip.shapes)}" for each, chip in CHIPS.items()]
         raise InputError(f"--topology={name} is unknown; choose from: {', '.join(lines)}")
-    chip = CHIPS[version]
-    _find_compiler()
-    jax.config.update("jax_platforms", "cpu")  # else JAX, with libtpu there, would look for a TPU on this machine
-    devices = topologies.get_topology_desc(name, platform="tpu", **dict(chip.options)).devices
-    return Topology(name, chip, tuple(devices))
+    return Topology(name, CHIPS[version], math.prod(map(int, shape.split("x"))))
 
 
 def _find_compiler() -> None:

@@ -1,4 +1,5 @@
-"""A plan: a config's train step and decode step on a topology, whether they fit, and what would make them fit."""
+"""A plan: a config's train step, prefill and decode step on a topology, whether they fit, and what would make them
+fit."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -8,13 +9,13 @@ from mqa_jax import progress, records
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment, MeshConfig
 from mqa_jax.plan.chips import Topology
-from mqa_jax.plan.steps import Step, decode_step, train_step
+from mqa_jax.plan.steps import Step, decode_step, prefill_step, train_step
 from mqa_jax.timing import cost
 from mqa_jax.timing.decode import Workload
 
 
 def plan(experiment: Experiment, topology: Topology, workload: Workload) -> dict[str, Any]:
-    """The `plan` record of both steps. A step that does not fit has the smallest change that does, found by trying.
+    """The `plan` record of these steps. A step that does not fit has the smallest change that does, found by trying.
 
     Args:
       workload: what is decoded, on all devices together.
@@ -23,25 +24,31 @@ def plan(experiment: Experiment, topology: Topology, workload: Workload) -> dict
     """
     progress.say(f"{experiment.name} {experiment.variant} on {topology.name}: compiling the train step")
     train = train_step(experiment, topology)
-    progress.say("compiling the decode step")
+    progress.say("compiling the prefill and the decode step")
+    reads = experiment.model.encoder or workload.source_length > 1  # a prompt's last token is the first step's
+    prefill = prefill_step(experiment, topology, workload) if reads else None
     decode = decode_step(experiment, topology, workload)
-    encoder_s = cost.floor(workload.source_cost(experiment.model), topology.peaks(len(topology.devices)))
+    encoder_s = cost.floor(workload.source_cost(experiment.model), topology.peaks(topology.size))
     figures = {
         "topology": topology.name,
         "chips": topology.chips,
-        "devices": len(topology.devices),
+        "devices": topology.size,
         "memory_bytes_per_device": topology.memory_bytes,
-        "fits": train.fits and decode.fits,
+        "fits": train.fits and decode.fits and (prefill is None or prefill.fits),
         "train": _figures(train, experiment.data.rows * experiment.data.target_length)
         | {"rows": experiment.data.rows, "target_length": experiment.data.target_length},
         "decode": _figures(decode, workload.batch)
         | dataclasses.asdict(workload)
         | {"encoder_floor_us_per_token": encoder_s * 1e6 / (workload.batch * workload.source_length)},
     }
+    if prefill:
+        figures["prefill"] = _figures(prefill, workload.batch * workload.source_length)
     if not train.fits:
         figures["train"]["change"] = _first_that_fits(_train_changes(experiment, topology))
     if not decode.fits:
-        figures["decode"]["change"] = _first_that_fits(_decode_changes(experiment, topology, workload))
+        figures["decode"]["change"] = _first_that_fits(_decode_changes(decode_step, experiment, topology, workload))
+    if prefill and not prefill.fits:
+        figures["prefill"]["change"] = _first_that_fits(_decode_changes(prefill_step, experiment, topology, workload))
     return records.make("plan", experiment, figures)
 
 
@@ -77,7 +84,7 @@ Change = tuple[str, Callable[[], Step]]
 
 def _train_changes(experiment: Experiment, topology: Topology) -> Iterator[Change]:
     """Parameters and statistics over ever more devices; then also fewer rows, which makes another run."""
-    config, devices = experiment.mesh, len(topology.devices)
+    config, devices = experiment.mesh, topology.size
     tensor = config.tensor if config.tensor > 0 else 1
     meshes = [MeshConfig(-1, fsdp, tensor) for fsdp in _doublings(2, devices // tensor) if fsdp != config.fsdp]
     rows = [n for n in _halvings(experiment.data.rows) if n % (devices // tensor) == 0]
@@ -90,17 +97,22 @@ def _train_changes(experiment: Experiment, topology: Topology) -> Iterator[Chang
         yield flags.strip(), lambda changed=changed: train_step(changed, topology)
 
 
-def _decode_changes(experiment: Experiment, topology: Topology, workload: Workload) -> Iterator[Change]:
+def _decode_changes(
+    step: Callable[[Experiment, Topology, Workload], Step],
+    experiment: Experiment,
+    topology: Topology,
+    workload: Workload,
+) -> Iterator[Change]:
     """Fewer sentences at once, which changes no output; then weights and heads over several devices."""
-    devices = len(topology.devices)
+    devices = topology.size
     tensor = experiment.mesh.tensor if experiment.mesh.tensor > 0 else 1
     for n in (n for n in _halvings(workload.batch) if n % (devices // tensor) == 0):
         smaller = dataclasses.replace(workload, batch=n)
-        yield f"--batch={n}", lambda smaller=smaller: decode_step(experiment, topology, smaller)
+        yield f"--batch={n}", lambda smaller=smaller: step(experiment, topology, smaller)
     for wide in _doublings(2 * tensor, min(devices, max(each.heads for each in experiment.model.decoder.attention))):
         changed = dataclasses.replace(experiment, mesh=MeshConfig(-1, 1, wide))
         flags = f"--config.mesh.data=-1 --config.mesh.fsdp=1 --config.mesh.tensor={wide}"
-        yield flags, lambda changed=changed: decode_step(changed, topology, workload)
+        yield flags, lambda changed=changed: step(changed, topology, workload)
 
 
 def _first_that_fits(changes: Iterator[Change]) -> str | None:

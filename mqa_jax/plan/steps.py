@@ -1,4 +1,4 @@
-"""The train step and the decode step on a mesh of devices, compiled for TPUs that are not here.
+"""The train step, the prefill and the decode step on a mesh of devices, compiled for devices that are not here.
 
 What each holds, does and exchanges, beside the least that it needs; or by how much it is too large.
 """
@@ -17,7 +17,7 @@ from mqa_jax import sharding
 from mqa_jax.attention.config import AttentionConfig, Row
 from mqa_jax.batch import Batch, Rows
 from mqa_jax.errors import InputError
-from mqa_jax.experiment import Experiment
+from mqa_jax.experiment import Experiment, ModelConfig
 from mqa_jax.model.build import build
 from mqa_jax.plan import collectives
 from mqa_jax.plan.chips import Topology
@@ -36,14 +36,14 @@ class Program:
       inputs: bytes of the program's own inputs by kind, as their shapes give them.
       reason: the compiler's line where it found no room, and nothing below is known.
       others: bytes of what else is held: layout padding, temporaries (activations, gradients), the program itself.
-      flops, bytes_accessed: of the compiler's cost model, each loop run once.
+      flops, bytes_accessed: of the compiler's cost model, each loop run once; None where it has none, as for GPUs.
     """
 
     inputs: dict[str, int]
     reason: str = ""
     others: dict[str, int] = dataclasses.field(default_factory=dict)
-    flops: float = 0.0
-    bytes_accessed: float = 0.0
+    flops: float | None = None
+    bytes_accessed: float | None = None
     exchanges: tuple[Collective, ...] = ()
     compile_s: float = 0.0
 
@@ -92,7 +92,7 @@ def train_step(experiment: Experiment, topology: Topology) -> Step:
     }
     step = make_train_step(model, optimizer, experiment.train, mesh)
     devices = len(topology.devices)
-    program = _compile(step, (state, batch), kinds, devices, loops_only=False)
+    program = _compile(step, (state, batch), kinds, topology, devices, loops_only=False)
     data, peaks = experiment.data, topology.peaks()
     source_length = data.source_length if experiment.model.encoder else 0
     flops = cost.train_flops(experiment.model, data.rows, source_length, data.target_length)
@@ -109,13 +109,52 @@ def decode_step(experiment: Experiment, topology: Topology, workload: Workload) 
 
     The groups need nothing from each other, so one of them is compiled.
     """
+    part = _part(experiment, topology, workload)
+    kinds = {"parameters": part.parameters, **_kept(part.state)}
+    arguments = part.parameters, part.state
+    program = _compile(part.decoding, arguments, kinds, topology, part.group.size, loops_only=True)
+    return _of_group(part, program, part.share.step_cost(part.config), topology)
+
+
+def prefill_step(experiment: Experiment, topology: Topology, workload: Workload) -> Step:
+    """Reading the sources, or the prompts, into what decoding starts with; shared as a decode step is."""
+    part = _part(experiment, topology, workload)
+    shape = part.share.batch, part.share.source_length
+    source = jax.ShapeDtypeStruct(shape, "int32", sharding=sharding.replicated(part.group))
+    begin = jax.jit(
+        part.beginning, out_shardings=jax.tree.map(lambda each: each.sharding, part.state), keep_unused=True
+    )
+    kinds = {"parameters": part.parameters, "sources": source, **_kept(part.state)}
+    program = _compile(begin, (part.parameters, source), kinds, topology, part.group.size, loops_only=False)
+    return _of_group(part, program, part.share.source_cost(part.config), topology)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """What one of the groups of `tensor` devices decodes: its share of the batch, with shapes that say where they lie.
+
+    Attributes:
+      beginning, decoding: jitted programs, as they are timed (timing/decode.py).
+    """
+
+    config: ModelConfig
+    share: Workload
+    groups: int
+    group: Mesh
+    beginning: Any
+    decoding: Any
+    parameters: Any
+    state: Any
+
+
+def _part(experiment: Experiment, topology: Topology, workload: Workload) -> _Part:
     mesh = sharding.make_mesh(experiment.mesh, topology.devices)
     groups = mesh.size // mesh.shape["tensor"]
     sharding.check_rows(workload.batch, mesh)
     config, share = workload.fitted(experiment.model), dataclasses.replace(workload, batch=workload.batch // groups)
-    model = build(config)
     group = Mesh(mesh.devices[:1, :1], mesh.axis_names, axis_types=mesh.axis_types)
-    jitted, (parameters, state) = decode.abstract(model, share, laid_out=group.size == 1)
+    model = build(config, group)
+    decoding, (parameters, state) = decode.abstract(model, share, laid_out=group.size == 1)
     everywhere = sharding.replicated(group)
     if group.size == 1:
         parameters = _placed(parameters, jax.tree.map(lambda _: everywhere, parameters))
@@ -135,20 +174,24 @@ def decode_step(experiment: Experiment, topology: Topology, workload: Workload) 
     at = jax.tree.map(lambda _: everywhere, state)._replace(
         caches=where(decoder.attentions, state.caches), memories=where(decoder.crosses, state.memories)
     )
-    state = _placed(state, at)
-    cache = state.caches, state.memories
-    rest = state._replace(caches=(), memories=())
-    kinds = {"parameters": parameters, "cache": cache, "search": rest}
-    program = _compile(jitted, (parameters, state), kinds, group.size, loops_only=True)
-    needed = share.step_cost(config)
-    floors = {"operations and memory": cost.floor(needed, topology.peaks(group.size))}
+    beginning, _ = decode.programs(model, share)
+    return _Part(config, share, groups, group, beginning, decoding, parameters, _placed(state, at))
+
+
+def _kept(state: Any) -> dict[str, Any]:
+    """A decode state by what it is."""
+    return {"cache": (state.caches, state.memories), "search": state._replace(caches=(), memories=())}
+
+
+def _of_group(part: _Part, program: Program, needed: cost.Cost, topology: Topology) -> Step:
+    floors = {"operations and memory": cost.floor(needed, topology.peaks(part.group.size))}
     if not program.reason:
         floors["interconnect"] = _exchange_s(program, topology)
-    return Step(group.size, program, needed.flops * groups, floors)
+    return Step(part.group.size, program, needed.flops * part.groups, floors)
 
 
 def _exchange_s(program: Program, topology: Topology) -> float:
-    sent = sum(each.sent(topology.devices_per_chip) for each in program.exchanges)
+    sent = sum(each.sent(topology.chip.devices) for each in program.exchanges)
     return sent / topology.chip.link_bytes_per_s
 
 
@@ -165,7 +208,14 @@ def _placed(shapes: Any, where: Any) -> Any:
     return jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), shapes, where)
 
 
-def _compile(jitted: Any, arguments: tuple[Any, ...], kinds: dict[str, Any], devices: int, loops_only: bool) -> Program:
+def _compile(
+    jitted: Any,
+    arguments: tuple[Any, ...],
+    kinds: dict[str, Any],
+    topology: Topology,
+    devices: int,
+    loops_only: bool,
+) -> Program:
     """Compiles a jitted function for arguments given as shapes that carry their shardings.
 
     Args:
@@ -184,16 +234,20 @@ def _compile(jitted: Any, arguments: tuple[Any, ...], kinds: dict[str, Any], dev
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return Program(inputs, _reason(str(error)))
-    memory, costs, text = compiled.memory_analysis(), compiled.cost_analysis(), compiled.as_text()
+    memory, costs, text = compiled.memory_analysis(), compiled.cost_analysis() or {}, compiled.as_text()
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     others = {
         "layout padding": held - sum(inputs.values()),
         "temporaries": memory.temp_size_in_bytes,
         "program": memory.generated_code_size_in_bytes,
     }
+    needed = sum(inputs.values()) + sum(others.values())
+    if needed > topology.memory_bytes:  # a GPU's compiler does not say no
+        reason = f"needs {needed / 2**30:.2f} GiB a device, of {topology.memory_bytes / 2**30:.2f} GiB"
+        return Program(inputs | others, reason)
     read = collectives.collectives_of_a_pass if loops_only else collectives.collectives
     seconds, exchanges = time.perf_counter() - start, tuple(read(text, devices))
-    return Program(inputs, "", others, costs["flops"], costs["bytes accessed"], exchanges, seconds)
+    return Program(inputs, "", others, costs.get("flops"), costs.get("bytes accessed"), exchanges, seconds)
 
 
 def _device_bytes(tree: Any) -> int:

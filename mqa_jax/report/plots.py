@@ -174,6 +174,30 @@ def cache_size(runs: Selection) -> Figure | None:
     return _finished(figure, "Keys and values cached for one sequence", key, _conditions(runs, timed), legend=False)
 
 
+@_styled
+def capacity(found: Sequence[Record]) -> Figure:
+    """Tokens a second against the time of a token, from one sequence to as many as fit; a line a variant and cache."""
+    figure, (axes,) = _figure(4.2)
+    for place, record in enumerate(found):
+        color, marker = COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)]
+        for cache, style in (("bfloat16", "-"), ("int8", (0, (4, 3)))):
+            curve = record["caches"][cache]["curve"]
+            _line(axes, curve, color=color, linestyle=style, lw=1.4)
+            fill = {"mfc": color if cache == "bfloat16" else "none"}
+            _line(axes, curve[-1:], color=color, marker=marker, linestyle="", **fill)
+        axes.plot([], [], color=color, marker=marker, label=record["variant"])
+    first = found[0]
+    axes.axvline(first["latency_ms"], color=INK, linewidth=0.8)
+    _log(axes, "x")
+    _log(axes, "y")
+    axes.set_xlabel("time of a token, ms (log)")
+    axes.set_ylabel("tokens/s of all sequences (log)")
+    key = "solid: cache of bfloat16; dashed, open: int8; from one sequence to as many as fit (mark); "
+    key += f"upright line: {first['latency_ms']:g} ms; floors, from published peaks"
+    conditions = f"{first['name']}, sequences of {first['context']:,} tokens, {first['topology']}"
+    return _finished(figure, "What decoding can give at best", key, conditions)
+
+
 # By the name of the picture's file: how it is drawn, and what it shows for those who cannot see it.
 PLOTS = {
     "quality_time": (quality_against_time, "Quality against decoder time"),
