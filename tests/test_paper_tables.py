@@ -87,6 +87,16 @@ def test_another_task_has_no_row_in_the_paper():
     assert tuple(shorter) == paper.TABLE_1_FIELDS
 
 
+def test_the_paper_has_no_score_of_other_text():
+    """Its model on a text of one's own has its times, and none of its scores."""
+    mine = lambda base: base.data.update(kind="text", train=("a.en", "a.de"), dataset="")  # noqa: E731
+    assert tuple(figures("wmt14", "multi_query", mine)) == paper.TABLE_2_FIELDS
+    assert figures("lm1b", "multi_query", mine) == {}
+    of = experiment("wmt14", "multi_query", change=mine)
+    table = there(tables.table_1(Selection([quality(of, 20.0, "dev"), quality(of, 21.0, "wmt14")])))
+    assert table.columns[-2:] == ("BLEU dev, beam 1", "BLEU wmt14, beam 1") and "1911.02150" not in table.note
+
+
 def test_table_1_has_ours_beside_the_papers():
     result = []
     for variant, more in (("multi_head", 0.0), ("grouped_2", 0.1)):
@@ -94,13 +104,12 @@ def test_table_1_has_ours_beside_the_papers():
         result += [perplexity(of, 1.45 - more, 4.0), quality(of, 26.4 + more, "dev")]
         result += [quality(of, 27.6 + more, "wmt14"), quality(of, 28.3 + more, "wmt14", beam=4)]
     table = there(tables.table_1(Selection(result)))
-    assert table.columns[:3] == ("attention", "d_ff", "ln(PPL) dev")
-    assert table.columns[4:6] == ("BLEU wmt14, beam 1", "BLEU wmt14, beam 4")
+    ours = ("ln(PPL) wmt13", "BLEU wmt13, beam 1", "BLEU wmt14, beam 1", "BLEU wmt14, beam 4")
+    assert table.columns == ("attention", "d_ff", *ours, *(f"paper: {header}" for header in ours))
     assert table.rows == (
         ("multi_head", "4096", "1.450", "26.40", "27.60", "28.30", "1.424", "26.7", "27.7", "28.4"),
         ("grouped_2", "5248", "1.350", "26.50", "27.70", "28.40", "–", "–", "–", "–"),
     )
-    assert [header for header in table.columns if header.startswith("paper")] == list(table.columns[-4:])
     assert "In all rows: h 8, d_k 128, d_v 128." in table.note
     assert "1911.02150" in table.note
 
@@ -110,10 +119,10 @@ def test_bleu_of_other_lines_does_not_stand_beside_the_papers():
     of = experiment("wmt14", "multi_head")
     table = there(tables.table_1(Selection([quality(of, 26.4, "dev"), quality(of, 27.6), quality(of, 28.3, beam=4)])))
     assert [header for header in table.columns if "BLEU" in header] == [
-        "BLEU dev",
+        "BLEU wmt13, beam 1",
         "BLEU test, beam 1",
         "BLEU test, beam 4",
-        "paper: BLEU dev",
+        "paper: BLEU wmt13, beam 1",
     ]
     assert "The paper's test BLEU is of wmt14 (2,737 lines), which was not scored here." in table.note
     both = [quality(of, 27.6, "wmt14"), quality(of, 27.1, "wmt14-full"), quality(of, 20.0)]
@@ -121,35 +130,56 @@ def test_bleu_of_other_lines_does_not_stand_beside_the_papers():
     assert [header for header in table.columns if "beam 1" in header] == [
         "BLEU wmt14, beam 1",
         "BLEU wmt14-full, beam 1",
+        "paper: BLEU wmt13, beam 1",
         "paper: BLEU wmt14, beam 1",
     ]
-    assert tables.summary(Selection(both)).title == "Summary: wmt14, quality on the test set wmt14"
+    assert "BLEU wmt14, beam 1" in tables.summary(Selection(both)).columns
     assert Selection(both).quality("multi_head", 1).mean == 27.6
 
 
 def test_table_3_says_which_lines_were_scored_and_how():
+    """By the training's record and the perplexity's, beside what the paper's was scored on."""
     of = experiment("lm1b", "multi_query")
-    table = there(tables.table_3(Selection([perplexity(of, 3.2, 30.2)])))
-    assert "Scored: lm1b, in packed rows." in table.note and "paper: dev PPL per word" in table.columns
+    trained = train(of, corpus="lm1b of TFDS: dev is every other line")
+    table = there(tables.table_3(Selection([trained, perplexity(of, 3.2, 30.2) | {"packed": True}])))
+    assert table.note.startswith(
+        "Scored on dev: lm1b of TFDS: dev is every other line, packed rows, no word replaced by UNK. The paper's was "
+        "scored on the held-out file news.en.heldout-00000-of-00050 alone"
+    )
+    mapped = perplexity(of, 3.2, 30.2)
+    mapped["config"]["data"]["unk"] = "words.txt"
+    table = there(tables.table_3(Selection([mapped])))
+    assert "Scored on dev: lm1b, a line in each row, words outside words.txt as UNK." in table.note
+    of = experiment("text_lm", "multi_query")
+    assert "heldout" not in there(tables.table_3(Selection([perplexity(of, 3.2, 30.2)]))).note
 
 
 def test_the_training_column_takes_timed_steps_of_the_configs_shape():
     """And the training run's own speed where there are none."""
     of = experiment("wmt14", "multi_query")
-    shape = {"batch": 128, "source_length": 256, "target_length": 256, "tokens_per_s": 500_000.0}
+    shape = {"batch": 128, "source_length": 256, "target_length": 256, "ms_per_step": 425.0}
     shape |= {"dropout": (0.2, 0.1, 0.1), "dtype": "bfloat16", "rematerialise": False}
-    other = records.make("train_timing", of, shape | {"batch": 64, "tokens_per_s": 1.0})
+    other = records.make("train_timing", of, shape | {"batch": 64, "ms_per_step": 1.0})
+    plain = records.make("train_timing", of, shape | {"dropout": (0.0, 0.0, 0.0), "ms_per_step": 1.0})
     own = records.make("train_timing", of, shape)
-    for found, wanted in (([other, own, train(of)], "2.00"), ([other, train(of)], "50.0"), ([own], "2.00")):
+    # The paper's step of 425 ms is its 13.0 µs: of 128 x 256 target tokens.
+    for found, wanted in (([other, plain, own, train(of)], "13.0"), ([other, train(of)], "100"), ([own], "13.0")):
         table = there(tables.table_2(Selection([*found, timing(of, 3.9)])))
         assert table.rows[0][table.columns.index("training")] == wanted
+        assert ("timed steps of 128 rows of 256 + 256 tokens" in table.note) == (own in found)
+    before = train(of)
+    del before["target_tokens_per_s"]
+    assert "training" not in there(tables.table_2(Selection([before, timing(of, 3.9)]))).columns
+    of = experiment("lm1b", "multi_query")
+    table = there(tables.table_2(Selection([train(of), timing(of, 3.9)])))
+    assert table.rows[0][table.columns.index("training")] == "50.0", "which has no other tokens"
 
 
 def test_table_2_marks_the_papers_machine():
     of = experiment("wmt14", "multi_query")
     found = [train(of), timing(of, 3.9, encoder=1.5), timing(of, 31.0, beam=4, encoder=1.5)]
     table = there(tables.table_2(Selection(found)))
-    ours, theirs = ("50.0", "1.50", "3.90", "1.50", "31.0"), ("13.0", "1.5", "3.8", "1.6", "32")
+    ours, theirs = ("100", "1.50", "3.90", "1.50", "31.0"), ("13.0", "1.5", "3.8", "1.6", "32")
     assert table.rows == (("multi_query", *ours, *theirs),)
     assert ["TPUv2" in header for header in table.columns] == [False] * 6 + [True] * 5
 

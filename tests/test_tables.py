@@ -46,11 +46,11 @@ def test_summary_has_each_figure_in_its_cell(toy):
     table = summary(toy, PAIR)
     assert list(zip(table.columns, zip(*table.rows, strict=True), strict=True)) == [
         ("variant", ("multi_head", "multi_query")),
-        ("BLEU, beam 4", ("28.50", "28.25")),
+        ("BLEU test, beam 4", ("28.50", "28.25")),
         ("decoder µs/token", ("90.0", "30.0")),
         ("speed-up", ("1.00×", "3.00×")),
         ("cache a sequence", ("128.0 KiB", "16.0 KiB")),
-        ("BLEU, beam 1", ("27.50", "27.25")),
+        ("BLEU test, beam 1", ("27.50", "27.25")),
         ("share of floor", ("11%", "33%")),
         ("d_ff", ("512", "656")),
     ]
@@ -68,7 +68,7 @@ def test_the_first_in_the_order_is_the_baseline(toy):
 def test_several_seeds_give_mean_and_standard_deviation(toy):
     seeds = [quality(experiment("toy", "multi_head", seed), bleu) for seed, bleu in ((1, 28.5), (2, 29.5))]
     table = summary([*toy, *seeds], PAIR)
-    assert column(table, "BLEU, beam 1") == ["28.50 ± 1.00", "27.25"]
+    assert column(table, "BLEU test, beam 1") == ["28.50 ± 1.00", "27.25"]
     assert "multi_head 3, multi_query 1" in table.note
     same = [quality(experiment("toy", "multi_query", seed), 27.25) for seed in (1, 2)]
     assert "n = 3" in summary([*toy, *seeds, *same], PAIR).note
@@ -81,32 +81,33 @@ def test_what_was_measured_of_an_earlier_checkpoint_is_left_out():
     first = {"checkpoints": [100], "when": "2026-01-01T00:00:00+00:00"}
     last = {"checkpoints": [200], "when": "2026-01-02T00:00:00+00:00"}
     found = [timing(before, 30.0), *(quality(before, 20.0, beam=beam) | first for beam in (1, 4))]
-    assert column(summary(found), "BLEU, beam 4") == ["20.00"]
+    assert column(summary(found), "BLEU test, beam 4") == ["20.00"]
     found += [quality(after, 25.0, beam=beam) | last for beam in (1, 8)] + [perplexity(before, 1.0, 9.0) | first]
-    assert [header for header in summary(found).columns if "BLEU" in header] == ["BLEU, beam 8", "BLEU, beam 1"]
-    assert column(summary(found), "BLEU, beam 8") == ["25.00"]
+    headers = [header for header in summary(found).columns if "BLEU" in header]
+    assert headers == ["BLEU test, beam 8", "BLEU test, beam 1"]
+    assert column(summary(found), "BLEU test, beam 8") == ["25.00"]
     full = tables.in_full(Selection(found))
     assert column(full["quality"], "beam") == ["1", "8"] and "perplexity" not in full
     other = quality(experiment("toy", "multi_head", seed=1), 30.0) | first
-    assert column(summary([*found, other]), "BLEU, beam 1") == ["27.50 ± 3.54"], "each run by itself"
+    assert column(summary([*found, other]), "BLEU test, beam 1") == ["27.50 ± 3.54"], "each run by itself"
 
 
 def test_a_language_model_has_perplexity_per_word():
     of = experiment("text_lm", "multi_head")
     table = summary([perplexity(of, 3.0, 31.41, "test"), timing(of, 50.0)])
-    assert column(table, "perplexity per word") == ["31.41"]
+    assert column(table, "test PPL per word") == ["31.41"]
     assert column(table, "prompt µs/token") == ["4.00"] and column(table, "decoder µs/token") == ["50.0"]
     assert not any("BLEU" in header for header in table.columns)
 
 
 def test_what_is_missing_is_a_dash_and_what_is_no_number_is_said(toy):
     table = summary(without(toy, "timing"), [*PAIR, "grouped_2"])
-    assert column(table, "BLEU, beam 1") == ["27.50", "27.25", "–"]
+    assert column(table, "BLEU test, beam 1") == ["27.50", "27.25", "–"]
     assert not {"speed-up", "share of floor"} & {*table.columns}, "of which nothing was measured"
     assert table.rows[2] == ("grouped_2", *["–"] * (len(table.columns) - 1))
     of = experiment("toy", "grouped_2")
     broken = [*toy, train(of, math.nan), quality(of, math.nan), timing(of, 40.0)]
-    assert column(summary(broken, PAIR), "BLEU, beam 1") == ["27.50", "27.25", "NaN"]
+    assert column(summary(broken, PAIR), "BLEU test, beam 1") == ["27.50", "27.25", "NaN"]
 
 
 def test_training_speeds_are_compared_on_one_device_alone(toy):
@@ -119,7 +120,7 @@ def test_training_speeds_are_compared_on_one_device_alone(toy):
         said = " ".join(context.warnings(Selection(found, PAIR)))
         assert ("training speeds are not compared" in said) != shown
         costs = there(tables.table_2(Selection(found, PAIR)))
-        assert ("In all rows: training 50.0" in costs.note) == shown
+        assert ("In all rows: training 100" in costs.note) == ("per target token, unpadded" in costs.note) == shown
 
 
 def test_no_speed_up_without_the_baselines_time_or_across_devices(toy):
@@ -156,7 +157,7 @@ def test_the_newest_of_two_equal_measurements_counts(toy):
     of = experiment("toy", "multi_query")
     again = quality(of, 30.0) | {"when": "2999-01-01T00:00:00+00:00"}
     before = quality(of, 10.0) | {"when": "1999-01-01T00:00:00+00:00"}
-    assert column(summary([again, *toy, before], PAIR), "BLEU, beam 1") == ["27.50", "30.00"]
+    assert column(summary([again, *toy, before], PAIR), "BLEU test, beam 1") == ["27.50", "30.00"]
 
 
 def test_records_of_two_configs_are_not_mixed(toy):

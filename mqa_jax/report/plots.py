@@ -67,11 +67,11 @@ def quality_against_time(runs: Selection) -> Figure | None:
     axes.margins(0.15)
     _log(axes, "x")
     axes.set_xlabel("decoder time, µs an output token (log)")
-    axes.set_ylabel("test BLEU (intl)" if translation else "test perplexity per word")
+    axes.set_ylabel(f"BLEU of {runs.test} (intl)" if translation else "test perplexity per word")
     beams = {beam for own in points.values() for beam in own}
     key = f"filled: greedy; open: beam {max(beams)}" if len(beams) > 1 else ""
     key += "; bars: standard deviation over seeds" * any(q.sd for own in points.values() for _, q in own.values())
-    what = "Test BLEU" if translation else "Test perplexity (lower is better)"
+    what = f"BLEU of {runs.test}" if translation else "Test perplexity (lower is better)"
     timed = [record for variant in points for record in runs.timed(variant)]
     return _finished(figure, f"{what} against decoder time", key.strip("; "), _conditions(runs, timed))
 

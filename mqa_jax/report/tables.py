@@ -28,10 +28,10 @@ def summary(runs: Selection) -> Table:
     if not runs:
         return Table("No records", ("variant",), (), "Nothing has been measured yet.")
     greedy, workload, translation = runs.headline(1), _workload_note(runs), runs.task == "translation"
-    *others, best = [_bleu(f"BLEU, beam {beam}", runs.test, beam) for beam in runs.beams]
+    *others, best = [_bleu(runs.test, beam) for beam in runs.beams]
     columns = [
         VARIANT,
-        best if translation else Column("perplexity per word", "perplexity_per_word", decimals(2), _perplexity("test")),
+        best if translation else Column("test PPL per word", "perplexity_per_word", decimals(2), _perplexity("test")),
         Column("decoder µs/token", DECODER, significant, greedy),
         Column("speed-up", "speed_up", times),
         Column("cache a sequence", "cache_bytes_per_sequence", size, greedy),
@@ -48,8 +48,7 @@ def summary(runs: Selection) -> Table:
         workload,
         _seed_note(runs),
     )
-    judged = f"the test set {runs.test}" if runs.test != "test" else "the test split"
-    return Table.of(f"Summary: {runs.name}, quality on {judged}", columns, _rows(runs), _joined(*notes))
+    return Table.of(f"Summary: {runs.name}", columns, _rows(runs), _joined(*notes))
 
 
 def examples(runs: Selection) -> Table | None:
@@ -72,14 +71,15 @@ def table_1(runs: Selection) -> Table | None:
     """Translation quality in the shape of the paper's Table 1."""
     if runs.task != "translation":
         return None
+    dev = paper.DEV_SET if paper.is_of_its_data(runs.name, runs.newest["config"]) else ""
     ours = [
-        Column("ln(PPL) dev", "nll_per_token", decimals(3), _perplexity("dev")),
-        _bleu("BLEU dev", "dev", 1),
-        *(_bleu(f"BLEU {text}, beam {beam}", text, beam) for text in _judged(runs) for beam in runs.beams),
+        Column(f"ln(PPL) {dev or 'dev'}", "nll_per_token", decimals(3), _perplexity("dev")),
+        _bleu("dev", 1, dev),
+        *(_bleu(text, beam) for text in _judged(runs) for beam in runs.beams),
     ]
     theirs = [
-        Column("paper: ln(PPL) dev", "ln_perplexity", where=PAPER),
-        Column("paper: BLEU dev", "bleu_dev", where=PAPER),
+        Column(f"paper: ln(PPL) {paper.DEV_SET}", "ln_perplexity", where=PAPER),
+        Column(f"paper: BLEU {paper.DEV_SET}, beam 1", "bleu_dev", where=PAPER),
     ]
     same = paper.TEST_SET in _judged(runs)  # BLEU of other lines is another figure
     theirs += [
@@ -110,7 +110,7 @@ def table_2(runs: Selection) -> Table | None:
         for beam in (1, 4)
         for side, field in sides
     ]
-    note = f"{_workload_note(runs)} Training is per token, of source and target where there are both, without padding."
+    note = _joined(_workload_note(runs), _training_note(runs))
     about = f"The paper's: {paper.CONDITIONS}. It is another machine: compare ratios, not times."
     return _beside("Table 2: µs per token", [ATTENTION, training], ours, theirs, runs, note, about)
 
@@ -121,7 +121,8 @@ def table_3(runs: Selection) -> Table | None:
         return None
     ours = [Column("dev PPL per word", "perplexity_per_word", decimals(2), _perplexity("dev"))]
     theirs = [Column("paper: dev PPL per word", "perplexity_per_word", where=PAPER)]
-    return _beside("Table 3: language model", SIZES, ours, theirs, runs, f"{_scored(runs)} {_seed_note(runs)}")
+    note, about = _joined(_scored(runs), _seed_note(runs)), f"The paper's was scored on {paper.SCORED}."
+    return _beside("Table 3: language model", SIZES, ours, theirs, runs, note, about)
 
 
 def significance(runs: Selection) -> list[Table]:
@@ -248,8 +249,7 @@ def _rows(runs: Selection) -> list[list[Record]]:
     for variant in runs.variants:
         own = [record for record in runs.records if record["variant"] == variant]
         derived: list[Record] = [{"variant": variant, "speed_up": runs.speed_up(variant)}]
-        training = _training_steps(runs, variant) or (runs.of("train", variant) if runs.trained_alike else [])
-        derived += [{"training_us_per_token": 1e6 / r["tokens_per_s"]} for r in training]
+        derived += [{"training_us_per_token": 1e6 / rate} for rate in _training_rates(runs, variant)]
         if own:
             derived += [_sizes(own[-1]), PAPER | paper.figures(own[-1]["name"], own[-1]["config"])]
         rows.append([*derived, *own])
@@ -290,11 +290,36 @@ def _beside(
     return Table.of(title, [*named, *ours], rows, note.strip())
 
 
-def _bleu(header: str, split: str, beam: int) -> Column:
-    return Column(header, "bleu_intl", decimals(2), {"kind": "quality", "split": split, "beam": beam})
+def _bleu(split: str, beam: int, name: str = "") -> Column:
+    """Of a split; `name`: what sacreBLEU calls it, where the records do not."""
+    where = {"kind": "quality", "split": split, "beam": beam}
+    return Column(f"BLEU {name or split}, beam {beam}", "bleu_intl", decimals(2), where)
 
 
-def _training_steps(runs: Selection, variant: str) -> list[Record]:
+def _training_rates(runs: Selection, variant: str) -> list[float]:
+    """Target tokens a second, as the paper counts them: of timed steps, or of the training itself where there are none.
+
+    The training's own are left out where runs were trained on different devices.
+    """
+    if timed := _timed_steps(runs, variant):
+        return [each["batch"] * each["target_length"] / each["ms_per_step"] * 1e3 for each in timed]
+    trained = runs.of("train", variant) if runs.trained_alike else []
+    key = "tokens_per_s" if runs.task == "language" else "target_tokens_per_s"
+    return [each[key] for each in trained if each.get(key)]
+
+
+def _training_note(runs: Selection) -> str:
+    """Of which steps the training column is."""
+    shapes: dict[str, None] = {}
+    for each in (each for variant in runs.variants for each in _timed_steps(runs, variant)):
+        source = f"{each['source_length']} + " if each["source_length"] else ""
+        shapes |= {f"{each['batch']} rows of {source}{each['target_length']} tokens, {each['device']}": None}
+    if not any(_training_rates(runs, variant) for variant in runs.variants):
+        return ""
+    return "Training is per target token" + (f": timed steps of {'; '.join(shapes)}." if shapes else ", unpadded.")
+
+
+def _timed_steps(runs: Selection, variant: str) -> list[Record]:
     """Timed steps of the shape that the config trains with, dropout included."""
     data = runs.newest["config"]["data"]
     source = 0 if runs.task == "language" else data["source_length"]
@@ -310,12 +335,12 @@ def _judged(runs: Selection) -> list[str]:
 
 
 def _scored(runs: Selection) -> str:
-    """Which lines a language model was scored on, and how they were laid out."""
-    data = runs.newest["config"]["data"]
-    of = [data["dataset"]] if data["dataset"] else []
-    of += [f"{key.replace('_', ' ')} {data[key]}" for key in ("dev_files", "unk") if data.get(key)]
-    of += ["in packed rows" if data.get("packed_scoring") else "a line in each row"]
-    return f"Scored: {', '.join(of)}."
+    """Which lines a language model was scored on, how they were laid out, and what became of rare words."""
+    data, scored = runs.newest["config"]["data"], runs.of("perplexity", split="dev")
+    texts = dict.fromkeys(record["corpus"] for record in runs.of("train")) or [data["dataset"]]
+    rows = dict.fromkeys("packed rows" if record.get("packed") else "a line in each row" for record in scored)
+    words = f"words outside {data['unk']} as UNK" if data.get("unk") else "no word replaced by UNK"
+    return f"Scored on dev: {', '.join([*filter(None, [' / '.join(texts)]), ' / '.join(rows), words])}."
 
 
 def _perplexity(split: str) -> dict[str, str]:

@@ -53,6 +53,7 @@ def values(state: TrainState, seconds: float, rate: Rate | None = None) -> dict[
         "loss": float(interval.objective) / counted if counted else math.nan,
         "nll_per_token": float(interval.nll) / counted if counted else math.nan,
         "tokens": source + target,
+        "target_tokens": target,
         "seconds": seconds,
         "tokens_per_s": (source + target) / seconds,
         "gradient_norm": float(guard.gradient_norm),
@@ -86,8 +87,10 @@ def figures(entries: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         point = {"step": each["step"], "seconds": seconds, "tokens": tokens, "loss": each["loss"]}
         curve.append(point | {name: each[name] for name in ("dev_nll_per_token",) if name in each})
     known = bool(entries) and all("mfu" in each for each in entries)
+    targets = [each.get("target_tokens") for each in entries]  # which an earlier version did not count
     return {
         "tokens_per_s": tokens / seconds if seconds else 0.0,
+        "target_tokens_per_s": sum(targets) / seconds if seconds and None not in targets else None,
         "mfu": sum(each["mfu"] * each["seconds"] for each in entries) / seconds if known else None,
         "train_s": seconds,
         "final_loss": curve[-1]["loss"] if curve else math.nan,
