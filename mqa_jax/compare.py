@@ -62,8 +62,8 @@ def compare(
     say_budgets(experiments)
     progress.say(f"comparing {', '.join(each.variant for each in experiments)} on {first.name} in {folder}")
     corpus = sources.load(first.data, first.task)
-    tests = _tests(first, corpus)
-    with workers.held(folder / "vocabulary.lock", wait=True):
+    with workers.held(folder / "vocabulary.lock", wait=True):  # nor is anything fetched twice at once
+        tests = _tests(first, corpus)
         vocabulary = vocabularies.obtain(first.data, corpus, folder / "vocabulary.model")
     runs = {
         folder / f"{each.variant}-s{seed}": dataclasses.replace(each, seed=seed)
@@ -108,7 +108,8 @@ def say_budgets(experiments: Sequence[Experiment], tolerance: float = 0.001) -> 
 
 def _tests(experiment: Experiment, corpus: Corpus) -> dict[str, tuple[Split, str]]:
     """The texts that translations are judged by, by the names that records give them, and where each is from."""
-    named = {name.replace("/", "-"): test_sets.load(name) for name in experiment.decode.test_sets}
+    asked_by, names = "config.decode.test_sets", experiment.decode.test_sets
+    named = {name.replace("/", "-"): test_sets.load(name, asked_by=asked_by) for name in names}
     return named or {"test": (corpus.splits["test"], quality.OWN)}
 
 

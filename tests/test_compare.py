@@ -17,7 +17,7 @@ from reported import PAIR, experiment
 
 from mqa_jax import compare, workdir
 from mqa_jax.commands import translate
-from mqa_jax.data import sources
+from mqa_jax.data import sources, test_sets
 from mqa_jax.data import vocabulary as vocabularies
 from mqa_jax.data.corpus import Split
 from mqa_jax.data.text import read_lines
@@ -134,13 +134,20 @@ def test_variants_share_budget_data_and_vocabulary(compared):
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
-    """A comparison in which translations are the references with words left out, different ones each time."""
+    """A comparison of two test sets of sacreBLEU, in which translations are the references with words left out,
+    different ones each time."""
     folder, random = tmp_path_factory.mktemp("scored"), np.random.default_rng(0)
-    variants = [experiment("toy", each, change=lambda base: base.data.update(sentences=400)) for each in PAIR]
+
+    def change(base):
+        base.data.sentences, base.decode.test_sets = 400, ("wmt14", "wmt14/full")
+
+    variants = [experiment("toy", each, change=change) for each in PAIR]
     whole = sources.load(variants[0].data, "translation")
     splits = {name: Split.of_pairs(split.pairs()[:100]) for name, split in whole.splits.items()}
     corpus = dataclasses.replace(whole, splits=splits)
-    references = {split.source: split.target for split in corpus.splits.values()}
+    full = Split.of_pairs(whole.splits["test"].pairs()[100:200])
+    sets = {"wmt14": Split.of_pairs(full.pairs()[:80]), "wmt14/full": full}
+    references = {split.source: split.target for split in (*corpus.splits.values(), *sets.values())}
     by_name = {each.variant: each for each in variants}
 
     def load(folder):
@@ -158,6 +165,7 @@ def scored(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "load", lambda *_: corpus)
+        patch.setattr(test_sets, "load", lambda name, asked_by: (sets[name], f"{name}, asked by {asked_by}"))
         patch.setattr(vocabularies, "obtain", obtain)
         patch.setattr(compare, "train", lambda of, corpus, vocabulary, run: workdir.claim(run, of, {}))
         patch.setattr(trained, "load", load)
@@ -167,15 +175,19 @@ def scored(tmp_path_factory):
         patch.setattr(sweep, "time_missing", lambda *_: None)
         patch.setattr(page, "write", lambda *_: None)
         compare.compare(variants, [0, 1], folder)
-    return folder, corpus
+    return folder, {"dev": corpus.splits["dev"], **sets}
 
 
 def test_scores_are_of_the_kept_translations_against_the_references(scored):
-    folder, corpus = scored
-    assert len(records(folder, "quality")) == 12
+    """Of each set by its name, and none of the corpus's own test."""
+    folder, texts = scored
+    found = [(r["split"], r["beam"], r["split_from"]) for r in records(folder, "quality")]
+    named = [(name, f"{name.replace('-', '/')}, asked by config.decode.test_sets") for name in ("wmt14", "wmt14-full")]
+    wanted = [("dev", 1, quality.OWN), *((name, beam, origin) for name, origin in named for beam in (1, 4))]
+    assert sorted(found) == sorted(4 * wanted)
     for record in records(folder, "quality"):
         kept = read_lines(folder / f"{record['variant']}-s{record['seed']}" / record["hypotheses"])
-        wanted = list(corpus.splits[record["split"]].target)
+        wanted = list(texts[record["split"].replace("-", "/")].target)
         assert record["bleu_13a"] == pytest.approx(sacrebleu.corpus_bleu(kept, [wanted]).score)
         assert record["bleu_intl"] == pytest.approx(sacrebleu.corpus_bleu(kept, [wanted], tokenize="intl").score)
         assert record["chrf"] == pytest.approx(sacrebleu.corpus_chrf(kept, [wanted]).score)
@@ -185,26 +197,26 @@ def test_scores_are_of_the_kept_translations_against_the_references(scored):
 def test_sacrebleus_command_line_scores_a_run_as_it_is(scored):
     folder, _ = scored
     run = folder / "multi_query-s1"
-    (record,) = [r for r in records(run, "quality") if (r["split"], r["beam"]) == ("test", 4)]
+    (record,) = [r for r in records(run, "quality") if (r["split"], r["beam"]) == ("wmt14", 4)]
     command = [sys.executable, "-m", "sacrebleu", record["references"], "-i", record["hypotheses"]]
     command += ["-m", "bleu", "chrf", "-w", "4"]
     bleu, chrf = json.loads(subprocess.run(command, cwd=run, capture_output=True, check=True).stdout)
     assert (bleu["score"], chrf["score"]) == (pytest.approx(record["bleu_13a"], abs=1e-4), round(record["chrf"], 4))
     assert bleu["signature"] == record["signature_13a"] and chrf["signature"] == record["signature_chrf"]
-    assert sorted(path.name for path in (run / "references").iterdir()) == ["dev.txt", "test.txt"]
+    assert sorted(path.name for path in (run / "references").iterdir()) == ["dev.txt", "wmt14-full.txt", "wmt14.txt"]
 
 
 def test_significance_is_of_the_translations_of_its_beam_and_seed(scored):
     folder, _ = scored
     bleu = {(r["variant"], r["seed"], r["split"], r["beam"]): r["bleu_intl"] for r in records(folder, "quality")}
-    assert len(set(bleu.values())) == 12
+    assert len(set(bleu.values())) == 20
     first, second = records(folder, "significance")
     assert (first["seed"], second["seed"]) == (0, 1)
     for record in (first, second):
-        assert (record["split"], record["beam"], record["baseline"]) == ("test", 4, "multi_head")
+        assert (record["split"], record["beam"], record["baseline"]) == ("wmt14", 4, "multi_head")
         assert [row["variant"] for row in record["rows"]] == PAIR
         for row in record["rows"]:
-            assert row["score"] == pytest.approx(bleu[row["variant"], record["seed"], "test", 4])
+            assert row["score"] == pytest.approx(bleu[row["variant"], record["seed"], "wmt14", 4])
 
 
 def test_the_report_is_whole(compared):

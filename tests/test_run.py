@@ -236,6 +236,10 @@ def test_a_log_entry_tells_the_objective_from_the_likelihood():
     assert (entry["loss"], entry["nll_per_token"]) == pytest.approx((39 / 12, 28 / 12))
     assert (entry["tokens"], entry["tokens_per_s"]) == (16 + 3 * 5, 62)
     assert entry["mfu"] == pytest.approx((2 * 15 + 3 * 16) / 0.5 / 100)
+    found = log.figures([{"step": 3, **entry}] * 2)
+    assert (found["tokens_per_s"], found["target_tokens_per_s"]) == (62, 32)
+    before = {key: value for key, value in entry.items() if key != "target_tokens"}
+    assert log.figures([{"step": 2, **before}, {"step": 3, **entry}])["target_tokens_per_s"] is None
 
 
 def test_folders_without_a_run_are_named(tmp_path, whole):

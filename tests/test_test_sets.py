@@ -66,8 +66,10 @@ def test_files_of_ones_own_are_counted_and_named(tmp_path):
 
 @UNPACKED
 def test_what_cannot_be_had_says_what_to_put_where(wmt14, tmp_path):
-    with pytest.raises(InputError, match=r"wmt99 is unknown to sacreBLEU for en-de; choose from: .*wmt14/full"):
-        test_sets.load("wmt99")
+    with pytest.raises(
+        InputError, match=r"config\.x=wmt99 is unknown to sacreBLEU for en-de; choose from: .*wmt14/full"
+    ):
+        test_sets.load("wmt99", asked_by="config.x")
     with pytest.raises(InputError) as error:
         test_sets.load("wmt14")
     place = tmp_path / "wmt14" / "raw" / "wmt14.test-filtered.tgz"
