@@ -87,10 +87,10 @@ def figures(entries: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         point = {"step": each["step"], "seconds": seconds, "tokens": tokens, "loss": each["loss"]}
         curve.append(point | {name: each[name] for name in ("dev_nll_per_token",) if name in each})
     known = bool(entries) and all("mfu" in each for each in entries)
-    targets = [each.get("target_tokens") for each in entries]  # which an earlier version did not count
+    targets = [each["target_tokens"] for each in entries if "target_tokens" in each]  # an earlier version has none
     return {
         "tokens_per_s": tokens / seconds if seconds else 0.0,
-        "target_tokens_per_s": sum(targets) / seconds if seconds and None not in targets else None,
+        "target_tokens_per_s": sum(targets) / seconds if seconds and len(targets) == len(entries) else None,
         "mfu": sum(each["mfu"] * each["seconds"] for each in entries) / seconds if known else None,
         "train_s": seconds,
         "final_loss": curve[-1]["loss"] if curve else math.nan,
