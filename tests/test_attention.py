@@ -70,6 +70,21 @@ def test_attention_over_a_memory_matches_the_slow_twin(G, dtype, queries):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_form_of_a_gpu_matches_the_slow_twin(dtype, monkeypatch):
+    chosen = []
+
+    def on_gpu(tuned, plain, *operands):
+        chosen.append(tuned)
+        return tuned(*operands)
+
+    monkeypatch.setattr(over_cache.platforms, "choose_on_gpu", on_gpu)
+    q, k, v, mask = operands(H, 1, 7, dtype)
+    o = over_cache.attend(q[:, :, None], over_cache.Kept((rows_of(k), rows_of(v)), mask), 0, 1, H)[:, :, 0]
+    assert len(chosen) == 2
+    np.testing.assert_allclose(np.asarray(o, np.float64), slow_attend(q, k, v, mask), **TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("G", [1, 2, H])
 @pytest.mark.parametrize("tokens", [1, 3, over_cache.FEW_TOKENS + 1])
 def test_attention_of_beams_matches_the_slow_twin(G, dtype, tokens):

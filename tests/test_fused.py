@@ -93,7 +93,6 @@ def test_what_cudnn_is_given(L, M, causal, window, monkeypatch):
         jax.nn, "dot_product_attention", lambda *arrays, **rest: attention(*arrays, **rest | {"implementation": "xla"})
     )
     (q, k, v), segments, bar = operands(2, L, M)
-    v, bar = v[..., :K], bar[..., :K]
     ours = with_gradients(functools.partial(fused.on_cuda, causal=causal, window=window), (q, k, v), segments, bar)
     for a, b in zip(ours, slow_attend(q, k, v, bar, slow_mask(*segments, causal, window)), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-4)

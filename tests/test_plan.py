@@ -1,6 +1,8 @@
-"""Plans: what is read from compiled text, and what is said of it. extra/test_tpu.py compiles for TPUs."""
+"""Plans: what is read from compiled text, and what is said of it; how many sequences fit. extra/test_tpu.py and
+extra/test_gpu.py compile."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +13,26 @@ from test_config import get
 from mqa_jax import config, sharding
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import MeshConfig
-from mqa_jax.plan import chips, collectives
+from mqa_jax.plan import capacity, chips, collectives
 from mqa_jax.plan.collectives import Collective
-from mqa_jax.report import plans
+from mqa_jax.report import plans, plots
+from mqa_jax.timing import peaks
 
 
 def test_a_wrong_topology_gets_the_list():
-    for name in ("v5e:3x5", "v9:2x2", "v4:2x2", "v5e"):
-        with pytest.raises(InputError, match=r"v2:1x1\|2x2.*v4:1x1x1.*v6e:.*16x16"):
+    for name in ("v5e:3x5", "v9:2x2", "v4:2x2", "v5e", "h100:8", "h100:2x2"):
+        with pytest.raises(InputError, match=r"v2:1x1\|2x2.*v4:1x1x1.*v6e:.*16x16.*h100:1x1x1\|1x1x2.*b200:"):
             chips.topology(name)
+
+
+def test_what_is_published_of_a_gpu_is_known_to_plans_and_to_timings(monkeypatch):
+    assert {chip.gpu.name for chip in chips.CHIPS.values() if chip.gpu} == peaks.PUBLISHED.keys()
+    assert peaks.published() == {}
+    monkeypatch.setitem(peaks.PUBLISHED, jax.devices()[0].device_kind, (3e12, 9e14))
+    assert peaks.published() == {"published_bytes_per_s": 3e12, "published_bfloat16_flops_per_s": 9e14}
+    text = chips.CHIPS["h100"].gpu.target(80, 3.35e12)
+    for line in ("core_count: 132", "memory_bandwidth: 3350000000000", "device_memory_size: 80", "major: 9 minor: 0"):
+        assert line in text
 
 
 def test_exchanges_are_read_from_compiled_text():
@@ -119,3 +132,69 @@ def test_the_table_gives_the_papers_times_to_the_papers_model():
     )
     record["name"] = "toy"
     assert "13.0" not in plans.table([record]).rows[0]
+
+
+def capacities(*variants, topology="h100:1x1x1", context=32_768, latency_ms=50.0, task="lm1b", tensor=1):
+    found = []
+    for variant in variants:
+        base = get(task, variant)
+        base.mesh.tensor = tensor
+        found.append(capacity.capacity(config.read(base), chips.topology(topology), context, latency_ms))
+    return found
+
+
+def test_capacity_is_what_memory_holds_beside_the_weights():
+    """multi_query of lm1b: 6 layers of 2 x 128 numbers a token; logits and the scores of a layer are float32."""
+    many, one = capacities("multi_head", "multi_query")
+    kept, weights = 6 * 2 * 128 * 2 * 32_768, one["caches"]["bfloat16"]["weight_bytes_per_device"]
+    assert one["caches"]["bfloat16"]["bytes_per_sequence"] == kept
+    assert one["caches"]["int8"]["bytes_per_sequence"] == 6 * 2 * (128 + 4) * 32_768
+    most = one["caches"]["bfloat16"]["at_most"]
+    assert (
+        most["sequences"] == (84_942_979_072 - weights) // (kept + 4 * 32_000 + 4 * 8 * 32_768)
+        and most["limit"] == "cache"
+    )
+    assert 7.9 < most["sequences"] / many["caches"]["bfloat16"]["at_most"]["sequences"] < 8.1
+    assert most["tokens_per_s"] == pytest.approx(1e3 * most["sequences"] / most["ms_per_token"])
+
+
+def test_capacity_within_a_latency_and_what_limits_it():
+    (loose,), (tight,), (none,) = (capacities("multi_query", latency_ms=ms) for ms in (50.0, 5.0, 1e-3))
+    found = [each["caches"]["bfloat16"] for each in (loose, tight, none)]
+    assert found[0]["within_latency"] == found[0]["at_most"]
+    within = found[1]["within_latency"]
+    assert 0 < within["sequences"] < found[1]["at_most"]["sequences"] and 4.9 < within["ms_per_token"] <= 5.0
+    assert found[2]["within_latency"]["sequences"] == found[2]["within_latency"]["tokens_per_s"] == 0
+    short, alone = capacities("multi_query_local"), capacities("multi_query", context=64, latency_ms=0.1)
+    assert short[0]["caches"]["bfloat16"]["at_most"]["limit"] == "operations"
+    assert alone[0]["caches"]["bfloat16"]["within_latency"]["limit"] == "weights"
+
+
+def test_capacity_of_devices_that_share_a_model():
+    """Two replicas hold twice as many. A write head that is not split lies on every device of a group."""
+    (one,), (two,) = (capacities("multi_head", topology=f"h100:1x1x{n}") for n in (1, 2))
+    first, second = (each["caches"]["bfloat16"]["at_most"] for each in (one, two))
+    assert second["sequences"] == 2 * first["sequences"] and second["ms_per_token"] == first["ms_per_token"]
+    many, query = (
+        each["caches"]["bfloat16"] for each in capacities("multi_head", "multi_query", topology="h100:1x1x8", tensor=8)
+    )
+    assert many["at_most"]["sequences"] == pytest.approx(query["at_most"]["sequences"], rel=0.01)
+    with pytest.raises(InputError, match=r"config\.mesh\.tensor=3 does not divide the 8 devices"):
+        capacities("multi_head", topology="h100:1x1x8", tensor=3)
+
+
+def test_capacity_too_large_for_the_weights_is_none():
+    (found,) = capacities("multi_head", topology="v5e:1x1", context=2**24)
+    assert found["caches"]["int8"]["at_most"]["sequences"] == 0 and found["caches"]["int8"]["curve"] == []
+
+
+def test_capacity_is_a_table_and_a_picture():
+    found = capacities("multi_head", "multi_query")
+    table = plans.capacities(found)
+    assert [row[:2] for row in table.rows] == [
+        (variant, cache) for variant in ("multi_head", "multi_query") for cache in ("bfloat16", "int8")
+    ]
+    assert "384 MiB" not in str(table.rows) and "768 MiB" in str(table.rows) and "96.0 MiB" in str(table.rows)
+    drawn = plots.svg(plots.capacity(found))
+    assert all(f">{name}<" in drawn for name in ("multi_head", "multi_query"))
+    assert re.search("time of a token", drawn)

@@ -8,9 +8,8 @@ Prints memory by kind, operations, exchanges between devices and the floor that 
 step; exit code 1, with the smallest change that helps, where one does not fit. --variants compares several in one
 table, beside the paper's times where it has them.
 
---decode compiles nothing. It prints what a sequence of so many tokens keeps, how many of them fit beside the weights,
-how many tokens a second they get at best and what limits that, with a cache of bfloat16 and of int8; in --workdir it
-draws it too.
+--decode compiles nothing. It prints, and in --workdir draws, how many sequences of --context tokens fit beside the
+weights and how many tokens a second they get at best, with a cache of bfloat16 and of int8.
 """
 
 import dataclasses
@@ -28,24 +27,13 @@ from mqa_jax.timing.decode import Workload
 
 CONFIG = command.config_flag()
 TOPOLOGY = flags.DEFINE_string(
-    "topology",
-    None,
-    "TPU version and chips along each axis: v5e:4x4; GPU, hosts, GPUs of each: h100:1x1x8.",
-    required=True,
+    "topology", None, "v5e:4x4: chips along each axis; h100:1x1x8: hosts, GPUs.", required=True
 )
-BATCH = flags.DEFINE_integer(
-    "batch", None, "Sentences decoded at once. Default: config.timing.batch a device.", lower_bound=1
-)
+BATCH = flags.DEFINE_integer("batch", None, "Sentences decoded at once. Default: config.timing.batch a device.", 1)
 BEAM = flags.DEFINE_integer("beam", 1, "Beams; 1 is greedy.", 1, MOST_BEAMS)
 VARIANTS = flags.DEFINE_list("variants", None, "Variants for a table; all: every one of the config.")
 DECODE = flags.DEFINE_bool("decode", False, "How many sequences are decoded at once, and how fast; by arithmetic.")
-CONTEXT = flags.DEFINE_integer(
-    "context",
-    32_768,
-    "With --decode: tokens of a sequence; with an encoder, of the source and of the output.",
-    1,
-    2**30,
-)
+CONTEXT = flags.DEFINE_integer("context", 32_768, "With --decode: tokens of a sequence (of each side).", 1, 2**30)
 LATENCY = flags.DEFINE_float("latency_ms", 50.0, "With --decode: what a token may take.", lower_bound=1e-6)
 WORKDIR = flags.DEFINE_string("workdir", None, "Keep records in this folder; given again, it goes on where it was.")
 JSON = command.json_flag()
@@ -72,7 +60,6 @@ def main() -> None:
 
 
 def decode(experiments, topology):
-    """The capacity of each variant."""
     found = [capacity.capacity(each, topology, CONTEXT.value, LATENCY.value) for each in experiments]
     command.show(command.lines(plans.capacities(found).to_rich()), found, JSON.value)
     if WORKDIR.value:

@@ -18,8 +18,9 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 def relu(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     """`dropout` of ReLU(x). The backward pass sees from the result alone what came through both, and keeps no `x`: of a
     wide layer that is half of what training holds."""
-    rate = 0.0 if key is None else rate
-    return _relu(x, rate, jnp.ones((), bool) if rate == 0 else _kept(x, rate, key))
+    if key is None or rate == 0:
+        return _relu(x, 0.0, jnp.ones((), bool))
+    return _relu(x, rate, _kept(x, rate, key))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -39,7 +40,7 @@ def _relu_backward(rate, y, y_bar):
 _relu.defvjp(_relu_forward, _relu_backward)
 
 
-def _kept(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+def _kept(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
     return jax.random.bernoulli(key, 1 - rate, (*x.shape[:-2], 1, x.shape[-1]))
 
 

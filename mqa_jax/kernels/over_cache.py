@@ -6,6 +6,9 @@ cache's rows. A CPU is faster with that than with a product for each write head,
 of the cache into its matrix unit once either way, and with a product for each head its compiler would first move
 the whole cache into another layout, at every step (tests/extra/test_tpu.py). The many queries of a prompt take a
 product for each write head.
+
+A GPU takes a product for each write head too where each has one query (multi-head, greedy) and the cache is short:
+the zeros are then the larger part of what a step moves. docs/performance.md has the times.
 """
 
 from typing import Any, NamedTuple
@@ -18,6 +21,7 @@ from mqa_jax.kernels.int8 import Int8
 
 FEW_QUERIES = 16  # up to which a CPU takes the keys as the first operand
 FEW_TOKENS = 8  # of one beam, up to which zeros cost less than a product for each write head
+FEW_SLOTS = 1024  # up to which a GPU takes a product for each write head where each has one query
 
 Stored = jax.Array | Int8
 """Rows in a cache, [B, N, X], as they are or in int8 with a scale for each write head."""
@@ -114,36 +118,57 @@ def _scores(q_BUCHK: jax.Array, stored: Stored, write_heads: int) -> jax.Array:
     """q k^T, float32 [B, Q, H, N], Q = U * C."""
     B, U, C, H, K = q_BUCHK.shape
     q_BQHK = q_BUCHK.reshape(B, U * C, H, K)
-    if C > FEW_TOKENS:
-        k_BNGK = _wide(stored, q_BQHK.dtype).reshape(B, -1, write_heads, K)
+
+    def for_each_write_head(q_BQHK, k_BNX):
+        k_BNGK = k_BNX.reshape(B, -1, write_heads, K)
         q_BGRQK = jnp.moveaxis(q_BQHK.reshape(B, U * C, write_heads, -1, K), 1, 3)
         scores_BGRQN = jnp.einsum("bgrqk,bngk->bgrqn", q_BGRQK, k_BNGK, preferred_element_type=jnp.float32)
         return jnp.moveaxis(scores_BGRQN, 3, 1).reshape(B, U * C, H, -1)
-    q_BPX = _lay_out(q_BQHK, write_heads)
+
+    def laid_out(q_BQHK, k_BNX):
+        return _by_keys(_lay_out(q_BQHK, write_heads), k_BNX, jnp.float32).reshape(B, U * C, H, -1)
+
+    if C > FEW_TOKENS:
+        return for_each_write_head(q_BQHK, _wide(stored, q_BQHK.dtype))
     if isinstance(stored, Int8):
+        q_BPX = _lay_out(q_BQHK, write_heads)
         digits_BPX, unit_BP1 = int8.digits(q_BPX)
         scores_BPN = int8.from_digits(_by_keys(digits_BPX, stored.values, jnp.int32), unit_BP1)
         return scores_BPN.reshape(B, U * C, H, -1) * _of_heads(stored.scales, H)
-    return _by_keys(q_BPX, stored, jnp.float32).reshape(B, U * C, H, -1)
+    if _is_one_query_a_write_head(U * C, H, write_heads, stored):
+        return platforms.choose_on_gpu(for_each_write_head, laid_out, q_BQHK, stored)
+    return laid_out(q_BQHK, stored)
 
 
 def _outputs(weights_BQHN: jax.Array, stored: Stored, write_heads: int, few: bool) -> jax.Array:
     """Unnormalised weights times values, float32 [B, Q, H, V]. `few`: in one product a sentence."""
     B, Q, H, N = weights_BQHN.shape
-    if not few:
-        v_BNGV = _wide(stored, weights_BQHN.dtype).reshape(B, N, write_heads, -1)
+
+    def for_each_write_head(weights_BQHN, v_BNY):
+        v_BNGV = v_BNY.reshape(B, N, write_heads, -1)
         weights_BGRQN = jnp.moveaxis(weights_BQHN.reshape(B, Q, write_heads, -1, N), 1, 3)
         o_BGRQV = jnp.einsum("bgrqn,bngv->bgrqv", weights_BGRQN, v_BNGV, preferred_element_type=jnp.float32)
         return jnp.moveaxis(o_BGRQV, 3, 1).reshape(B, Q, H, -1)
+
+    def laid_out(weights_BQHN, v_BNY):
+        weights_BPN = weights_BQHN.reshape(B, -1, N).astype(v_BNY.dtype)
+        o_BPY = jnp.einsum("bpn,bny->bpy", weights_BPN, v_BNY, preferred_element_type=jnp.float32)
+        return _own_heads(o_BPY, H, write_heads)
+
+    if not few:
+        return for_each_write_head(weights_BQHN, _wide(stored, weights_BQHN.dtype))
     if isinstance(stored, Int8):
         weights_BQHN = weights_BQHN.astype(jnp.float32) * _of_heads(stored.scales, H)
         digits_BPN, unit_BP1 = int8.digits(weights_BQHN.reshape(B, -1, N))
         o_BPY = jnp.einsum("bpn,bny->bpy", digits_BPN, stored.values, preferred_element_type=jnp.int32)
-        o_BPY = int8.from_digits(o_BPY, unit_BP1)
-    else:
-        weights_BPN = weights_BQHN.reshape(B, -1, N).astype(stored.dtype)
-        o_BPY = jnp.einsum("bpn,bny->bpy", weights_BPN, stored, preferred_element_type=jnp.float32)
-    return _own_heads(o_BPY, H, write_heads)
+        return _own_heads(int8.from_digits(o_BPY, unit_BP1), H, write_heads)
+    if _is_one_query_a_write_head(Q, H, write_heads, stored):
+        return platforms.choose_on_gpu(for_each_write_head, laid_out, weights_BQHN, stored)
+    return laid_out(weights_BQHN, stored)
+
+
+def _is_one_query_a_write_head(queries: int, heads: int, write_heads: int, stored: jax.Array) -> bool:
+    return queries == 1 and heads == write_heads > 1 and stored.shape[1] < FEW_SLOTS
 
 
 def _by_keys(q_BPX: jax.Array, k_BNX: jax.Array, accumulated: Any) -> jax.Array:

@@ -38,6 +38,11 @@ def choose(tuned: Callable[..., Any], plain: Callable[..., Any], *operands: Any)
     return jax.lax.platform_dependent(*operands, cpu=tuned, default=plain)
 
 
+def choose_on_gpu(tuned: Callable[..., Any], plain: Callable[..., Any], *operands: Any) -> Any:
+    """`tuned(*operands)` on an NVIDIA GPU, `plain(*operands)` elsewhere; as `choose`."""
+    return jax.lax.platform_dependent(*operands, cuda=tuned, default=plain)
+
+
 def in_sizes(function: Callable[..., Any], *operands: Any) -> Any:
     """`function(sizes, *operands)` with the sizes of the platform."""
     return choose(lambda *each: function(CPU, *each), lambda *each: function(ACCELERATOR, *each), *operands)

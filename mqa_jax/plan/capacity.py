@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 from mqa_jax import records
+from mqa_jax.attention.config import AttentionConfig
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment, ModelConfig
 from mqa_jax.plan.chips import Topology
@@ -27,7 +28,7 @@ class _Device:
     Attributes:
       weights: bytes held.
       read: bytes of weights that a step reads.
-      sequence: bytes that a sequence keeps; `logits`: of those of its next token, which are there besides.
+      sequence: bytes that a sequence keeps; `step`: what a step has besides, logits and the scores of a layer.
       seen: bytes of the cache that a step reads for a sequence.
       weight_flops, cache_flops: of a step, for a sequence.
     """
@@ -35,7 +36,7 @@ class _Device:
     weights: float
     read: float
     sequence: float
-    logits: float
+    step: float
     seen: float
     weight_flops: float
     cache_flops: float
@@ -71,7 +72,7 @@ def capacity(experiment: Experiment, topology: Topology, context: int, latency_m
 def _with_cache(model: ModelConfig, topology: Topology, tensor: int, context: int, latency_ms: float) -> dict[str, Any]:
     device, groups = _device(model, tensor, context), topology.size // tensor
     free = topology.memory_bytes - device.weights
-    most = min(MOST, max(0, int(free // (device.sequence + device.logits))))
+    most = min(MOST, max(0, int(free // (device.sequence + device.step))))
 
     def speed(batch: int) -> dict[str, Any]:
         """Of so many sequences a group; None of them takes no time."""
@@ -104,24 +105,34 @@ def _device(model: ModelConfig, tensor: int, context: int) -> _Device:
     model = dataclasses.replace(model, positions=longest)
     step = cost.decode_cost(model, 1, 1, *_lengths(model, context), padded_cache=True)
     decoder = model.decoder
-    kept = seen = 0.0
+    kept = seen = scores = 0.0
     for layers, own in ((decoder.attentions, True), (decoder.crosses, False)):
         for layer in layers:
+            slots = layer.slots(context) if own else context
+            scores = max(scores, layer.heads * slots * _score_bytes(layer, model.kept_dtype))
             for row in layer.rows():
                 # A row that cannot be split by heads lies on every device of the group.
                 size = row.bytes(model.kept_dtype) / (tensor if row.heads % tensor == 0 else 1)
-                kept += size * (layer.slots(context) if own else context)
+                kept += size * slots
                 seen += size * (layer.seen(context) if own else context)
     weights = cost.parameters_by_part(model)["total"] * cost.weight_bytes(model)
     return _Device(
         weights=weights / tensor,
         read=step.weight_bytes / tensor,
         sequence=kept,
-        logits=model.vocabulary * 4 / tensor,
+        step=(model.vocabulary * 4 + scores) / tensor,
         seen=seen,
         weight_flops=step.weight_flops / tensor,
         cache_flops=step.cache_flops / tensor,
     )
+
+
+def _score_bytes(layer: AttentionConfig, dtype: str) -> int:
+    """A step's temporaries for each query head and slot of a layer: the score; with int8 also the products of both
+    digits, the weight and its digits, and scales that are repeated for the heads of each of several write heads."""
+    if dtype != "int8":
+        return 4
+    return 14 if max(row.heads for row in layer.rows()) == 1 else 30
 
 
 def _step(device: _Device, batch: int, topology: Topology) -> tuple[float, str]:

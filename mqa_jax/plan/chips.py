@@ -26,7 +26,7 @@ from jax.experimental import topologies
 from mqa_jax.errors import InputError
 from mqa_jax.plan import gpus
 from mqa_jax.plan.gpus import Gpu
-from mqa_jax.timing.peaks import Peaks
+from mqa_jax.timing.peaks import PUBLISHED, Peaks
 
 FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 HOSTS = ("1x1x1", "1x1x2", "1x1x4", "1x1x8", "1x2x8", "1x4x8", "1x8x8", "1x16x8", "1x32x8")
@@ -57,6 +57,11 @@ class Chip:
     gpu: Gpu | None = None
 
 
+def _gpu(gpu: Gpu, memory_bytes: int, link_bytes_per_s: float) -> Chip:
+    bytes_per_s, flops_per_s = PUBLISHED[gpu.name]
+    return Chip(flops_per_s, memory_bytes, bytes_per_s, link_bytes_per_s, HOSTS, gpu=gpu)
+
+
 CHIPS = {
     "v2": Chip(46e12, 16 << 30, 700e9, 4 * 62e9, FLAT, devices=2),
     "v3": Chip(123e12, 32 << 30, 900e9, 4 * 82e9, FLAT, devices=2),
@@ -64,10 +69,10 @@ CHIPS = {
     "v5e": Chip(197e12, 16 << 30, 819e9, 200e9, FLAT),
     "v5p": Chip(459e12, 95 << 30, 2765e9, 600e9, CUBIC),
     "v6e": Chip(918e12, 32 << 30, 1638e9, 400e9, FLAT),
-    "a100": Chip(312e12, 85_100_068_864, 2.039e12, 300e9, HOSTS, gpu=gpus.A100),
-    "h100": Chip(989e12, 84_942_979_072, 3.35e12, 450e9, HOSTS, gpu=gpus.H100),
-    "h200": Chip(989e12, 151_397_597_184, 4.8e12, 450e9, HOSTS, gpu=gpus.H200),
-    "b200": Chip(2250e12, 191_514_411_008, 8e12, 900e9, HOSTS, gpu=gpus.B200),
+    "a100": _gpu(gpus.A100, 85_100_068_864, 300e9),
+    "h100": _gpu(gpus.H100, 84_942_979_072, 450e9),
+    "h200": _gpu(gpus.H200, 151_397_597_184, 450e9),
+    "b200": _gpu(gpus.B200, 191_514_411_008, 900e9),
 }
 
 

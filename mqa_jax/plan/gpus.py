@@ -15,6 +15,7 @@ from typing import Any
 import jax
 from jax._src.cudnn import fused_attention_stablehlo
 from jax.experimental import topologies
+from jax.experimental.compilation_cache import compilation_cache
 
 from mqa_jax.errors import InputError
 
@@ -105,16 +106,20 @@ def devices(target: str, shape: str) -> list[Any]:
     """
     jax.local_devices()  # by now JAX has the plugins that are installed beside it
     jax.config.update("jax_enable_compilation_cache", False)  # the compiler cannot read what it wrote without a GPU
+    compilation_cache.reset_cache()  # which else goes on as it began
     try:
         found = topologies.get_topology_desc(platform="cuda", target_config=target, topology=shape)
     except NotImplementedError:
         _add_plugin()
         found = topologies.get_topology_desc(platform="cuda", target_config=target, topology=shape)
     # Before it traces an attention for cuDNN, JAX asks for that of this machine, and for the GPU of this machine.
-    versions = types.SimpleNamespace(cudnn_get_version=lambda: CUDNN[0] * 10_000 + CUDNN[1] * 100 + CUDNN[2])
-    fused_attention_stablehlo.cuda_versions = versions
-    there = float(found.devices[0].compute_capability)
-    fused_attention_stablehlo.check_compute_capability = lambda least: there >= float(least)
+    there, version = float(found.devices[0].compute_capability), CUDNN[0] * 10_000 + CUDNN[1] * 100 + CUDNN[2]
+    answers = {
+        "cuda_versions": types.SimpleNamespace(cudnn_get_version=lambda: version),
+        "check_compute_capability": lambda least: there >= float(least),
+    }
+    for name, answer in answers.items():
+        setattr(fused_attention_stablehlo, name, answer)
     return found.devices
 
 

@@ -26,7 +26,7 @@ from mqa_jax.experiment import Experiment, ModelConfig
 from mqa_jax.kernels import host
 from mqa_jax.model.build import Model, Parameters, build, count
 from mqa_jax.timing import cost, memory, stopwatch
-from mqa_jax.timing.peaks import Peaks
+from mqa_jax.timing.peaks import Peaks, published
 from mqa_jax.tokens import BOS
 
 NEVER = -1  # no token ends an output
@@ -165,6 +165,7 @@ class TimedDecode:
             "flops_per_step": step.flops,
             "peak_bytes_per_s": peaks.bytes_per_s,
             "peak_flops_per_s": peaks.flops_per_s,
+            **published(),
             "compile_s": self.replicas[0].compile_s,
             "peak_memory_mb": stopwatch.peak_memory_mb(),
             "cache_bytes_per_sequence": cost.cache_bytes_per_sequence(model, load.source_length, load.target_length),

@@ -13,6 +13,14 @@ import jax.numpy as jnp
 
 from mqa_jax.timing.stopwatch import time_call
 
+# NVIDIA's data sheets, as remembered: bytes of memory and dense operations in bfloat16 a second; by the driver's name.
+PUBLISHED = {
+    "NVIDIA A100-SXM4-80GB": (2.039e12, 312e12),
+    "NVIDIA H100 80GB HBM3": (3.35e12, 989e12),
+    "NVIDIA H200": (4.8e12, 989e12),
+    "NVIDIA B200": (8e12, 2250e12),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Peaks:
@@ -37,6 +45,12 @@ class Peaks:
 def measure(dtype: str, weight_dtype: str | None = None) -> Peaks:
     """The peaks of the default device; measured once a process, in a few seconds."""
     return Peaks(_bandwidth(), matmul(dtype), dtype, matmul("int8") if weight_dtype == "int8" else None)
+
+
+def published() -> dict[str, float]:
+    """What is published of the default device, for a record beside what is measured; empty where it is not known."""
+    found = PUBLISHED.get(jax.devices()[0].device_kind, ())
+    return dict(zip(("published_bytes_per_s", "published_bfloat16_flops_per_s"), found, strict=False))
 
 
 @functools.cache

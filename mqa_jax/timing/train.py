@@ -117,6 +117,7 @@ class TimedTraining:
             "model_flops_per_step": flops,
             "model_flops_per_s": flops / median,
             "peak_flops_per_s": peak,
+            **peaks.published(),
             "mfu": flops / median / peak,
             **self.memory_mb(),
             "peak_memory_mb": stopwatch.peak_memory_mb(),

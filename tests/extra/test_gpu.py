@@ -1,7 +1,7 @@
 """What the GPU compiler makes of decoding, prompts and plans: compiled ahead of time for GPUs that are not here.
 
 It lies in a folder of its own (.ci/gpu) and needs JAX 0.12; without them conftest.py leaves this file out and says so.
-Models are as wide as in the configs, and two layers deep.
+Models are as wide as in the configs, and one or two layers deep.
 """
 
 import dataclasses
@@ -45,20 +45,22 @@ def compiler():
     before = {name: gpus_of_jax[name] for name in ("cuda_versions", "check_compute_capability")}
     jax.config.update("jax_disable_most_optimizations", False)
     fused._cudnn_is_there.cache_clear()
+    assert chips.topology("h100:1x1x1").devices  # what JAX asks of this machine has an answer from here on
     yield
     gpus_of_jax.update(before)
     fused._cudnn_is_there.cache_clear()
     jax.config.update("jax_disable_most_optimizations", True)
     jax.config.update("jax_enable_compilation_cache", True)
+    gpus.compilation_cache.reset_cache()
 
 
-def two_layers(task, variant, dtype="bfloat16"):
-    """A config's model, two layers deep; where it has windows, they are long."""
+def shallow(task, variant, dtype="bfloat16", layers=1):
+    """A config's model, few layers deep; where it has windows, they are long."""
     experiment = config.read(get(task, variant))
 
     def stack(of):
-        longer = tuple(dataclasses.replace(each, window=each.window and TARGET) for each in of.attention)
-        return dataclasses.replace(of, layers=2, attention=longer)
+        longer = tuple(dataclasses.replace(each, window=each.window and TARGET - each.sinks) for each in of.attention)
+        return dataclasses.replace(of, layers=layers, attention=longer)
 
     model = experiment.model
     model = dataclasses.replace(model, decoder=stack(model.decoder), encoder=model.encoder and stack(model.encoder))
@@ -111,14 +113,14 @@ def wide_products(text):
 
 
 def test_all_types_are_compiled():
-    named = {each.name for _, task, variant, *_ in CELLS for each in two_layers(task, variant).model.decoder.attention}
+    named = {each.name for _, task, variant, *_ in CELLS for each in shallow(task, variant).model.decoder.attention}
     assert named == registry.TYPES.keys()
 
 
 @pytest.mark.parametrize(("gpu", "task", "variant", "beam", "dtype"), CELLS)
 def test_no_cache_is_copied_or_laid_out_anew(gpu, task, variant, beam, dtype):
     """Nor made wide, where it is int8: a step writes nothing as large as a layer's cache, but into the cache."""
-    experiment = two_layers(task, variant, dtype)
+    experiment = shallow(task, variant, dtype)
     workload = decode.Workload(BATCH, beam, TARGET if task == "wmt14" else 9, TARGET, True)
     jitted, (parameters, state) = decode.abstract(build(workload.fitted(experiment.model)), workload)
     compiled = jitted.lower(*on(chips.topology(f"{gpu}:1x1x1").devices[0])((parameters, state))).compile()
@@ -139,7 +141,7 @@ def test_no_cache_is_copied_or_laid_out_anew(gpu, task, variant, beam, dtype):
 def test_prompts_sources_and_scoring_keep_no_scores_in_memory(gpu, task, variant):
     """cuDNN's kernel in every layer, and no array of L x L for each head, forwards and backwards."""
     length, rows = 640, 8  # a number that no other dimension is
-    experiment = two_layers(task, variant)
+    experiment = shallow(task, variant, layers=2)
     workload = decode.Workload(rows, 1, length + (task == "lm1b"), 16, True)
     model = build(
         workload.fitted(experiment.model), sharding.make_mesh(MeshConfig(), chips.topology(f"{gpu}:1x1x1").devices)
@@ -160,6 +162,8 @@ def test_prompts_sources_and_scoring_keep_no_scores_in_memory(gpu, task, variant
         "scoring": (jax.jit(score), (model.shapes(), batch), 2),
         "gradient": (jax.jit(jax.grad(score)), (model.shapes(), batch), 4),
     }
+    if experiment.model.encoder:
+        del programs["gradient"]  # as that of a language model, and it takes the compiler longest
     for name, (program, arguments, kernels) in programs.items():
         text = program.lower(*put(arguments)).compile().as_text()
         arrays = {tuple(map(int, each.split(","))) for each in re.findall(r"\[([\d,]+)\]", text)}
@@ -168,29 +172,31 @@ def test_prompts_sources_and_scoring_keep_no_scores_in_memory(gpu, task, variant
         assert text.count('custom_call_target="__cudnn$fmha') >= kernels, name
 
 
-def small(variant, **changes):
-    base = get("toy", variant)
-    base.model.update(encoder_layers=1, decoder_layers=1)
+def small(task, variant, **changes):
+    base = get(task, variant)
+    base.model.update(encoder_layers=int(task == "toy"), decoder_layers=1)
     base.data.rows = 16
     experiment = config.read(base)
     return dataclasses.replace(experiment, **changes)
 
 
 def test_a_plan_of_gpus_has_prefill_and_exchanges():
-    experiment = small("multi_query")
+    experiment = small("toy", "multi_query")
     record = plan.plan(experiment, chips.topology("h100:1x1x4"), decode.Workload(256, 1, 64, 64, True))
     train, prefill, step = (record[name] for name in ("train", "prefill", "decode"))
     weights = train["held_bytes"]["parameters"]
     assert record["fits"] and record["devices"] == 4
-    assert weights <= train["collectives"]["all-reduce of 4"]["bytes"] < 2 * weights
-    assert prefill["held_bytes"]["cache"] == step["held_bytes"]["cache"] == 64 * (64 + 64) * 2 * 16 * 2
+    assert weights <= train["collectives"]["all-reduce of 4"]["bytes"] < 3 * weights, (
+        "each, and the embedding's in parts"
+    )
+    assert prefill["held_bytes"]["cache"] == step["held_bytes"]["cache"] == 64 * (64 + 64) * 2 * 32 * 2
     assert prefill["held_bytes"]["layout padding"] < 2**16 and prefill["collectives"] == {} == step["collectives"]
     text = "\n".join(plans.lines(record))
     assert "prefill, 256 sources of 64 tokens, 4 x 1 devices" in text and "the compiler counts" not in text
 
 
 def test_two_hosts_share_a_model():
-    experiment = small("grouped_2", mesh=MeshConfig(-1, 8, 1))
+    experiment = small("text_lm", "grouped_2", mesh=MeshConfig(-1, 8, 1))
     step = steps.train_step(experiment, chips.topology("a100:1x2x8"))
     kinds = {(each.kind, each.devices) for each in step.program.exchanges}
     assert ("all-gather", 8) in kinds and step.devices == 16 and step.floor_parts_s["interconnect"] > 0
@@ -198,8 +204,10 @@ def test_two_hosts_share_a_model():
 
 def test_what_does_not_fit_says_by_how_much():
     """A GPU's compiler makes a program of any size."""
-    step = steps.decode_step(small("multi_head"), chips.topology("a100:1x1x1"), decode.Workload(2**21, 1, 64, 64, True))
-    assert not step.fits and re.fullmatch(r"needs \d{3}\.\d\d GiB a device, of 79\.25 GiB", step.program.reason)
+    step = steps.decode_step(
+        small("text_lm", "multi_head"), chips.topology("a100:1x1x1"), decode.Workload(2**20, 1, 2, 127, True)
+    )
+    assert not step.fits and re.fullmatch(r"needs \d{3}\.\d\d GiB a device, of 79\.26 GiB", step.program.reason)
 
 
 @pytest.mark.parametrize(
@@ -214,10 +222,9 @@ def test_what_does_not_fit_says_by_how_much():
 )
 def test_the_sequences_of_a_capacity_plan_fill_the_memory(topology, variant, cache):
     """The arithmetic against XLA's account of the step that decodes so many."""
-    experiment, there = two_layers("lm1b", variant), chips.topology(topology)
+    experiment, there = shallow("lm1b", variant), chips.topology(topology)
     found = capacity.capacity(experiment, there, TARGET, 50.0)["caches"][cache]["at_most"]["sequences"]
     experiment = dataclasses.replace(experiment, model=experiment.model.decoding_in(None, cache))
     step = steps.decode_step(experiment, there, decode.Workload(found, 1, 2, TARGET - 1, True))
     held = sum((step.program.inputs | step.program.others).values())
-    print(topology, variant, cache, found, held / there.memory_bytes)
-    assert 0.9 < held / there.memory_bytes < 1.1
+    assert 0.85 < held / there.memory_bytes < 1.03
