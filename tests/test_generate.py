@@ -170,7 +170,7 @@ def test_buckets_are_few_and_end_with_the_longest():
 @pytest.mark.parametrize("beam", [1, 4])
 def test_lines_of_all_lengths_compile_at_most_eight_programs(beam, monkeypatch):
     """On one device, counted by JAX itself, everything that is compiled on the way included."""
-    monkeypatch.setattr(host, "devices_for", lambda *_: jax.devices()[:1])
+    monkeypatch.setattr(host, "parts_of", lambda *_: 1)
     of = model("translation", 4, positions=256)
     values, random = parameters(of), np.random.default_rng(0)
     lines = ["".join(random.choice(list("abcdefgh"), size)) for size in random.integers(1, 256, 150) ** 2 // 256 + 1]
@@ -235,7 +235,7 @@ def test_parts_of_a_batch_on_several_devices_give_what_one_gives(task, kind, bea
         return generate.translate(lines, of, values, Letters(), config)
 
     spread = run()
-    monkeypatch.setattr(host, "devices_for", lambda *_: jax.devices()[:1])
+    monkeypatch.setattr(host, "parts_of", lambda *_: 1)
     assert run() == spread
 
 
