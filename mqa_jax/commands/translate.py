@@ -62,10 +62,9 @@ def main() -> None:
         progress.say(cut)
     speed = output.speed(time.perf_counter() - start)
     progress.say("{sentences:,} lines, {sentences_per_s:,.0f} a second; programs: {programs}".format(**speed))
-    if RECORD.value:
+    if folder := RECORD.value:
         figures = {"beam": config.beam, "batch": config.batch, "checkpoints": list(run.steps)} | speed
-        record = records.make("translate", run.experiment, figures, output.devices)
-        records.write(RECORD.value, record, f"beam{config.beam}")
+        records.write(folder, records.make("translate", run.experiment, figures, output.devices), f"beam{config.beam}")
 
 
 def answer_each(answer: Callable[[list[str]], generate.Generated], write: Callable[[str], None]) -> None:
