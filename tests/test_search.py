@@ -1,5 +1,6 @@
 """Search over a step function: greedy, beam and sampling against exhaustive and plain twins."""
 
+import functools
 import itertools
 
 import jax
@@ -247,9 +248,11 @@ def test_devices_that_share_a_vocabulary_choose_as_one_does(size):
     """Of equal scores too."""
     mesh = sharding.groups(MeshConfig(tensor=8), jax.devices())[0]
     scores_VBW = jnp.round(jax.random.normal(jax.random.key(size), (size, 3, 2)))
-    choose = jax.jit(
-        lambda x_VBW, mesh: (*largest.top_k(x_VBW, 8, mesh), largest.argmax(x_VBW[..., 0], mesh)), static_argnums=1
-    )
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def choose(scores_VBW, mesh):
+        return *largest.top_k(scores_VBW, 8, mesh), largest.argmax(scores_VBW[..., 0], mesh)
+
     shared_VBW = jax.device_put(scores_VBW, NamedSharding(mesh, PartitionSpec("tensor")))
     for alone, shared in zip(choose(scores_VBW, None), choose(shared_VBW, mesh), strict=True):
         np.testing.assert_array_equal(shared, alone)
