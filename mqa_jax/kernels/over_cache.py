@@ -78,7 +78,7 @@ def attend(
     return jax.shard_map(
         part,
         mesh=mesh,
-        in_specs=(heads, Kept((rows,) * len(kept.stored), every, every, new, every)),
+        in_specs=(heads, Kept._make(((rows,) * len(kept.stored), every, every, new, every))),
         out_specs=heads,
         check_vma=False,  # a choice by platform does not say over which axes its results differ
     )(q_BUCHK, kept)
