@@ -57,6 +57,13 @@ def decoding_types() -> tuple[flags.FlagHolder, flags.FlagHolder]:
     return dtype, cache
 
 
+def tensor_flag() -> flags.FlagHolder:
+    """Defines `--config.mesh.tensor` for commands that read their config from a run's folder."""
+    return flags.DEFINE_integer(
+        "config.mesh.tensor", None, "Devices that share one replica of the model. Default: the run's.", lower_bound=1
+    )
+
+
 def json_flag() -> flags.FlagHolder:
     """Defines `--json`, which programs read what `show` shows to people from."""
     return flags.DEFINE_string("json", None, "Also write the records, one a line as JSON, to this file; - is stdout.")

@@ -1,16 +1,20 @@
 """Search over a step function: greedy, beam and sampling against exhaustive and plain twins."""
 
+import functools
 import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 from small import BOS, WRITE_HEADS, Compiled, batch, model, parameters, sentences
 
+from mqa_jax import sharding
 from mqa_jax.attention.cache import reorder
 from mqa_jax.batch import Prompt
 from mqa_jax.decode.search import Beam, Greedy, Sample, find, sample
+from mqa_jax.experiment import MeshConfig
 from mqa_jax.kernels import largest
 
 EOS = 1
@@ -237,6 +241,21 @@ def test_blockwise_top_k_equals_the_plain_one(size, k):
         pairs = np.stack([beam, token], axis=-1).reshape(3, k, 2)
         assert all(len({tuple(pair) for pair in row}) == k for row in pairs.tolist())
         np.testing.assert_array_equal(largest.argmax(scores_VBW[..., 0]), scores_VBW[..., 0].argmax(0))
+
+
+@pytest.mark.parametrize("size", [16, 1024, 1000])
+def test_devices_that_share_a_vocabulary_choose_as_one_does(size):
+    """Of equal scores too."""
+    mesh = sharding.groups(MeshConfig(tensor=8), jax.devices())[0]
+    scores_VBW = jnp.round(jax.random.normal(jax.random.key(size), (size, 3, 2)))
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def choose(scores_VBW, mesh):
+        return *largest.top_k(scores_VBW, 8, mesh), largest.argmax(scores_VBW[..., 0], mesh)
+
+    shared_VBW = jax.device_put(scores_VBW, NamedSharding(mesh, PartitionSpec("tensor")))
+    for alone, shared in zip(choose(scores_VBW, None), choose(shared_VBW, mesh), strict=True):
+        np.testing.assert_array_equal(shared, alone)
 
 
 def test_candidates_are_no_more_than_there_are():

@@ -7,6 +7,9 @@ of the cache into its matrix unit once either way, and with a product for each h
 the whole cache into another layout, at every step (tests/extra/test_tpu.py). The many queries of a prompt take a
 product for each write head.
 
+Where devices share the query heads, each attends with its own: XLA cannot know that a query is zero in the columns of
+the other devices' write heads, and would add its scores up over all of them.
+
 A GPU takes a product for each write head too where each has one query (multi-head, greedy) and the cache is short:
 the zeros are then the larger part of what a step moves. docs/performance.md has the times.
 """
@@ -15,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
 
 from mqa_jax.kernels import int8, platforms
 from mqa_jax.kernels.int8 import Int8
@@ -45,19 +49,68 @@ class Kept(NamedTuple):
     new_mask_BCC: jax.Array | None = None
 
 
-def attend(q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: int) -> jax.Array:
+def attend(
+    q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: int, mesh: Mesh | None = None
+) -> jax.Array:
     """Attention of C tokens of U beams over what is kept.
-
-    Beams that read a cache together take one product for all their scores. Then each slot's score is picked from the
-    beam that wrote it, so that the softmax is over M slots, not over all N.
 
     Args:
       q_BUCHK: scaled queries.
       keys, values: which of the kept rows are the keys, X = G * K, and which the values, Y = G * V. They may be the
         same: values that are a prefix of their keys are stored once.
       write_heads: G.
+      mesh: whose axis `tensor` shares the query heads, where it divides them, and the write heads of the rows, where it
+        divides those; None for one device.
     Returns:
       o_BUCHV, in the type of the queries.
+    """
+    H, G, T = q_BUCHK.shape[3], write_heads, 1 if mesh is None else mesh.shape["tensor"]
+    if T == 1 or H % T or (G % T and T % G):
+        return _attend(q_BUCHK, kept, keys, values, G)
+
+    def part(q_BUCHK, kept):
+        if G == 1 or G % T == 0:
+            return _attend(q_BUCHK, kept, keys, values, max(1, G // T))
+        return _attend_one_of(q_BUCHK, kept, keys, values, G, jax.lax.axis_index("tensor") * G // T)
+
+    every, heads = PartitionSpec(), PartitionSpec(None, None, None, "tensor")
+    rows, new = (PartitionSpec(None, None, "tensor"), heads) if G % T == 0 else (every, every)
+    return jax.shard_map(
+        part,
+        mesh=mesh,
+        in_specs=(heads, Kept._make(((rows,) * len(kept.stored), every, every, new, every))),
+        out_specs=heads,
+        check_vma=False,  # a choice by platform does not say over which axes its results differ
+    )(q_BUCHK, kept)
+
+
+def _attend_one_of(
+    q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: int, own: jax.Array
+) -> jax.Array:
+    """Attention of query heads that all read write head `own` of rows that hold several.
+
+    A row is then one write head, of which other columns than the own are multiplied with zeros: cut out of the rows,
+    the own would be a copy of them at every step.
+    """
+    K = q_BUCHK.shape[-1]
+    wide_BUCHX = jnp.zeros((*q_BUCHK.shape[:-1], write_heads * K), q_BUCHK.dtype)
+    wide_BUCHX = jax.lax.dynamic_update_slice_in_dim(wide_BUCHX, q_BUCHK, own * K, axis=-1)
+
+    def alone(stored: Stored) -> Stored:
+        if not isinstance(stored, Int8):
+            return stored
+        return Int8(stored.values, jax.lax.dynamic_slice_in_dim(stored.scales, own, 1, axis=-1))
+
+    o_BUCHY = _attend(wide_BUCHX, kept._replace(stored=tuple(map(alone, kept.stored))), keys, values, 1)
+    V = o_BUCHY.shape[-1] // write_heads
+    return jax.lax.dynamic_slice_in_dim(o_BUCHY, own * V, V, axis=-1)
+
+
+def _attend(q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: int) -> jax.Array:
+    """`attend` on one device.
+
+    Beams that read a cache together take one product for all their scores. Then each slot's score is picked from the
+    beam that wrote it, so that the softmax is over M slots, not over all N.
     """
     B, U, C, H, K = q_BUCHK.shape
     M, Q = kept.live_BCM.shape[-1], U * C

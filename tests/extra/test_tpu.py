@@ -100,6 +100,29 @@ print(json.dumps({"kernels": text.count("tpu_custom_call"), "scores": scores, "a
 """
 
 
+# Exchanges of a decode step on meshes, for `docs/design.md#what-devices-that-share-a-model-exchange`.
+EXCHANGES = """
+import dataclasses, importlib, json, sys
+from mqa_jax import config
+from mqa_jax.experiment import MeshConfig
+from mqa_jax.plan import chips, steps
+from mqa_jax.timing import decode
+
+def exchanges(topology, tensor, task, variant, beam, cache):
+    base = importlib.import_module(task).get_config(variant)
+    base.model.decoder_layers = 1
+    base.model.encoder_layers = int(task == "wmt14")
+    experiment = dataclasses.replace(config.read(base), mesh=MeshConfig(tensor=tensor))
+    experiment = dataclasses.replace(experiment, model=experiment.model.decoding_in(None, cache))
+    there = chips.topology(topology)
+    workload = decode.Workload(32 * there.size // tensor, beam, 128 if task == "wmt14" else 9, 128, True)
+    step = steps.decode_step(experiment, there, workload)
+    return [dataclasses.astuple(each) for each in step.program.exchanges]
+
+print(json.dumps([exchanges(*cell) for cell in json.loads(sys.argv[1])]))
+"""
+
+
 def run_for_tpu(program, *arguments):
     path = os.pathsep.join([str(ROOT), str(ROOT / "configs"), str(LIBTPU)])
     environment = {**os.environ, "PYTHONPATH": path, "TPU_SKIP_MDS_QUERY": "1", "JAX_PLATFORMS": "cpu"}
@@ -147,6 +170,25 @@ if sys.platform == "linux" and platform.machine() == "x86_64":  # what libtpu is
         """The fused kernel in every layer, and no array of L x L for each head."""
         found = run_for_tpu(PREFILL, "v5e:2x2", task, variant)
         assert found["kernels"] >= 5 and found["scores"] == [] and found["arrays"] > 10
+
+    def test_a_step_exchanges_what_the_design_names_and_no_more():
+        """Nothing in a replica of one device. In one of several the width's values of each token fed, behind the
+        embedding, each attention and the feed-forward layer; and of each token's candidates at most score, beam and
+        token."""
+        alone = [("v2:2x2", 1, "lm1b", "multi_query", 1, None), ("v5e:2x4", 1, "lm1b", "multi_head", 1, None)]
+        shared = [
+            ("v2:2x2", 2, "lm1b", "multi_head", 1, None),
+            ("v5e:2x4", 4, "wmt14", "grouped_2", 4, None),
+            ("v5e:2x4", 8, "lm1b", "multi_query", 4, "int8"),
+            ("v5e:2x4", 4, "lm1b", "mla", 1, None),
+        ]
+        first, second, *found = run_for_tpu(EXCHANGES, json.dumps([*alone, *shared]))
+        assert first == second == []
+        for (_, tensor, task, _, beam, _), exchanges in zip(shared, found, strict=True):
+            values, fed = 32 * beam * 1024 * 2, 4 if task == "wmt14" else 3
+            assert [each for each in exchanges if each[1] >= values] == [["all-reduce", values, tensor]] * fed
+            small = [size for kind, size, _ in exchanges if size < values]
+            assert small and sum(small) <= 4 * 3 * 32 * 2 * beam * tensor * 2
 
     def test_a_plan_accounts_for_memory_operations_and_exchanges(tmp_path):
         variants = "--variants=multi_head,multi_query"
