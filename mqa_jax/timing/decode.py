@@ -253,9 +253,7 @@ class Replica:
 
     def __init__(self, model: Model, workload: Workload, group: Mesh):
         self.model = model = model.over(group)
-        draw = lambda: model.lay_out(random_parameters(model))  # noqa: E731
-        where = replicas.weight_shardings(model, jax.eval_shape(draw), group)
-        self.parameters = jax.jit(draw, out_shardings=where)()
+        self.parameters = _drawn(model, group)()
         source_BM = np.full((workload.batch, workload.source_length), 5, np.int32)
         self._source = jax.device_put(source_BM, sharding.replicated(group))
         begin, decode = programs(model, workload)
@@ -272,6 +270,17 @@ class Replica:
     def decode(self, state: Any) -> Any:
         """The outputs, with their scores, and the state after them."""
         return self._decode(self.parameters, state)
+
+
+@functools.lru_cache(maxsize=16)
+def _drawn(model: Model, group: Mesh) -> Any:
+    """A program that draws the weights; compiled once for all workloads, since that takes as long as a step's."""
+
+    def draw() -> Parameters:
+        return model.lay_out(random_parameters(model))
+
+    where = replicas.weight_shardings(model, jax.eval_shape(draw), group)
+    return jax.jit(draw, out_shardings=where).lower().compile()
 
 
 def programs(model: Model, workload: Workload) -> tuple[Any, Any]:
