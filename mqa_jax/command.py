@@ -15,6 +15,7 @@ import re
 import runpy
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -278,6 +279,8 @@ def _quieten(verbose: bool) -> None:
         absl_logging.use_absl_handler()
     else:
         logging.getLogger("jax").setLevel(logging.ERROR)
+        # Of what orbax still had to do when a write failed; said at the interpreter's end, behind our one line.
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
 
 
 def _drop_output() -> None:
