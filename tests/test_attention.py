@@ -115,6 +115,9 @@ def test_the_form_of_a_gpu_matches_the_slow_twin(dtype, monkeypatch):
     q, k, v, mask = operands(H, 1, 7, dtype)
     o = over_cache.attend(q[:, :, None], over_cache.Kept((rows_of(k), rows_of(v)), mask), 0, 1, H)[:, :, 0]
     assert len(chosen) == 2
+    monkeypatch.setattr(over_cache, "FEW_SLOTS", 7)
+    over_cache.attend(q[:, :, None], over_cache.Kept((rows_of(k), rows_of(v)), mask), 0, 1, H)
+    assert len(chosen) == 2, "a long cache takes zeros"
     np.testing.assert_allclose(np.asarray(o, np.float64), slow_attend(q, k, v, mask), **TOLERANCE[dtype])
 
 

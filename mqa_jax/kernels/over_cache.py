@@ -11,7 +11,7 @@ Where devices share the query heads, each attends with its own: XLA cannot know 
 the other devices' write heads, and would add its scores up over all of them.
 
 A GPU takes a product for each write head too where each has one query (multi-head, greedy) and the cache is short:
-the zeros are then the larger part of what a step moves. docs/performance.md has the times.
+zeros are then much of what attention moves. docs/performance.md has the times.
 """
 
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from mqa_jax.kernels.int8 import Int8
 
 FEW_QUERIES = 16  # up to which a CPU takes the keys as the first operand
 FEW_TOKENS = 8  # of one beam, up to which zeros cost less than a product for each write head
-FEW_SLOTS = 1024  # up to which a GPU takes a product for each write head where each has one query
+FEW_SLOTS = 1024  # below which a GPU takes a product for each write head where each has one query
 
 Stored = jax.Array | Int8
 """Rows in a cache, [B, N, X], as they are or in int8 with a scale for each write head."""
