@@ -32,6 +32,7 @@ class Latent(AttentionConfig):
       query_rank: size of a latent for queries; None makes them of the input.
       rotary_size: of the rotary key; 0 for none, as from one sequence to another.
       rotary: how positions turn it.
+      normalised: whether the latent has a norm; one that was made of trained heads has none.
     """
 
     name = "latent"
@@ -40,6 +41,7 @@ class Latent(AttentionConfig):
     query_rank: int | None = None
     rotary_size: int
     rotary: Rotary = dataclasses.field(default_factory=Rotary)
+    normalised: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,7 +65,7 @@ class Latent(AttentionConfig):
 
     def memory_parameters(self, width: int) -> int:
         """See `AttentionConfig`. The norm of the latent is among them."""
-        return width * (self.kv_rank + self.rotary_size) + self.kv_rank
+        return width * (self.kv_rank + self.rotary_size) + self.normalised * self.kv_rank
 
     def rows(self) -> tuple[Row, ...]:
         """See `AttentionConfig`."""
@@ -87,7 +89,7 @@ class Latent(AttentionConfig):
         """See `AttentionConfig`."""
         ranks = f"latent {self.kv_rank}" + (f", of queries {self.query_rank}" if self.query_rank else "")
         sizes = f"d_k {self.key_size} + {self.rotary_size} rotary, d_v {self.value_size}"
-        return f"{self.heads} query heads, {ranks}, {sizes}{self.sight()}"
+        return f"{self.heads} query heads, {ranks}{'' if self.normalised else ', no norm'}, {sizes}{self.sight()}"
 
 
 class LatentAttention(Attention):
@@ -111,7 +113,7 @@ class LatentAttention(Attention):
         up = Weight((Q or 0, H, K + P), ("latent", "heads", "head_size"))
         self.query_norm = None if Q is None else Norm(Q, place.norm_eps)
         self.query_up = None if Q is None else Linear(rngs, wq_QHK=up)
-        self.norm = Norm(C, place.norm_eps)
+        self.norm = Norm(C, place.norm_eps) if config.normalised else None
         self.wk_CHK = Weight((C, H, K), ("latent", "heads", "head_size")).parameter(rngs)
         self.wv_CHV = Weight((C, H, V), ("latent", "heads", "head_size")).parameter(rngs)
         self.rotary = config.rotary
@@ -126,9 +128,11 @@ class LatentAttention(Attention):
         return jnp.concatenate([q[..., :K], turned], axis=-1) * jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
 
     def rows_of(self, made: tuple[jax.Array, ...], positions_BM: jax.Array | None) -> tuple[jax.Array, ...]:
-        """See `Attention`: the normalised latent, then the rotary key."""
+        """See `Attention`: the latent, then the rotary key."""
         (row_BMX,), (_, C) = made, self.sizes
-        latent_BMC, key_BMP = self.norm(row_BMX[..., :C]), row_BMX[..., C:]
+        latent_BMC, key_BMP = row_BMX[..., :C], row_BMX[..., C:]
+        if self.norm is not None:
+            latent_BMC = self.norm(latent_BMC)
         if positions_BM is None:
             return (latent_BMC,)
         key_BMP = rotate(key_BMP[:, :, None], positions_BM, self.rotary)[:, :, 0]

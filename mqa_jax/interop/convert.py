@@ -1,0 +1,235 @@
+"""A trained model with fewer key/value heads, or with latents, in some of its attentions.
+
+The feed-forward layers stay as wide as they were, so a conversion is no row of an equal budget. With calibration text
+the attentions are converted in a forward over it, each as its input comes by: what the attentions before it have lost
+is in that input.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from flax import nnx
+
+from mqa_jax.attention.config import AttentionConfig
+from mqa_jax.attention.contract import Attention, Context, Whole
+from mqa_jax.attention.grouped import Grouped
+from mqa_jax.attention.latent import Latent
+from mqa_jax.attention.rotary import Rotary
+from mqa_jax.batch import Batch
+from mqa_jax.errors import InputError
+from mqa_jax.experiment import ModelConfig, StackConfig
+from mqa_jax.interop import heads
+from mqa_jax.interop.heads import Heads, Moments
+from mqa_jax.model.build import Model, Parameters, build
+
+SITES = {"encoder": ("encoder", "attention"), "decoder": ("decoder", "attention"), "cross": ("decoder", "cross")}
+RANDOM = "random"  # the pool that keeps nothing of the keys and values
+
+
+class Target(Protocol):
+    """What an attention is to become."""
+
+    def config(self, source: Grouped, where: str) -> AttentionConfig:
+        """The attention's config. Raises InputError if it cannot become so; `where` names it."""
+        ...
+
+    def weights(self, source: Heads, config: Grouped, moments: Moments | None) -> dict[str, np.ndarray]:
+        """Its weights by their names; one that is not there keeps its fresh values."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Pooled:
+    """Grouped attention with fewer write heads."""
+
+    write_heads: int
+    pool: str
+
+    def config(self, source: Grouped, where: str) -> Grouped:
+        """See `Target`."""
+        if source.write_heads % self.write_heads:
+            raise InputError(
+                f"--write_heads={self.write_heads} does not divide the {source.write_heads} write heads of {where}; "
+                "choose a divisor"
+            )
+        return dataclasses.replace(source, write_heads=self.write_heads)
+
+    def weights(self, source: Heads, config: Grouped, moments: Moments | None) -> dict[str, np.ndarray]:
+        """See `Target`."""
+        if self.pool == RANDOM:
+            return {"wq_DHK": source.wq_DHK, "wo_HVD": source.wo_HVD}
+        pool, rotary = heads.POOLS[self.pool], config.rotary is not None
+        return heads.pooled(source, self.write_heads, pool, rotary, moments)._asdict()
+
+
+@dataclasses.dataclass(frozen=True)
+class Factored:
+    """Latent attention without a norm.
+
+    Attributes:
+      distances: the farthest that a query is from a key, for what is left of the turning of keys.
+    """
+
+    kv_rank: int
+    rotary_size: int
+    distances: int
+
+    def config(self, source: Grouped, where: str) -> Latent:
+        """See `Target`."""
+        size, rotary_size = source.key_size, self.rotary_size if source.rotary else 0
+        most = source.write_heads * (size + source.value_size)
+        if self.kv_rank > most:
+            raise InputError(f"--kv_rank={self.kv_rank} is more than the {most} keys and values of {where}; lower it")
+        if rotary_size and (rotary_size % 2 or size % rotary_size):
+            raise InputError(
+                f"--rotary_size={rotary_size} must be even and divide the key size {size} of {where}, or be 0"
+            )
+        shared = {field: getattr(source, field) for field in ("heads", "key_size", "value_size", "window", "sinks")}
+        rotary = source.rotary or Rotary()
+        return Latent(**shared, kv_rank=self.kv_rank, rotary_size=rotary_size, rotary=rotary, normalised=False)
+
+    def weights(self, source: Heads, config: Grouped, moments: Moments | None) -> dict[str, np.ndarray]:
+        """See `Target`. A latent's queries are scaled by the size of both their parts."""
+        turn_P, size = None, config.key_size
+        if config.rotary is not None:
+            distances = np.arange(min(self.distances, config.window or self.distances))
+            turn_P = np.exp(-1j * distances[:, None] * config.rotary.frequencies(size)).mean(0)
+        rotary_size = self.rotary_size if config.rotary else 0
+        made = heads.factored(source, self.kv_rank, rotary_size, turn_P, moments)
+        scale = ((size + rotary_size) / size) ** 0.5
+        return made._replace(wq_DHK=made.wq_DHK * scale)._asdict() | {"wo_HVD": source.wo_HVD}
+
+
+def convert(
+    model: Model,
+    parameters: Parameters,
+    target: Target,
+    sites: Sequence[str] = (),
+    layers: Sequence[int] = (),
+    calibration: Batch | None = None,
+    seed: int = 0,
+) -> tuple[Model, Parameters]:
+    """The model with some of its attentions converted, and its parameters.
+
+    Args:
+      sites: of `SITES`; all that the model has, if none is named.
+      layers: their numbers in each of the sites, from 0; all, if none is named.
+      calibration: text whose activations say what is to be kept of keys and values; float32 models only.
+      seed: of what is drawn anew.
+    Raises:
+      InputError: a site or a layer that the model has not, or an attention that cannot be converted so.
+    """
+    chosen = dict(_chosen(model.config, sites, layers))
+    config = functools.reduce(lambda config, site: _with(config, site, chosen[site], target), chosen, model.config)
+    module, key = model.bind(parameters), jax.random.key(seed)
+    converters = []
+    for site, numbers in chosen.items():
+        stack, name = SITES[site]
+        for number in numbers:
+            key, own = jax.random.split(key)
+            block = getattr(module, stack).blocks[number]
+            convert_one = functools.partial(_converted, target=target, where=f"{site} layer {number}", key=own)
+            converter = _Converting(getattr(block, name), convert_one)
+            setattr(block, name, converter)
+            converters.append((block, name, converter))
+    if calibration is not None:
+        module.hidden(calibration)
+    for block, name, converter in converters:
+        setattr(block, name, converter.made or converter.convert_one(converter.attention, None))
+    return build(config, model.mesh), nnx.to_pure_dict(nnx.state(module, nnx.Param))
+
+
+class _Converting(nnx.Module):
+    """Stands where an attention is; becomes the converted one when its input comes by."""
+
+    def __init__(self, attention: Attention, convert_one: Callable[[Attention, Moments | None], Attention]):
+        self.attention, self.convert_one = attention, convert_one
+        self.made: Attention | None = nnx.data(None)
+
+    def __call__(self, x_BLD: jax.Array, context: Context, *others: Any) -> tuple[jax.Array, Any]:
+        """See `Attention`."""
+        assert isinstance(context.own, Whole)
+        moment_DD = _moment(x_BLD, context.own.query_segments_BL)
+        self.made = self.convert_one(self.attention, Moments(moment_DD, moment_DD))
+        return self.made(x_BLD, context, *others)
+
+    def across(self, x_BLD: jax.Array, context: Context, *others: Any) -> jax.Array:
+        """See `Attention`."""
+        sight = context.memory
+        assert isinstance(sight, Whole) and context.memory_BMD is not None
+        queries_DD = _moment(x_BLD, sight.query_segments_BL)
+        rows_DD = _moment(context.memory_BMD, sight.memory_segments_BM)
+        self.made = self.convert_one(self.attention, Moments(queries_DD, rows_DD))
+        return self.made.across(x_BLD, context, *others)
+
+
+def _moment(x_BLD: jax.Array, segments_BL: jax.Array) -> np.ndarray:
+    """E[x x^T] over the real tokens."""
+    x_ND = np.asarray(x_BLD, np.float64)[np.asarray(segments_BL) > 0]
+    return x_ND.T @ x_ND / len(x_ND)
+
+
+def _converted(attention: Attention, moments: Moments | None, target: Target, where: str, key: jax.Array) -> Attention:
+    """One attention as its target has it."""
+    source = attention.config
+    assert isinstance(source, Grouped)
+    config = target.config(source, where)
+    if config == source:
+        return attention
+    made = config.module(attention.place, nnx.Rngs(params=key))
+    weights = {name: np.asarray(weight[...], np.float64) for name, weight in _weights(attention)}
+    values = target.weights(Heads(**weights), source, moments)
+    for name, weight in _weights(made):
+        if name in values:
+            weight[...] = jax.numpy.asarray(values[name], weight[...].dtype)
+    return made
+
+
+def _weights(attention: Attention) -> Iterator[tuple[str, nnx.Param]]:
+    """Every weight of an attention and its name, wherever in it."""
+    for path, weight in nnx.to_flat_state(nnx.state(attention, nnx.Param)):
+        yield str(path[-1]), weight
+
+
+def _chosen(config: ModelConfig, sites: Sequence[str], layers: Sequence[int]) -> Iterator[tuple[str, list[int]]]:
+    """The numbers of the layers at each site."""
+    there = ["decoder"] if config.encoder is None else list(SITES)
+    for site in sites or there:
+        if site not in there:
+            raise InputError(f"--sites={','.join(sites)}: the model has no {site}; choose from: {', '.join(there)}")
+        count = len(_attentions(config, site))
+        for layer in layers:
+            if layer >= count:
+                raise InputError(f"--layers={layer} is not in the {site}, whose layers are 0 to {count - 1}")
+        yield site, list(layers or range(count))
+
+
+def _attentions(config: ModelConfig, site: str) -> tuple[AttentionConfig, ...]:
+    stack = _stack(config, site)
+    return stack.crosses if site == "cross" else stack.attentions
+
+
+def _stack(config: ModelConfig, site: str) -> StackConfig:
+    stack = config.encoder if site == "encoder" else config.decoder
+    assert stack is not None
+    return stack
+
+
+def _with(config: ModelConfig, site: str, layers: Sequence[int], target: Target) -> ModelConfig:
+    """The model's config with these layers of a site converted."""
+    attentions = list(_attentions(config, site))
+    for layer in layers:
+        source, where = attentions[layer], f"{site} layer {layer}"
+        if not isinstance(source, Grouped):
+            raise InputError(f"{where} has {source.name} attention; only {Grouped.name} attention is converted")
+        attentions[layer] = target.config(source, where)
+    counts = range(1, len(attentions) + 1)
+    cycle = next(n for n in counts if all(each == attentions[at % n] for at, each in enumerate(attentions)))
+    stack = dataclasses.replace(
+        _stack(config, site), **{"cross" if site == "cross" else "attention": tuple(attentions[:cycle])}
+    )
+    return dataclasses.replace(config, **{SITES[site][0]: stack})
