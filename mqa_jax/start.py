@@ -28,6 +28,7 @@ def run(name: str) -> None:
 
 
 compare = functools.partial(run, "compare")
+convert_heads = functools.partial(run, "convert_heads")
 evaluate = functools.partial(run, "evaluate")
 plan = functools.partial(run, "plan")
 prepare_data = functools.partial(run, "prepare_data")

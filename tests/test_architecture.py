@@ -25,7 +25,7 @@ FLOORS = (
     ("config", "records", "workdir", "workers"),
     ("sharding", "model", "data", "report"),
     ("train", "decode"),
-    ("timing", "evaluate"),
+    ("timing", "evaluate", "interop"),
     ("compare", "plan", "soak"),
     ("command",),
     ("commands",),

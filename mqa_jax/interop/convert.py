@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from mqa_jax.attention.config import AttentionConfig
+from mqa_jax.attention.config import AttentionConfig, in_turn
 from mqa_jax.attention.contract import Attention, Context, Whole
 from mqa_jax.attention.grouped import Grouped
 from mqa_jax.attention.latent import Latent
@@ -104,6 +104,29 @@ class Factored:
         return made._replace(wq_DHK=made.wq_DHK * scale)._asdict() | {"wo_HVD": source.wo_HVD}
 
 
+def converted(
+    config: ModelConfig, target: Target, sites: Sequence[str] = (), layers: Sequence[int] = ()
+) -> ModelConfig:
+    """The config of a model with some of its attentions converted. Says no before long work.
+
+    Args:
+      sites: of `SITES`; all that the model has, if none is named.
+      layers: their numbers in each of the sites, from 0; all, if none is named.
+    Raises:
+      InputError: a site or a layer that the model has not, or an attention that cannot be converted so.
+    """
+    for site, numbers in _chosen(config, sites, layers):
+        config = _with(config, site, numbers, target)
+    return config
+
+
+def changes(before: ModelConfig, after: ModelConfig) -> list[str]:
+    """What the two have at each site where they differ, in words."""
+    sites = [site for site, (stack, _) in SITES.items() if getattr(before, stack) is not None]
+    pairs = [(site, _attentions(before, site), _attentions(after, site)) for site in sites]
+    return [f"{site}: {in_turn(old)} -> {in_turn(new)}" for site, old, new in pairs if old != new]
+
+
 def convert(
     model: Model,
     parameters: Parameters,
@@ -113,21 +136,16 @@ def convert(
     calibration: Batch | None = None,
     seed: int = 0,
 ) -> tuple[Model, Parameters]:
-    """The model with some of its attentions converted, and its parameters.
+    """The model with some of its attentions converted, and its parameters; see `converted`.
 
     Args:
-      sites: of `SITES`; all that the model has, if none is named.
-      layers: their numbers in each of the sites, from 0; all, if none is named.
       calibration: text whose activations say what is to be kept of keys and values; float32 models only.
       seed: of what is drawn anew.
-    Raises:
-      InputError: a site or a layer that the model has not, or an attention that cannot be converted so.
     """
-    chosen = dict(_chosen(model.config, sites, layers))
-    config = functools.reduce(lambda config, site: _with(config, site, chosen[site], target), chosen, model.config)
+    config = converted(model.config, target, sites, layers)
     module, key = model.bind(parameters), jax.random.key(seed)
     converters = []
-    for site, numbers in chosen.items():
+    for site, numbers in _chosen(model.config, sites, layers):
         stack, name = SITES[site]
         for number in numbers:
             key, own = jax.random.split(key)
@@ -233,3 +251,4 @@ def _with(config: ModelConfig, site: str, layers: Sequence[int], target: Target)
         _stack(config, site), **{"cross" if site == "cross" else "attention": tuple(attentions[:cycle])}
     )
     return dataclasses.replace(config, **{SITES[site][0]: stack})
+

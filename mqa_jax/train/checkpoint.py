@@ -25,6 +25,7 @@ from orbax.checkpoint import checkpoint_managers
 from mqa_jax import files, processes, progress, workdir
 from mqa_jax.data.pipeline import Streams
 from mqa_jax.errors import InputError
+from mqa_jax.model.build import Parameters
 from mqa_jax.train.step import TrainState
 from mqa_jax.workdir import Fingerprint
 
@@ -113,6 +114,21 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+
+def write_parameters(folder: pathlib.Path, parameters: Parameters, fingerprint: Fingerprint) -> None:
+    """Writes the one checkpoint, of step 0, of a run that was made and not trained: parameters and nothing beside them.
+
+    Args:
+      folder: the run's.
+      fingerprint: what the run is made of.
+    """
+    path = folder.absolute() / "checkpoints"
+    with _quiet(), ocp.CheckpointManager(path) as manager:
+        state = ocp.args.StandardSave({"parameters": parameters})
+        metadata = dict(zip(METADATA, ({}, 0.0, [0], dict(fingerprint)), strict=True))
+        manager.save(0, args=ocp.args.Composite(state=state), custom_metadata=metadata)
+    files.write(path / "0" / SUMS, json.dumps(_sums(path / "0"), indent=1))
 
 
 class _Best(checkpoint_managers.PreservationPolicy):

@@ -1,0 +1,86 @@
+"""Makes a run with fewer key/value heads, or with latents (MLA), of a trained one with grouped attention.
+
+    python scripts/convert_heads.py --workdir=runs/mh --write_heads=1 --pool=mean --to=runs/mean
+    python scripts/convert_heads.py --workdir=runs/mh --write_heads=2 --pool=activations --text=dev.en,dev.de --to=runs/two
+    python scripts/convert_heads.py --workdir=runs/mh --kv_rank=128 --rotary_size=16 --text=dev.en,dev.de --to=runs/mla
+
+The feed-forward layers stay as they are, so budgets differ from an equal comparison's. docs/conversion.md says what each
+pool does. The new folder has parameters and no optimiser state.
+"""
+
+import dataclasses
+import pathlib
+import time
+
+from absl import flags
+
+from mqa_jax import command, records, workdir
+from mqa_jax.data import text
+from mqa_jax.errors import InputError
+from mqa_jax.interop import calibration, convert, folder, heads
+from mqa_jax.model.build import count
+from mqa_jax.train import trained
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained run.", required=True)
+TO = flags.DEFINE_string("to", None, "Folder of the new run.", required=True)
+WRITE_HEADS = flags.DEFINE_integer("write_heads", None, "Key/value heads that an attention is to have.", lower_bound=1)
+POOL = flags.DEFINE_enum("pool", "mean", [*heads.POOLS, convert.RANDOM], "How write heads are made of several.")
+KV_RANK = flags.DEFINE_integer("kv_rank", None, "Size of the latent, in place of --write_heads.", lower_bound=1)
+ROTARY_SIZE = flags.DEFINE_integer("rotary_size", 0, "Of the latent's rotary key, if positions are rotary.", 0)
+SITES = flags.DEFINE_list("sites", None, "Among encoder, decoder, cross. Default: all.")
+LAYERS = flags.DEFINE_list("layers", None, "Numbers of layers, from 0. Default: all.")
+TEXT = flags.DEFINE_list("text", None, "Calibration lines: a file, or a translation's source,target.")
+TOKENS = flags.DEFINE_integer("tokens", 4096, "Calibration tokens, from the start of --text.", lower_bound=1)
+SEED = flags.DEFINE_integer("seed", 0, "Of --pool=random.", lower_bound=0)
+JSON = command.json_flag()
+
+
+def main() -> None:
+    check_flags()
+    sites, layers = command.names(SITES), command.integers(LAYERS, least=0)
+    source, to, start = pathlib.Path(WORKDIR.value), pathlib.Path(TO.value), time.perf_counter()
+    folder.check(to)
+    experiment = workdir.owner(source)
+    if WRITE_HEADS.value:
+        target, name = convert.Pooled(WRITE_HEADS.value, POOL.value), f"{POOL.value}_{WRITE_HEADS.value}"
+    else:
+        target = convert.Factored(KV_RANK.value, ROTARY_SIZE.value, experiment.model.positions)
+        name = f"latent_{KV_RANK.value}"
+    model_config = convert.converted(experiment.model, target, sites, layers)
+    lines = text.read_split(TEXT.value, experiment.task, "--text") if TEXT.value else None
+    run = trained.load(source, dtype="float32")
+    batch = lines and calibration.batch(lines, run.vocabulary, experiment.data, TOKENS.value)
+    _, parameters = convert.convert(run.model, run.parameters, target, sites, layers, batch, SEED.value)
+    figures = {
+        "from": source.name,
+        "checkpoints": list(run.steps),
+        "pool": name,
+        "sites": sites,
+        "layers": layers,
+        "calibration": [pathlib.Path(path).name for path in command.names(TEXT)],
+        "calibration_tokens": int((batch.target.segments_BL > 0).sum()) if batch else 0,
+        "parameters": count(parameters),
+        "parameters_before": count(run.parameters),
+        "feed_forward": model_config.decoder.feed_forward,
+        "equal_parameters": False,  # the feed-forward layers were not widened
+        "seconds": time.perf_counter() - start,
+    }
+    variant = "_".join([experiment.variant, name, *sites, *map(str, layers)])
+    converted = dataclasses.replace(experiment, variant=variant, model=model_config)
+    words = [*convert.changes(experiment.model, model_config), f"{figures['parameters']:,} parameters in {to}"]
+    record = records.make("convert", converted, figures)
+    folder.write(to, converted, parameters, run.vocabulary, workdir.fingerprint(source), record)
+    command.show("\n".join(words), [record], JSON.value)
+
+
+def check_flags() -> None:
+    if (WRITE_HEADS.value is None) == (KV_RANK.value is None):
+        raise InputError("give one of --write_heads=N and --kv_rank=N")
+    if WRITE_HEADS.value:
+        command.refuse_given([ROTARY_SIZE], "is of a latent; give --kv_rank, or leave it out")
+        if POOL.value == "activations" and not TEXT.value:
+            raise InputError("--pool=activations needs --text=FILE, lines for calibration (a translation: SOURCE,TARGET)")
+        if POOL.value != "activations":
+            command.refuse_given([TEXT, TOKENS], f"is not used by --pool={POOL.value}; leave it out")
+    else:
+        command.refuse_given([POOL, SEED], "is for write heads; a latent has none, leave it out")

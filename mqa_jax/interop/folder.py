@@ -1,0 +1,52 @@
+"""A run folder that was made and not trained: it is evaluated, decoded with and trained on from like any other."""
+
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+from mqa_jax import files, records, workdir
+from mqa_jax.data.vocabulary import Vocabulary
+from mqa_jax.errors import InputError
+from mqa_jax.experiment import Experiment
+from mqa_jax.model.build import Parameters
+from mqa_jax.train import checkpoint
+from mqa_jax.workdir import Fingerprint
+
+
+def check(folder: pathlib.Path) -> None:
+    """Says no before long work: raises InputError if the folder is there already or cannot be made."""
+    if folder.exists():
+        raise InputError(f"--to={folder} is there already; name a new folder, or delete it")
+    files.check_folder("--to", folder)
+
+
+def write(
+    folder: pathlib.Path,
+    experiment: Experiment,
+    parameters: Parameters,
+    vocabulary: Vocabulary,
+    digests: Fingerprint,
+    record: Mapping[str, Any],
+) -> None:
+    """Writes the folder of a run under another name beside it, which then becomes `folder`: whole or not at all.
+
+    Args:
+      digests: of the texts that its figures are compared on.
+      record: how it was made.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}.", suffix=".part"))
+    try:
+        made_of = workdir.fingerprint_of(part, experiment, digests, vocabulary.fingerprint)
+        shutil.copyfile(vocabulary.path, part / "vocabulary.model")
+        with workdir.full_disk_in_one_line(part):
+            checkpoint.write_parameters(part, parameters, made_of)
+        records.write(part / "records", record)
+        workdir.claim(part, experiment, made_of)
+        part.chmod(0o755)  # mkdtemp's is for its owner alone
+        part.rename(folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
