@@ -11,6 +11,8 @@ A GPU takes a product for each write head too where each has one query (multi-he
 the zeros are then the larger part of what a step moves. docs/performance.md has the times.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -36,6 +38,7 @@ class Kept(NamedTuple):
       ancestry_BUM: int8, the beam that wrote slot m of beam u's history; None where all read the same slots.
       new: rows [B, U, C, X] that are not stored yet, seen by tokens of their own beam only; None where there are none.
       new_mask_BCC: which of them each token sees.
+      shared: rows that all beams read besides, as those of a prompt; None where there are none.
     """
 
     stored: tuple[Stored, ...]
@@ -43,6 +46,12 @@ class Kept(NamedTuple):
     ancestry_BUM: jax.Array | None = None
     new: tuple[jax.Array, ...] | None = None
     new_mask_BCC: jax.Array | None = None
+    shared: "Kept | None" = None
+
+
+Part = tuple[jax.Array, Callable[[jax.Array], jax.Array]]
+"""Scores of one of the parts that queries look at, [B, Q, H, M] with those not seen at the least number, and what makes
+outputs of the weights that they become."""
 
 
 def attend(q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: int) -> jax.Array:
@@ -59,8 +68,23 @@ def attend(q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: 
     Returns:
       o_BUCHV, in the type of the queries.
     """
-    B, U, C, H, K = q_BUCHK.shape
-    M, Q = kept.live_BCM.shape[-1], U * C
+    B, U, C, H, _ = q_BUCHK.shape
+    parts = [_over(q_BUCHK, kept, keys, values, write_heads)]
+    if kept.shared is not None:
+        # Products of the same queries XLA would make one, for which it would copy both arrays into one at every step.
+        apart_BUCHK = jax.lax.optimization_barrier(q_BUCHK)
+        parts.append(_over(apart_BUCHK, kept.shared, keys, values, write_heads))
+    if kept.new is not None and kept.new_mask_BCC is not None:
+        parts.append(_over_new(q_BUCHK, kept.new[keys], kept.new[values], kept.new_mask_BCC, write_heads))
+    weights, sums_BQH = _unnormalised_softmax([scores_BQHM for scores_BQHM, _ in parts])
+    outputs = [outputs(weights_BQHM) for weights_BQHM, (_, outputs) in zip(weights, parts, strict=True)]
+    o_BQHV = functools.reduce(jnp.add, outputs)
+    return (o_BQHV / sums_BQH[..., None]).astype(q_BUCHK.dtype).reshape(B, U, C, H, -1)
+
+
+def _over(q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: int) -> Part:
+    """What is stored."""
+    _, U, C, _, _ = q_BUCHK.shape
     live_BQM = kept.live_BCM if C == 1 else jnp.tile(kept.live_BCM, (1, U, 1))
     ancestry_BQM = kept.ancestry_BUM
     if ancestry_BQM is not None and C > 1:
@@ -68,7 +92,6 @@ def attend(q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: 
     scores_BQHM = _scores(q_BUCHK, kept.stored[keys], write_heads)
     if ancestry_BQM is not None:
         scores_BQHM = _of_writers(scores_BQHM, ancestry_BQM, U)
-    scores_BQHM = jnp.where(live_BQM[:, :, None], scores_BQHM, jnp.finfo(jnp.float32).min)
 
     def outputs(weights_BQHM: jax.Array) -> jax.Array:
         weights_BQHM = weights_BQHM.astype(q_BUCHK.dtype)
@@ -76,20 +99,23 @@ def attend(q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: 
             weights_BQHM = _to_writers(weights_BQHM, ancestry_BQM, U)
         return _outputs(weights_BQHM, kept.stored[values], write_heads, few=C <= FEW_TOKENS)
 
-    if kept.new is None or kept.new_mask_BCC is None:
-        weights_BQHM, sums_BQH = _unnormalised_softmax(scores_BQHM)
-        o_BQHV = outputs(weights_BQHM)
-    else:
-        q_BUCGRK = q_BUCHK.reshape(B, U, C, write_heads, H // write_heads, K)
-        k_BUEGK, v_BUEGV = (kept.new[each].reshape(B, U, C, write_heads, -1) for each in (keys, values))
-        new_BUCGRE = jnp.einsum("bucgrk,buegk->bucgre", q_BUCGRK, k_BUEGK, preferred_element_type=jnp.float32)
-        mask_BCE = kept.new_mask_BCC[:, None, :, None, None]
-        new_BQHE = jnp.where(mask_BCE, new_BUCGRE, jnp.finfo(jnp.float32).min).reshape(B, Q, H, C)
-        weights_BQHM, sums_BQH = _unnormalised_softmax(jnp.concatenate([scores_BQHM, new_BQHE], axis=-1))
-        new_BUCGRE = weights_BQHM[..., M:].reshape(new_BUCGRE.shape).astype(v_BUEGV.dtype)
-        more_BUCGRV = jnp.einsum("bucgre,buegv->bucgrv", new_BUCGRE, v_BUEGV, preferred_element_type=jnp.float32)
-        o_BQHV = outputs(weights_BQHM[..., :M]) + more_BUCGRV.reshape(B, Q, H, -1)
-    return (o_BQHV / sums_BQH[..., None]).astype(q_BUCHK.dtype).reshape(B, U, C, H, -1)
+    return jnp.where(live_BQM[:, :, None], scores_BQHM, jnp.finfo(jnp.float32).min), outputs
+
+
+def _over_new(q_BUCHK, k_BUCX, v_BUCY, mask_BCC: jax.Array, write_heads: int) -> Part:
+    """Tokens that are not stored yet, each beam its own."""
+    B, U, C, H, K = q_BUCHK.shape
+    q_BUCGRK = q_BUCHK.reshape(B, U, C, write_heads, H // write_heads, K)
+    k_BUEGK, v_BUEGV = (each.reshape(B, U, C, write_heads, -1) for each in (k_BUCX, v_BUCY))
+    scores_BUCGRE = jnp.einsum("bucgrk,buegk->bucgre", q_BUCGRK, k_BUEGK, preferred_element_type=jnp.float32)
+    scores_BUCGRE = jnp.where(mask_BCC[:, None, :, None, None], scores_BUCGRE, jnp.finfo(jnp.float32).min)
+
+    def outputs(weights_BQHE: jax.Array) -> jax.Array:
+        weights_BUCGRE = weights_BQHE.reshape(scores_BUCGRE.shape).astype(v_BUEGV.dtype)
+        o_BUCGRV = jnp.einsum("bucgre,buegv->bucgrv", weights_BUCGRE, v_BUEGV, preferred_element_type=jnp.float32)
+        return o_BUCGRV.reshape(B, U * C, H, -1)
+
+    return scores_BUCGRE.reshape(B, U * C, H, C), outputs
 
 
 def _of_writers(scores_BQHN: jax.Array, ancestry_BQM: jax.Array, beams: int) -> jax.Array:
@@ -108,10 +134,12 @@ def _to_writers(weights_BQHM: jax.Array, ancestry_BQM: jax.Array, beams: int) ->
     return jnp.concatenate(own, axis=-1)
 
 
-def _unnormalised_softmax(scores: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """exp(scores - max) over the last axis and its sum: dividing the output is cheaper than the weights."""
-    weights = jnp.exp(scores - scores.max(-1, keepdims=True))
-    return weights, weights.sum(-1)
+def _unnormalised_softmax(scores: list[jax.Array]) -> tuple[list[jax.Array], jax.Array]:
+    """exp(scores - max) over the last axis of all parts together, and its sum: dividing the output is cheaper than the
+    weights."""
+    largest = functools.reduce(jnp.maximum, [each.max(-1, keepdims=True) for each in scores])
+    weights = [jnp.exp(each - largest) for each in scores]
+    return weights, functools.reduce(jnp.add, [each.sum(-1) for each in weights])
 
 
 def _scores(q_BUCHK: jax.Array, stored: Stored, write_heads: int) -> jax.Array:

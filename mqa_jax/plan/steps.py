@@ -172,7 +172,9 @@ def _part(experiment: Experiment, topology: Topology, workload: Workload) -> _Pa
 
     decoder = config.decoder
     at = jax.tree.map(lambda _: everywhere, state)._replace(
-        caches=where(decoder.attentions, state.caches), memories=where(decoder.crosses, state.memories)
+        caches=where(decoder.attentions, state.caches),
+        prompts=where(decoder.attentions, state.prompts) if state.prompts else (),
+        memories=where(decoder.crosses, state.memories),
     )
     beginning, _ = decode.programs(model, share)
     return _Part(config, share, groups, group, beginning, decoding, parameters, _placed(state, at))
@@ -180,7 +182,8 @@ def _part(experiment: Experiment, topology: Topology, workload: Workload) -> _Pa
 
 def _kept(state: Any) -> dict[str, Any]:
     """A decode state by what it is."""
-    return {"cache": (state.caches, state.memories), "search": state._replace(caches=(), memories=())}
+    caches = state.caches, state.prompts, state.memories
+    return {"cache": caches, "search": state._replace(caches=(), prompts=(), memories=())}
 
 
 def _of_group(part: _Part, program: Program, needed: cost.Cost, topology: Topology) -> Step:
