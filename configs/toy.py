@@ -22,7 +22,7 @@ def get_config(variant="multi_head"):
     }
     config.data.update(kind="grammar", sentences=40_000, source_length=64, target_length=64, rows=16)
     config.train.update(
-        steps=1_200, learning_rate=3e-3, warmup=100, label_smoothing=0.1, evaluate_every=300, checkpoint_every=600
+        steps=1_000, learning_rate=3e-3, warmup=100, label_smoothing=0.1, evaluate_every=250, checkpoint_every=500
     )
-    config.timing.update(batch=64, source_length=64, target_length=64, beams=(1, 4), lengths=(32, 64, 128), repeats=3)
+    config.timing.update(batch=64, source_length=64, target_length=64, beams=(1, 4), lengths=(64, 128), repeats=3)
     return base.select_variant(config, variant)

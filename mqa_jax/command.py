@@ -15,6 +15,7 @@ import re
 import runpy
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -55,6 +56,13 @@ def decoding_types() -> tuple[flags.FlagHolder, flags.FlagHolder]:
         "cache_dtype", None, ["bfloat16", "float32", "int8"], "Of what is kept of past tokens. Default: as dtype."
     )
     return dtype, cache
+
+
+def tensor_flag() -> flags.FlagHolder:
+    """Defines `--config.mesh.tensor` for commands that read their config from a run's folder."""
+    return flags.DEFINE_integer(
+        "config.mesh.tensor", None, "Devices that share one replica of the model. Default: the run's.", lower_bound=1
+    )
 
 
 def json_flag() -> flags.FlagHolder:
@@ -271,6 +279,8 @@ def _quieten(verbose: bool) -> None:
         absl_logging.use_absl_handler()
     else:
         logging.getLogger("jax").setLevel(logging.ERROR)
+        # Of what orbax still had to do when a write failed; said at the interpreter's end, behind our one line.
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
 
 
 def _drop_output() -> None:

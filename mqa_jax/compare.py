@@ -58,7 +58,7 @@ def compare(
     for each in experiments:
         memory.check_training(each)
         for workload in _workloads(first):
-            workload.check(each.model, "config.timing.batch")
+            workload.check(each, "config.timing.batch")
     say_budgets(experiments)
     progress.say(f"comparing {', '.join(each.variant for each in experiments)} on {first.name} in {folder}")
     corpus = sources.load(first.data, first.task)

@@ -59,6 +59,25 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * 3, devices=devices)
 
 
+def groups(config: MeshConfig, devices: Sequence[Any]) -> list[Mesh]:
+    """Devices that decode: each group of `config.tensor` has one replica of the model, whatever `data` and `fsdp` are.
+
+    Raises:
+      InputError: `config.tensor` does not divide the devices.
+    """
+    size, most = config.tensor, len(devices)
+    if size == -1:
+        size = most // max(1, config.data * config.fsdp)
+    if size < 1 or most % size:
+        sizes = ", ".join(str(n) for n in range(1, most + 1) if most % n == 0)
+        raise InputError(
+            f"config.mesh.tensor={config.tensor} does not divide the {most} devices that decode; set "
+            f"--config.mesh.tensor to one of {sizes} (1: each device has the whole model)"
+        )
+    mesh = make_mesh(MeshConfig(-1, 1, size), devices)
+    return [Mesh(each[None], mesh.axis_names, axis_types=mesh.axis_types) for each in mesh.devices]
+
+
 def check_rows(rows: int, mesh: Mesh) -> None:
     """Raises InputError unless the mesh's data-parallel devices divide `rows`, the rows of a batch."""
     devices = _data_parallel(mesh)
@@ -90,6 +109,11 @@ def partition(axes: Sequence[str], shape: Sequence[int], mesh: Mesh) -> Partitio
 def parameter_shardings(axes: Any, shapes: Any, mesh: Mesh) -> Any:
     """A tree of shardings for a tree of parameters: `axes` holds a tuple of names where `shapes` has an array."""
     return jax.tree.map(lambda shape, names: NamedSharding(mesh, partition(names, shape.shape, mesh)), shapes, axes)
+
+
+def placed(shapes: Any, where: Any) -> Any:
+    """A tree of shapes with the shardings of a tree like it, as a compiler takes them."""
+    return jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), shapes, where)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -1,10 +1,14 @@
 """Attention and its products against slow twins that loop over heads."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mqa_jax import sharding
+from mqa_jax.experiment import MeshConfig
 from mqa_jax.kernels import int8, over_cache, products
 from mqa_jax.kernels.whole import attend, causal_mask, segment_mask
 
@@ -69,6 +73,36 @@ def test_attention_over_a_memory_matches_the_slow_twin(G, dtype, queries):
     np.testing.assert_allclose(np.asarray(o, np.float64), slow_attend(q, k, v, mask), **TOLERANCE[dtype])
 
 
+def test_devices_that_share_the_heads_attend_as_one_does():
+    """A single write head and one of two are on all four devices; of eight each device has its own. With tokens that
+    are not stored yet, and with rows in int8."""
+    mesh = sharding.groups(MeshConfig(tensor=4), jax.devices())[0]
+    W, M, C = 2, 7, 3
+    ancestry = jax.random.randint(jax.random.key(5), (3, W, M), 0, W).astype(jnp.int8)
+    live, new_mask = jnp.ones((3, C, M), bool).at[1, :, 4:].set(False), jnp.tril(jnp.ones((1, C, C), bool))
+    by_beam = lambda each: each.reshape(3, W, C, *each.shape[2:])  # noqa: E731
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def attended(mesh):
+        found = {}
+        for G, dtype in ((1, "float32"), (2, "float32"), (2, "int8"), (H, "int8")):
+            q, k, v, _ = operands(G, W * C, W * M, "float32")
+            if dtype == "int8":
+                stored = tuple(int8.quantise(rows_of(each), G) for each in (k, v))
+                kept = over_cache.Kept(stored, live[:, :1], ancestry)
+                found[G, dtype] = over_cache.attend(by_beam(q)[:, :, :1], kept, 0, 1, G, mesh)
+                continue
+            new = tuple(by_beam(rows_of(each)) for each in operands(G, 1, W * C, "float32", seed=1)[1:3])
+            kept = over_cache.Kept((rows_of(k), rows_of(v)), live, ancestry, new, new_mask)
+            found[G, dtype] = over_cache.attend(by_beam(q), kept, 0, 1, G, mesh)
+        return found
+
+    alone, shared = attended(None), attended(mesh)
+    for name, o in shared.items():
+        assert o.sharding.shard_shape(o.shape)[3] == H // 4
+        np.testing.assert_allclose(o, alone[name], err_msg=str(name), **TOLERANCE["float32"])
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_form_of_a_gpu_matches_the_slow_twin(dtype, monkeypatch):
     chosen = []
@@ -81,6 +115,9 @@ def test_the_form_of_a_gpu_matches_the_slow_twin(dtype, monkeypatch):
     q, k, v, mask = operands(H, 1, 7, dtype)
     o = over_cache.attend(q[:, :, None], over_cache.Kept((rows_of(k), rows_of(v)), mask), 0, 1, H)[:, :, 0]
     assert len(chosen) == 2
+    monkeypatch.setattr(over_cache, "FEW_SLOTS", 7)
+    over_cache.attend(q[:, :, None], over_cache.Kept((rows_of(k), rows_of(v)), mask), 0, 1, H)
+    assert len(chosen) == 2, "a long cache takes zeros"
     np.testing.assert_allclose(np.asarray(o, np.float64), slow_attend(q, k, v, mask), **TOLERANCE[dtype])
 
 

@@ -208,6 +208,11 @@ REFUSED = {
         "--beams=1,129 must be integers of at least 1",
     ),
     "a batch to decode": ("time_decode --batch=100000000", "error: --batch=100000000 needs"),
+    "devices that cannot share a model": (
+        "time_decode --config.mesh.tensor=7",
+        "error: config.mesh.tensor=7 does not divide the",
+        "set --config.mesh.tensor to one of 1",
+    ),
     "a length to decode": ("time_decode --target_length=1000000000", "not even --batch=1 fits"),
     "a batch to train": ("time_train --batch=100000000", "error: --batch=100000000 needs"),
     "rows to train": ("train --config.data.rows=1000000000", "error: config.data.rows=1000000000 needs"),

@@ -157,7 +157,7 @@ def scored(tmp_path_factory):
 
     def translate(lines, *_):
         spoil = lambda line: " ".join(word for word in line.split() if random.random() < 0.9)  # noqa: E731
-        return generate.Generated([spoil(line) for line in references[lines]], [], 100, 1, 31)
+        return generate.Generated([spoil(line) for line in references[lines]], [], 100, 1, 31, 1)
 
     def obtain(data, corpus, path):
         path.touch()
@@ -343,7 +343,7 @@ def test_bad_input_is_one_line_and_exit_code_2(compared, tmp_path, name):
 
 
 def test_a_typed_line_that_is_no_text_is_said_and_the_next_one_answered(monkeypatch, capsys):
-    answer = lambda lines: generate.Generated([each.upper() for each in lines], [0] * ("long" in lines[0]), 1, 1, 9)  # noqa: E731
+    answer = lambda lines: generate.Generated([each.upper() for each in lines], [0] * ("long" in lines[0]), 1, 1, 9, 1)  # noqa: E731
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one\nbad \xff\n\nlong\r\nlast")))
     written = []
     translate.answer_each(answer, written.append)

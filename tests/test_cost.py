@@ -229,7 +229,7 @@ def test_cache_bytes_are_those_of_the_state_that_is_kept(task, kind, sight, cach
         rows = Rows(tokens_BM, jnp.ones_like(tokens_BM), jnp.zeros_like(tokens_BM))
         return module.begin(rows, beams, target)
 
-    for beams, source in ((1, 5), (4, 5), (4, 0)) if task == "language" else ((1, 5), (4, 5)):
+    for beams, source in ((1, 5), (4, 8), (4, 0)) if task == "language" else ((1, 5), (4, 5)):
         tokens = jax.ShapeDtypeStruct((batch, source), jnp.int32)
         state = jax.eval_shape(functools.partial(begin, beams), model.shapes(), tokens)
         arrays = jax.tree.leaves((state.caches, state.prompts, state.memories))

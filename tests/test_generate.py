@@ -10,12 +10,11 @@ import pytest
 from small import BOS, Compiled, model, parameters, rows
 
 from mqa_jax.attention.cache import reorder
-from mqa_jax.decode import generate
+from mqa_jax.decode import generate, replicas
 from mqa_jax.decode.search import Beam, Greedy, find
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DecodeConfig
 from mqa_jax.kernels import host
-from mqa_jax.model.build import count
 from mqa_jax.tokens import EOS
 
 CONFIG = DecodeConfig(beam=1, alpha=0.6, length_factor=1.5, length_extra=10, batch=4)
@@ -170,7 +169,7 @@ def test_buckets_are_few_and_end_with_the_longest():
 @pytest.mark.parametrize("beam", [1, 4])
 def test_lines_of_all_lengths_compile_at_most_eight_programs(beam, monkeypatch):
     """On one device, counted by JAX itself, everything that is compiled on the way included."""
-    monkeypatch.setattr(host, "devices_for", lambda *_: jax.devices()[:1])
+    monkeypatch.setattr(host, "parts_of", lambda *_: 1)
     of = model("translation", 4, positions=256)
     values, random = parameters(of), np.random.default_rng(0)
     lines = ["".join(random.choice(list("abcdefgh"), size)) for size in random.integers(1, 256, 150) ** 2 // 256 + 1]
@@ -227,7 +226,7 @@ def test_parts_of_a_batch_on_several_devices_give_what_one_gives(task, kind, bea
     of, batch = model(task, kind), 16 // beam
     values, config = parameters(of, seed=18), dataclasses.replace(CONFIG, batch=batch, beam=beam)
     lines = ["abcdefghijklmnopq"[: 1 + n % 17] for n in range(50)]
-    assert len(host.devices_for(count(of.shapes()), batch, beam)) == 2
+    assert len(replicas.groups(of, batch, beam)) == 2
 
     def run():
         if task == "language":
@@ -235,17 +234,16 @@ def test_parts_of_a_batch_on_several_devices_give_what_one_gives(task, kind, bea
         return generate.translate(lines, of, values, Letters(), config)
 
     spread = run()
-    monkeypatch.setattr(host, "devices_for", lambda *_: jax.devices()[:1])
-    assert run() == spread
+    monkeypatch.setattr(host, "parts_of", lambda *_: 1)
+    assert run() == dataclasses.replace(spread, devices=1) != spread
 
 
 def test_devices_share_a_batch_that_they_divide(monkeypatch):
     """A CPU's only for a small model and parts of eight rows or more, accelerators in any case."""
-    used = lambda parameters, *batch: len(host.devices_for(parameters, *batch))  # noqa: E731
+    used = lambda parameters, batch, beams=1: host.parts_of(batch, beams, parameters, most=8)  # noqa: E731
     assert (used(1000, 16), used(1000, 12), used(1000, 16, 4), used(1000, 128)) == (2, 1, 8, 8)
     assert used(host.SMALL + 1, 128) == 1
-    chips = [types.SimpleNamespace(platform="tpu") for _ in range(8)]
-    monkeypatch.setattr(jax, "local_devices", lambda: chips)
+    monkeypatch.setattr(jax, "local_devices", lambda: [types.SimpleNamespace(platform="tpu")])
     assert (used(host.SMALL + 1, 1024), used(1000, 12), used(1000, 1), used(1000, 7)) == (8, 6, 1, 7)
 
 

@@ -24,6 +24,15 @@ def test_decoding_needs_all_weights_and_the_largest_caches_and_logits():
     assert decode.Workload(256, 4, 512, 512, True).memory(models) == memory.decoding(models, 256, 4, 512, 512)
 
 
+def test_accelerators_that_share_a_model_hold_a_part_each(monkeypatch):
+    """Two groups of four; the rows of a single write head are on all four."""
+    monkeypatch.setattr(memory, "_on_cpu", lambda: False)
+    weights, cached, logits = 211_058_688 * 2, 6 * 512 * 2 * 128 * 2, 128 * 4 * 33_792 * 4
+    for variant, kept in (("multi_query", cached), ("multi_head", 8 * cached // 4)):
+        needed = memory.decoding([every_variant("wmt14")[variant].model], 256, 4, 512, 512, tensor=4)
+        assert needed == weights // 4 + 128 * (4 + 1) * kept + logits // 4
+
+
 @pytest.mark.parametrize(("name", "beam"), [("toy", 1), ("toy", 4), ("text_lm", 2)])
 def test_decoding_takes_what_it_needs_and_little_more(name, beam):
     """Compiled and not run: wide caches of long outputs, whose size is most of it."""
@@ -101,10 +110,11 @@ def test_a_control_groups_limit_is_what_there_is(tmp_path, monkeypatch, group, f
 
 def test_lines_to_translate_are_counted_with_their_beams(monkeypatch):
     experiment = every_variant("toy")["multi_head"]
+    of = build(experiment.model)
     monkeypatch.setattr(memory, "available", lambda: memory.GIB)
     large = dataclasses.replace(experiment.decode, batch=10**8)
-    memory.check_generating("--batch", experiment.model, large, lines=3)
+    memory.check_generating("--batch", of, large, lines=3)
     with pytest.raises(InputError, match=r"--batch=100000000 needs .*; --batch=\d+ may fit"):
-        memory.check_generating("--batch", experiment.model, large, lines=10**8)
+        memory.check_generating("--batch", of, large, lines=10**8)
     with pytest.raises(InputError, match=r"--beam=128 needs .*; --beam=\d+ may fit"):
-        memory.check_generating("--beam", experiment.model, dataclasses.replace(large, batch=2000, beam=128), 2000)
+        memory.check_generating("--beam", of, dataclasses.replace(large, batch=2000, beam=128), 2000)

@@ -188,6 +188,23 @@ def test_an_averaged_evaluation_has_records_of_its_own(whole, tmp_path):
     assert compared["checkpoints"] == [6], "a report compares the newest checkpoints alone"
 
 
+def test_devices_that_share_the_model_evaluate_as_one_does(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run")
+    split = sources.Split(("a dog", "the cat sleeps"), ("ein Hund", "die Katze schläft"))
+    found = []
+    for tensor in (1, 2):
+        run = trained.load(tmp_path / "run", tensor=tensor)
+        query = run.parameters["decoder"]["blocks"][0]["attention"]["inputs"]["wq_DHK"]
+        assert query.addressable_shards[0].data.size * tensor == query.size
+        scores = quality.perplexity_of(run, split, "mine")
+        found.append((scores, quality.translation_quality(run, split, "mine", 2)))
+    (alone, texts), (shared, shared_texts) = found
+    assert shared["nll_per_token"] == pytest.approx(alone["nll_per_token"], rel=1e-6)
+    assert [each["output"] for each in shared_texts["examples"]] == [each["output"] for each in texts["examples"]]
+    assert shared["device"].startswith("8 virtual devices") and shared_texts["device"].startswith("2 virtual devices")
+    assert "virtual" not in texts["device"] and shared_texts["config"]["mesh"]["tensor"] == 2
+
+
 def test_a_perplexity_says_what_was_cut_from_its_targets(whole, tmp_path):
     shutil.copytree(whole[0], tmp_path / "run")
     run = trained.load(tmp_path / "run")

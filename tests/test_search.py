@@ -1,16 +1,20 @@
 """Search over a step function: greedy, beam and sampling against exhaustive and plain twins."""
 
+import functools
 import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 from small import BOS, HEADS, WRITE_HEADS, Compiled, attention, batch, model, parameters, sentences
 
+from mqa_jax import sharding
 from mqa_jax.attention.cache import reorder
 from mqa_jax.batch import Prompt
 from mqa_jax.decode.search import Beam, Greedy, Sample, find, sample
+from mqa_jax.experiment import MeshConfig
 from mqa_jax.kernels import largest
 
 EOS = 1
@@ -163,7 +167,7 @@ def test_wide_beam_over_a_shared_prompt_equals_scoring_every_continuation(kind, 
     prompt = Prompt(jnp.asarray(prompt_BP), jnp.asarray([len(text) - 1 for text in texts]))
     search = Beam(T, -1, V ** (T - 1), 0.0, reorder)
     state = module.begin(prompt, search.beams, T)
-    assert state.prompts[0][0].shape[1] == attention(kind, sight).slots(P)
+    assert state.prompts[0][0].shape[1] == attention(kind, sight).slots(8)  # what six are filled up to
     first_B, limits_B = jnp.asarray([text[-1] for text in texts]), jnp.full((3,), T)
     found = jax.jit(lambda state: find(search, module.step, state, first_B, limits_B))(state)
     outputs = list(itertools.product(range(V), repeat=T))
@@ -264,6 +268,21 @@ def test_blockwise_top_k_equals_the_plain_one(size, k):
         pairs = np.stack([beam, token], axis=-1).reshape(3, k, 2)
         assert all(len({tuple(pair) for pair in row}) == k for row in pairs.tolist())
         np.testing.assert_array_equal(largest.argmax(scores_VBW[..., 0]), scores_VBW[..., 0].argmax(0))
+
+
+@pytest.mark.parametrize("size", [16, 1024, 1000])
+def test_devices_that_share_a_vocabulary_choose_as_one_does(size):
+    """Of equal scores too."""
+    mesh = sharding.groups(MeshConfig(tensor=8), jax.devices())[0]
+    scores_VBW = jnp.round(jax.random.normal(jax.random.key(size), (size, 3, 2)))
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def choose(scores_VBW, mesh):
+        return *largest.top_k(scores_VBW, 8, mesh), largest.argmax(scores_VBW[..., 0], mesh)
+
+    shared_VBW = jax.device_put(scores_VBW, NamedSharding(mesh, PartitionSpec("tensor")))
+    for alone, shared in zip(choose(scores_VBW, None), choose(shared_VBW, mesh), strict=True):
+        np.testing.assert_array_equal(shared, alone)
 
 
 def test_candidates_are_no_more_than_there_are():

@@ -288,7 +288,7 @@ def tables_of(path):
         if line.startswith("#"):
             title = line.strip("# ")
         elif line.startswith("| ") and not line.startswith("| :--"):
-            found.setdefault(title, []).append(tuple(line.strip("| ").split(" | ")))
+            found.setdefault(title, []).append(tuple(line.removeprefix("| ").removesuffix(" |").split(" | ")))
     return found
 
 
@@ -297,7 +297,8 @@ def tables_of(path):
 )
 def test_published_records_give_the_published_tables(folder):
     runs = Selection(records.read(folder), ["multi_head"])
-    found = [tables.summary(runs), tables.table_1(runs), tables.table_2(runs), *tables.significance(runs)]
+    found = [table(runs) for table in (tables.summary, tables.examples, tables.table_1, tables.table_2)]
+    found += tables.significance(runs)
     found = {table.title: table for table in (*found, *tables.in_full(runs).values()) if table}
     for title, (header, *rows) in tables_of(folder / "report.md").items():
         assert found[title].columns == header

@@ -12,7 +12,8 @@ from test_config import get
 
 from mqa_jax import config, records
 from mqa_jax.data import sources, vocabulary
-from mqa_jax.timing import data, decode, peaks, sweep, train
+from mqa_jax.experiment import MeshConfig
+from mqa_jax.timing import cost, data, decode, peaks, sweep, train
 from mqa_jax.timing.peaks import Peaks
 
 BFLOAT16 = Peaks(31e9, 1400e9, "bfloat16")
@@ -68,12 +69,28 @@ def test_a_growing_cache_decodes_what_a_padded_one_does(name, beam):
         (tokens_BT, _), state = replica.decode(replica.begin())
         prompt = 7 if name == "text_lm" else 0
         assert state.caches[0][0].shape[1] == (80 + prompt if beam == 1 else beam * 80)
-        assert [rows[0].shape[1] for rows in state.prompts] == ([prompt] * 2 if prompt and beam > 1 else [])
+        assert [rows[0].shape[1] for rows in state.prompts] == ([prompt + 1] * 2 if prompt and beam > 1 else [])
         outputs.append(np.asarray(tokens_BT))
         caches.append((state.caches, state.prompts))
     np.testing.assert_array_equal(*outputs)
     for large, grown in zip(*map(jax.tree.leaves, caches), strict=True):
         np.testing.assert_allclose(grown, large, atol=1e-5)
+
+
+def test_a_model_that_devices_share_is_timed_with_the_floor_of_one_of_them():
+    """Two devices: each has half of the weights, and a single write head's rows whole."""
+    experiment = dataclasses.replace(small("toy")["multi_query"], mesh=MeshConfig(tensor=2))
+    workload = decode.Workload(4, 1, 8, 12, True)
+    (record,) = decode.time_in_turn([experiment], workload, 1, BFLOAT16)
+    assert record["device"].startswith("2 virtual devices on ")
+    assert (record["parts"], record["spread_over_devices"]) == (1, 2)
+    whole, half = (workload.step_cost(experiment.model, tensor) for tensor in (1, 2))
+    floor_us = cost.floor(whole, BFLOAT16) * 1e6 / 4
+    assert record["floor_us_per_token"] == pytest.approx(floor_us), "a CPU's cores share its peaks"
+    assert half.weight_bytes == whole.weight_bytes / 2 and half.cache_bytes == whole.cache_bytes
+    assert half.flops == whole.flops / 2
+    many = [workload.step_cost(small("toy")["multi_head"].model, tensor).cache_bytes for tensor in (1, 2)]
+    assert many[0] == 2 * many[1]
 
 
 def test_a_part_of_the_steps_can_be_timed():

@@ -33,6 +33,10 @@ class Row:
         """Numbers."""
         return self.heads * self.size
 
+    def devices(self, tensor: int) -> int:
+        """How many of `tensor` devices share it: all, or none where they do not divide its parts."""
+        return tensor if self.heads % tensor == 0 else 1
+
     def bytes(self, dtype: str) -> int:
         """What it takes in a cache of this type; int8 has a float32 scale for each part."""
         return self.width * jnp.dtype(dtype).itemsize + (4 * self.heads if dtype == "int8" else 0)
@@ -47,7 +51,7 @@ class Place:
       causal: whether a position sees what is behind it.
       cross: whether queries and rows come from two sequences.
       norm_eps: of norms that the attention has of its own.
-      mesh: the devices that share rows and heads, for kernels that XLA does not divide; None for one device.
+      mesh: the devices that share rows and heads, for what XLA does not divide well; None for one device.
     """
 
     width: int

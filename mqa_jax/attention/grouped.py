@@ -125,4 +125,4 @@ class GroupedAttention(Attention):
 
     def over(self, queries: jax.Array, kept: Kept) -> jax.Array:
         """See `Attention`."""
-        return over_cache.attend(queries, kept, keys=0, values=1, write_heads=self.write_heads)
+        return over_cache.attend(queries, kept, keys=0, values=1, write_heads=self.write_heads, mesh=self.place.mesh)

@@ -148,7 +148,7 @@ class LatentAttention(Attention):
         K, C = self.sizes
         q_BUCHX = self._heads("bughk,chk->bughc", queries[..., :K], self.wk_CHK)
         q_BUCHX = jnp.concatenate([q_BUCHX, queries[..., K:]], axis=-1)
-        o_BUCHX = over_cache.attend(q_BUCHX, kept, keys=0, values=0, write_heads=1)
+        o_BUCHX = over_cache.attend(q_BUCHX, kept, keys=0, values=0, write_heads=1, mesh=self.place.mesh)
         return self._heads("bughc,chv->bughv", o_BUCHX[..., :C], self.wv_CHV)
 
     @staticmethod

@@ -26,7 +26,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained run.", req
 SPLIT = flags.DEFINE_enum("split", "test", ["dev", "test"], "Which split of the run's own corpus.")
 BEAM = flags.DEFINE_integer("beam", None, "Beams; 1 is greedy. Default: the config's.", 1, MOST_BEAMS)
 AVERAGE = flags.DEFINE_integer("average", 1, "Takes the mean of the last so many checkpoints.", lower_bound=1)
-DTYPE, CACHE_DTYPE = command.decoding_types()
+DTYPE, CACHE_DTYPE, TENSOR = *command.decoding_types(), command.tensor_flag()
 SOURCE = flags.DEFINE_string("source", None, "Score this file of source lines instead of a split.")
 REFERENCE = flags.DEFINE_string("reference", None, "The file of references (or of plain text for a language model).")
 TEST_SET = flags.DEFINE_string(
@@ -38,7 +38,7 @@ JSON = command.json_flag()
 
 
 def main() -> None:
-    run = trained.load(pathlib.Path(WORKDIR.value), AVERAGE.value, DTYPE.value, CACHE_DTYPE.value)
+    run = trained.load(pathlib.Path(WORKDIR.value), AVERAGE.value, DTYPE.value, CACHE_DTYPE.value, TENSOR.value)
     experiment, name, origin = run.experiment, SPLIT.value, "the run's corpus"
     files = [path for path in (SOURCE.value, REFERENCE.value) if path]
     if experiment.task == "language" and (SOURCE.value or TEST_SET.value):
@@ -55,7 +55,7 @@ def main() -> None:
         split = sources.load(experiment.data, experiment.task).splits[name]
     config = dataclasses.replace(experiment.decode, beam=BEAM.value or experiment.decode.beam)
     if experiment.task == "translation":
-        memory.check_generating("--beam", experiment.model, config, len(split))
+        memory.check_generating("--beam", run.model, config, len(split))
     results = [quality.perplexity_of(run, split, name, origin)]
     if experiment.task == "translation":
         results.append(quality.translation_quality(run, split, name, config.beam, origin))

@@ -51,7 +51,7 @@ def main() -> None:
     timing = (experiment := read(settings)).timing
     lengths = SOURCE.value or timing.source_length, TARGET.value or timing.target_length
     workload = decode.Workload(BATCH.value or timing.batch, BEAM.value, *lengths, PADDED.value)
-    workload.check(experiment.model, "--batch")
+    workload.check(experiment, "--batch")
     limits = peaks.measure(experiment.model.dtype, experiment.model.weight_dtype)
     repeats = REPEATS.value or timing.repeats
     expected = progress.clock(sweep.seconds_expected([experiment], workload, repeats, limits))

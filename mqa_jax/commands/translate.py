@@ -31,7 +31,7 @@ OUTPUT = flags.DEFINE_string("output", "-", "File to write; - is standard output
 BEAM = flags.DEFINE_integer("beam", None, "Beams; 1 is greedy. Default: the config's.", 1, MOST_BEAMS)
 BATCH = flags.DEFINE_integer("batch", None, "Lines at once. Default: the config's.", lower_bound=1)
 AVERAGE = flags.DEFINE_integer("average", 1, "Takes the mean of the last so many checkpoints.", lower_bound=1)
-DTYPE, CACHE_DTYPE = command.decoding_types()
+DTYPE, CACHE_DTYPE, TENSOR = *command.decoding_types(), command.tensor_flag()
 TOKENS = flags.DEFINE_integer("tokens", 32, "Language model: tokens to add to each line.", lower_bound=1)
 TEMPERATURE = flags.DEFINE_float("temperature", 0.0, "Language model: sample at this temperature; 0: search.", 0.0)
 TOP_K = flags.DEFINE_integer("top_k", 0, "Sample among the k likeliest tokens; 0: all.", lower_bound=0)
@@ -41,7 +41,7 @@ RECORD = flags.DEFINE_string("record", None, "Also keep how fast it went, as a J
 
 
 def main() -> None:
-    run = trained.load(pathlib.Path(WORKDIR.value), AVERAGE.value, DTYPE.value, CACHE_DTYPE.value)
+    run = trained.load(pathlib.Path(WORKDIR.value), AVERAGE.value, DTYPE.value, CACHE_DTYPE.value, TENSOR.value)
     check_flags(run.experiment.task)
     config = run.experiment.decode
     config = dataclasses.replace(config, beam=BEAM.value or config.beam, batch=BATCH.value or config.batch)
@@ -55,16 +55,16 @@ def main() -> None:
         with text.writer(OUTPUT.value) as write:
             return answer_each(answer, write)
     lines, start = text.read_lines(INPUT.value), time.perf_counter()
-    memory.check_generating("--batch", run.experiment.model, config, len(lines), TOKENS.value)
+    memory.check_generating("--batch", run.model, config, len(lines), TOKENS.value)
     with text.writer(OUTPUT.value) as write, progress.bar("translate", len(lines)) as bar:
         output = answer(lines, on_progress=bar.update, on_text=write)
     if cut := output.cut():
         progress.say(cut)
     speed = output.speed(time.perf_counter() - start)
     progress.say("{sentences:,} lines, {sentences_per_s:,.0f} a second; programs: {programs}".format(**speed))
-    if RECORD.value:
+    if folder := RECORD.value:
         figures = {"beam": config.beam, "batch": config.batch, "checkpoints": list(run.steps)} | speed
-        records.write(RECORD.value, records.make("translate", run.experiment, figures), f"beam{config.beam}")
+        records.write(folder, records.make("translate", run.experiment, figures, output.devices), f"beam{config.beam}")
 
 
 def answer_each(answer: Callable[[list[str]], generate.Generated], write: Callable[[str], None]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mqa_jax.attention.cache import reorder
 from mqa_jax.batch import Prompt, Rows
-from mqa_jax.decode import pool
+from mqa_jax.decode import pool, replicas
 from mqa_jax.decode.search import Beam, Greedy, Sample, Search
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DecodeConfig
@@ -58,6 +58,7 @@ class Generated:
       tokens: output tokens, EOS included.
       programs: how many programs the lines needed: one for each bucket.
       limit: tokens of the longest line that is not cut.
+      devices: how many decoded.
     """
 
     texts: list[str]
@@ -65,6 +66,7 @@ class Generated:
     tokens: int
     programs: int
     limit: int
+    devices: int
 
     def cut(self) -> str:
         """Which lines were cut, in one line; empty if none was."""
@@ -123,7 +125,8 @@ def translate(
 
     serve = functools.partial(_answers, requests, longest, config.batch, model, parameters, search, inputs)
     texts, tokens, used = _in_order(len(lines), requests, serve, vocabulary, on_progress, on_text)
-    return Generated(texts, truncated, tokens, used, longest - 1)
+    devices = _devices(model, config.batch, len(requests), config.beam)
+    return Generated(texts, truncated, tokens, used, longest - 1, devices)
 
 
 def continue_text(
@@ -169,7 +172,8 @@ def continue_text(
 
     serve = functools.partial(_answers, requests, longest, config.batch, model, parameters, search, inputs)
     texts, tokens, used = _in_order(len(lines), requests, serve, vocabulary, on_progress, on_text)
-    return Generated(texts, truncated, tokens, used, longest - 1)
+    devices = _devices(model, config.batch, len(requests), 1 if sampling else config.beam)
+    return Generated(texts, truncated, tokens, used, longest - 1, devices)
 
 
 def buckets(longest: int) -> list[int]:
@@ -180,6 +184,11 @@ def buckets(longest: int) -> list[int]:
         sizes.append(size)
         size *= 2 if size < FINE_BUCKETS_TO else 4
     return [*sizes, longest]
+
+
+def _devices(model: Model, batch: int, lines: int, beams: int) -> int:
+    """How many decode so many lines."""
+    return sum(group.size for group in replicas.groups(model, rows_of(batch, lines), beams))
 
 
 def rows_of(batch: int, lines: int) -> int:

@@ -16,11 +16,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from mqa_jax import sharding
 from mqa_jax.attention import cache
+from mqa_jax.decode import replicas
 from mqa_jax.decode.search import Search, run
-from mqa_jax.kernels import host
-from mqa_jax.model.build import Model, Parameters, count
+from mqa_jax.model.build import Model, Parameters
 
 SHARE = 4  # rows that are read at once, and free before that: one in so many of a replica's
 
@@ -65,27 +67,30 @@ def serve(
 ) -> Iterator[Answer]:
     """Answers all requests, in the order in which they come to an end.
 
-    The batch is shared by as many replicas of the model as `host.devices_for` gives it devices. Each has a thread that
-    takes requests from one queue: one that is through sooner serves more of them.
+    The batch is shared by as many replicas of the model as `replicas.groups` gives it. Each has a thread that takes
+    requests from one queue: one that is through sooner serves more of them.
 
     Args:
+      model: a replica's; its mesh says how many devices a replica has.
       inputs: makes what `begin` of the model reads of some requests' tokens, always of the same length.
       requests: longest first is best, so that few rows stand empty while the last ones end.
       batch: B.
     """
-    devices = host.devices_for(count(model.shapes()), batch, search.beams)
+    groups = replicas.groups(model, batch, search.beams)
     waiting, out, given_up = collections.deque(requests), queue.SimpleQueue(), threading.Event()
 
-    def work(device):
+    def work(group):
         try:
-            with jax.default_device(device):
-                values = jax.device_put(parameters, device)
-                _serve_replica(model, search, values, inputs, waiting, batch // len(devices), out.put, given_up)
+            with jax.default_device(group.devices.flat[0]):
+                own = model.over(group)
+                values = jax.device_put(parameters, replicas.weight_shardings(own, parameters, group))
+                find = search.over_devices(own.mesh)
+                _serve_replica(own, find, values, group, inputs, waiting, batch // len(groups), out.put, given_up)
         except BaseException as error:  # is raised again in the caller's thread
             waiting.clear()
             out.put(error)
 
-    threads = [threading.Thread(target=work, args=(device,), daemon=True) for device in devices]
+    threads = [threading.Thread(target=work, args=(group,), daemon=True) for group in groups]
     for thread in threads:
         thread.start()
     try:
@@ -104,15 +109,16 @@ def _serve_replica(
     model: Model,
     search: Search,
     parameters: Parameters,
+    group: Mesh,
     inputs: Any,
     waiting: collections.deque,
     batch: int,
     on_answer: Callable[[Answer], None],
     given_up: threading.Event,
 ) -> None:
-    """A replica's share of the batch, on its device, until the queue is empty or nobody wants more answers."""
+    """A replica's share of the batch, on its devices, until the queue is empty or nobody wants more answers."""
     at_once = max(1, batch // SHARE)
-    rows, state = _empty(model, search, parameters, inputs, batch)
+    rows, state = _empty(model, search, parameters, group, inputs, batch)
     serving: dict[int, Request] = {}
     while (waiting or serving) and not given_up.is_set():
         free = [row for row in range(batch) if row not in serving]
@@ -136,7 +142,9 @@ def _take(waiting: collections.deque, most: int) -> list[Request]:
     return taken
 
 
-def _empty(model: Model, search: Search, parameters: Parameters, inputs: Any, batch: int) -> tuple[Any, Any]:
+def _empty(
+    model: Model, search: Search, parameters: Parameters, group: Mesh, inputs: Any, batch: int
+) -> tuple[Any, Any]:
     """Rows and state for a batch in which every row is free. Zeros from the host, so that nothing is compiled."""
 
     def begin(parameters):
@@ -144,8 +152,9 @@ def _empty(model: Model, search: Search, parameters: Parameters, inputs: Any, ba
         state = model.bind(parameters).begin(inputs([()] * batch), search.beams, search.length)
         return search.begin(none_B, none_B, none_B.astype(jnp.uint32)), state
 
-    shapes, (device,) = jax.eval_shape(begin, parameters), jax.tree.leaves(parameters)[0].devices()
-    return jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), device), shapes)
+    rows, state = jax.eval_shape(begin, parameters)
+    where = jax.tree.map(lambda _: sharding.replicated(group), rows), replicas.state_shardings(model, state, group)
+    return jax.tree.map(lambda leaf, at: jax.device_put(np.zeros(leaf.shape, leaf.dtype), at), (rows, state), where)
 
 
 def _admission(inputs: Any, taken: list[Request], free: list[int], at_once: int, batch: int) -> tuple[Any, ...]:
@@ -170,4 +179,5 @@ def _advance(model: Model, search: Search, parameters: Parameters, rows: Any, st
     fresh = search.begin(first_R, limits_R, seeds_R)
     rows = jax.tree.map(lambda old, new: old.at[into_R].set(new, mode="drop"), rows, fresh)
     rows, state, _ = run(search, module.step, rows, state, lambda rows: search.halted(rows).sum() >= wanted)
+    rows, state = replicas.keep(model, rows, state)
     return rows, state, search.halted(rows), search.over(rows), search.best(rows)[0]

@@ -8,10 +8,11 @@ vocabulary first.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from mqa_jax.kernels import largest
 
@@ -32,6 +33,10 @@ class Search(Protocol):
     @property
     def beams(self) -> int:
         """W, the tokens that a step feeds for each sentence."""
+        ...
+
+    def over_devices(self, mesh: Mesh | None) -> Self:
+        """The same search of scores whose vocabulary the mesh's axis `tensor` shares; None for one device."""
         ...
 
     def begin(self, first_B: jax.Array, limits_B: jax.Array, seeds_B: jax.Array) -> Any:
@@ -117,14 +122,19 @@ class Greedy:
     Attributes:
       length: T, the most tokens of an output.
       eos: the id that ends an output; -1 forces every output to its limit.
+      mesh: the devices that share the vocabulary.
     """
 
     length: int
     eos: int
+    mesh: Mesh | None = dataclasses.field(default=None, kw_only=True)
 
     @property
     def beams(self) -> int:
         return 1
+
+    def over_devices(self, mesh: Mesh | None) -> Self:
+        return dataclasses.replace(self, mesh=mesh)
 
     def begin(self, first_B: jax.Array, limits_B: jax.Array, seeds_B: jax.Array) -> Line:
         B = first_B.shape[0]
@@ -153,7 +163,7 @@ class Greedy:
 
     def pick(self, logits_VB: jax.Array, rows: Line) -> jax.Array:
         """The next token of each sentence."""
-        return largest.argmax(logits_VB)
+        return largest.argmax(logits_VB, self.mesh)
 
     def over(self, rows: Line) -> jax.Array:
         return rows.over_B
@@ -222,7 +232,7 @@ class Beam:
     The output is the best ended one; where none ended within its limit, the best live one.
 
     Attributes:
-      length, eos: as in `Greedy`.
+      length, eos, mesh: as in `Greedy`.
       beams: W.
       alpha: exponent of the length penalty.
       reorder: `reorder(state, parents_BW)`: beam w goes on from beam parents_BW[:, w].
@@ -233,6 +243,10 @@ class Beam:
     beams: int
     alpha: float
     reorder: Reorder
+    mesh: Mesh | None = dataclasses.field(default=None, kw_only=True)
+
+    def over_devices(self, mesh: Mesh | None) -> Self:
+        return dataclasses.replace(self, mesh=mesh)
 
     def begin(self, first_B: jax.Array, limits_B: jax.Array, seeds_B: jax.Array) -> Beams:
         B, W = first_B.shape[0], self.beams
@@ -252,7 +266,7 @@ class Beam:
         state, logits_VBW = step(state, rows.token_BW)
         logits_VBW, W = logits_VBW.astype(jnp.float32), self.beams
         total_BW = rows.live_scores_BW - jax.nn.logsumexp(logits_VBW, axis=0)
-        scores_BC, parent_BC, token_BC = largest.top_k(logits_VBW + total_BW[None], 2 * W)
+        scores_BC, parent_BC, token_BC = largest.top_k(logits_VBW + total_BW[None], 2 * W, self.mesh)
         ends_BC = token_BC == self.eos
         outputs_BCT = jnp.take_along_axis(rows.live_BWT, parent_BC[..., None], axis=1)
         now_BT = jnp.arange(self.length)[None] == rows.t_B[:, None]

@@ -17,8 +17,6 @@ from mqa_jax.decode import generate
 from mqa_jax.evaluate import bleu, stepwise
 from mqa_jax.evaluate.perplexity import perplexity
 from mqa_jax.experiment import MeshConfig
-from mqa_jax.kernels import host
-from mqa_jax.model.build import count
 from mqa_jax.train.loss import Sums
 from mqa_jax.train.step import score
 from mqa_jax.train.trained import Trained
@@ -60,9 +58,7 @@ def translation_quality(run: Trained, split: Split, name: str, beam: int, origin
         ],
         "references": str(references.relative_to(run.folder)),
     } | bleu.score(output.texts, split.target)
-    rows = generate.rows_of(config.batch, len(split))
-    used = len(host.devices_for(count(run.model.shapes()), rows, beam))
-    record = records.make("quality", run.experiment, figures, used)
+    record = records.make("quality", run.experiment, figures, output.devices)
     records.write(run.folder / "records", record, f"{name}{_variation(run)}-beam{beam}")
     return record
 
@@ -70,7 +66,8 @@ def translation_quality(run: Trained, split: Split, name: str, beam: int, origin
 def perplexity_of(run: Trained, split: Split, name: str, origin: str = OWN) -> dict[str, Any]:
     """Perplexity of a split per token and, where no target is cut, per original word; the `perplexity` record."""
     _check_own(run, split, name, origin)
-    mesh = sharding.make_mesh(MeshConfig())
+    tensor = run.model.tensor
+    mesh = sharding.make_mesh(MeshConfig(tensor=tensor), jax.local_devices() if tensor > 1 else None)
     whole, rows = _sums_over(run, mesh), run.experiment.decode.batch
     stepped, whole_nll = run.decoding_parameters() if _in_other_types(run) else None, 0.0
     data = dataclasses.replace(run.experiment.data, packed_scoring=run.experiment.data.packed_scoring and not stepped)
@@ -99,11 +96,12 @@ def perplexity_of(run: Trained, split: Split, name: str, origin: str = OWN) -> d
 
 
 def _sums_over(run: Trained, mesh: Mesh) -> Callable[[Batch], Sums]:
-    """The sums of a batch whose rows the mesh's devices share, each with all parameters."""
+    """The sums of a batch whose rows the mesh's devices share, and its parameters those along `tensor`."""
     if mesh.size == 1:
         return lambda batch: score(run.model, run.parameters, batch)
     model, rows = dataclasses.replace(run.model, mesh=mesh), run.experiment.decode.batch
-    parameters = jax.device_put(run.parameters, sharding.replicated(mesh))
+    where = sharding.parameter_shardings(model.axes(), run.parameters, mesh)
+    parameters = jax.device_put(run.parameters, where)
     return lambda batch: score(model, parameters, sharding.place(batch, mesh, rows, range(rows)), mesh)
 
 

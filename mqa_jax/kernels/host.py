@@ -1,4 +1,4 @@
-"""Which devices share a batch of decoding, and what a process does on a CPU before it uses JAX.
+"""How many devices share a batch of decoding, and what a process does on a CPU before it uses JAX.
 
 Of accelerators all that the process has. Each core of a CPU can be a device of its own, and a small model decodes
 faster in parts: its products are so short that sharing each one between cores costs more in waiting than it saves.
@@ -10,7 +10,6 @@ import ctypes
 import glob
 import os
 import platform
-from typing import Any
 
 import jax
 
@@ -18,19 +17,19 @@ LEAST_ROWS = 8  # of a part
 SMALL = 32_000_000  # parameters
 
 
-def devices_for(parameters: int, batch: int, beams: int = 1) -> list[Any]:
-    """The devices of this process to decode a batch on, each an equal part of its sentences.
+def parts_of(batch: int, beams: int, parameters: int, most: int) -> int:
+    """How many equal parts of a batch are decoded at once.
 
     Args:
+      batch: sentences.
       parameters: of the model.
-      batch: sentences at once.
+      most: parts; the devices of this process, or the groups of them that share a model.
     """
-    devices = jax.local_devices()
     least = 1
-    if devices[0].platform == "cpu":
-        devices, least = devices if parameters <= SMALL else devices[:1], LEAST_ROWS
-    whole = [n for n in range(1, len(devices) + 1) if batch % n == 0]
-    return devices[: max(n for n in whole if n == 1 or batch // n * beams >= least)]
+    if jax.local_devices()[0].platform == "cpu":
+        most, least = most if parameters <= SMALL else 1, LEAST_ROWS
+    whole = [n for n in range(1, most + 1) if batch % n == 0]
+    return max(n for n in whole if n == 1 or batch // n * beams >= least)
 
 
 def is_cpu() -> bool:
@@ -42,7 +41,7 @@ def is_cpu() -> bool:
 
 
 def make_cores_devices() -> None:
-    """Makes each core of a CPU a device, for `devices_for`; leaves it to XLA_FLAGS where they set a number."""
+    """Makes each core of a CPU a device, for `parts_of`; leaves it to XLA_FLAGS where they set a number."""
     if is_cpu() and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         jax.config.update("jax_num_cpu_devices", cores)

@@ -7,8 +7,11 @@ of the cache into its matrix unit once either way, and with a product for each h
 the whole cache into another layout, at every step (tests/extra/test_tpu.py). The many queries of a prompt take a
 product for each write head.
 
+Where devices share the query heads, each attends with its own: XLA cannot know that a query is zero in the columns of
+the other devices' write heads, and would add its scores up over all of them.
+
 A GPU takes a product for each write head too where each has one query (multi-head, greedy) and the cache is short:
-the zeros are then the larger part of what a step moves. docs/performance.md has the times.
+zeros are then much of what attention moves. docs/performance.md has the times.
 """
 
 import functools
@@ -17,13 +20,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
 
 from mqa_jax.kernels import int8, platforms
 from mqa_jax.kernels.int8 import Int8
 
 FEW_QUERIES = 16  # up to which a CPU takes the keys as the first operand
 FEW_TOKENS = 8  # of one beam, up to which zeros cost less than a product for each write head
-FEW_SLOTS = 1024  # up to which a GPU takes a product for each write head where each has one query
+FEW_SLOTS = 1024  # below which a GPU takes a product for each write head where each has one query
 
 Stored = jax.Array | Int8
 """Rows in a cache, [B, N, X], as they are or in int8 with a scale for each write head."""
@@ -54,20 +58,70 @@ Part = tuple[jax.Array, Callable[[jax.Array], jax.Array]]
 outputs of the weights that they become."""
 
 
-def attend(q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: int) -> jax.Array:
+def attend(
+    q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: int, mesh: Mesh | None = None
+) -> jax.Array:
     """Attention of C tokens of U beams over what is kept.
-
-    Beams that read a cache together take one product for all their scores. Then each slot's score is picked from the
-    beam that wrote it, so that the softmax is over M slots, not over all N.
 
     Args:
       q_BUCHK: scaled queries.
       keys, values: which of the kept rows are the keys, X = G * K, and which the values, Y = G * V. They may be the
         same: values that are a prefix of their keys are stored once.
       write_heads: G.
+      mesh: whose axis `tensor` shares the query heads, where it divides them, and the write heads of the rows, where it
+        divides those; None for one device.
     Returns:
       o_BUCHV, in the type of the queries.
     """
+    H, G, T = q_BUCHK.shape[3], write_heads, 1 if mesh is None else mesh.shape["tensor"]
+    if T == 1 or H % T or (G % T and T % G):
+        return _attend(q_BUCHK, kept, keys, values, G)
+
+    def part(q_BUCHK, kept):
+        if G == 1 or G % T == 0:
+            return _attend(q_BUCHK, kept, keys, values, max(1, G // T))
+        return _attend_one_of(q_BUCHK, kept, keys, values, G, jax.lax.axis_index("tensor") * G // T)
+
+    every, heads = PartitionSpec(), PartitionSpec(None, None, None, "tensor")
+    rows, new = (PartitionSpec(None, None, "tensor"), heads) if G % T == 0 else (every, every)
+    shared = every if kept.shared is None else Kept._make((rows, every, every, every, every, every))
+    return jax.shard_map(
+        part,
+        mesh=mesh,
+        in_specs=(heads, Kept._make((rows, every, every, new, every, shared))),
+        out_specs=heads,
+        check_vma=False,  # a choice by platform does not say over which axes its results differ
+    )(q_BUCHK, kept)
+
+
+def _attend_one_of(
+    q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: int, own: jax.Array
+) -> jax.Array:
+    """Attention of query heads that all read write head `own` of rows that hold several.
+
+    A row is then one write head, of which other columns than the own are multiplied with zeros: cut out of the rows,
+    the own would be a copy of them at every step.
+    """
+    K = q_BUCHK.shape[-1]
+    wide_BUCHX = jnp.zeros((*q_BUCHK.shape[:-1], write_heads * K), q_BUCHK.dtype)
+    wide_BUCHX = jax.lax.dynamic_update_slice_in_dim(wide_BUCHX, q_BUCHK, own * K, axis=-1)
+
+    def alone(stored: Stored) -> Stored:
+        if not isinstance(stored, Int8):
+            return stored
+        return Int8(stored.values, jax.lax.dynamic_slice_in_dim(stored.scales, own, 1, axis=-1))
+
+    def alone_of(kept: Kept) -> Kept:
+        shared = None if kept.shared is None else alone_of(kept.shared)
+        return kept._replace(stored=tuple(map(alone, kept.stored)), shared=shared)
+
+    o_BUCHY = _attend(wide_BUCHX, alone_of(kept), keys, values, 1)
+    V = o_BUCHY.shape[-1] // write_heads
+    return jax.lax.dynamic_slice_in_dim(o_BUCHY, own * V, V, axis=-1)
+
+
+def _attend(q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: int) -> jax.Array:
+    """`attend` on one device: one softmax over all parts."""
     B, U, C, H, _ = q_BUCHK.shape
     parts = [_over(q_BUCHK, kept, keys, values, write_heads)]
     if kept.shared is not None:
@@ -83,7 +137,11 @@ def attend(q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: 
 
 
 def _over(q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: int) -> Part:
-    """What is stored."""
+    """What is stored.
+
+    Beams that read a cache together take one product for all their scores. Then each slot's score is picked from the
+    beam that wrote it, so that the softmax is over M slots, not over all N.
+    """
     _, U, C, _, _ = q_BUCHK.shape
     live_BQM = kept.live_BCM if C == 1 else jnp.tile(kept.live_BCM, (1, U, 1))
     ancestry_BQM = kept.ancestry_BUM

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
+from mqa_jax.errors import InputError
 from mqa_jax.experiment import ModelConfig
 from mqa_jax.kernels.int8 import Int8
 from mqa_jax.layers import Linear
@@ -33,7 +34,7 @@ class Model:
         logits_BLV = model.bind(parameters)(batch)
 
     Attributes:
-      mesh: the devices that share rows and heads in training; None for one device.
+      mesh: the devices that share rows and heads, in training or in a replica that decodes; None for one device.
     """
 
     config: ModelConfig
@@ -71,10 +72,21 @@ class Model:
         """The parameters as decoding multiplies with them, in its types; made once, for any number of decodes.
 
         The decoder's linear maps become one matrix for each input, since a step has few rows. Where weights are int8
-        all linear maps do, and the softmax's weights.
+        all linear maps do, and the softmax's weights. Where devices share the heads none do: a part of such a matrix
+        would be a part of the queries alone.
+
+        Raises:
+          InputError: weights in int8 where devices share the heads.
         """
         values: dict[Any, Any] = cast(parameters, self.config.dtype)
         rounded = self.config.weight_dtype == "int8"
+        if self.tensor > 1:
+            if rounded:
+                raise InputError(
+                    f"config.mesh.tensor={self.tensor} does not share weights in int8; set --config.mesh.tensor=1, or "
+                    "--dtype=bfloat16 (the cache may have int8)"
+                )
+            return values
         for path, module in nnx.iter_graph(self._abstract()):
             few_rows = path[:1] == ("decoder",) and path[-1:] != ("memory",)
             if isinstance(module, Linear | Embedding) and (few_rows or rounded):
@@ -82,6 +94,15 @@ class Model:
                 within = functools.reduce(lambda tree, key: tree[key], above, values)
                 within[last] = module.lay_out(within[last], rounded)
         return values
+
+    @property
+    def tensor(self) -> int:
+        """How many devices share the heads."""
+        return 1 if self.mesh is None else self.mesh.shape["tensor"]
+
+    def over(self, group: Mesh) -> "Model":
+        """The same model for the devices of one replica. One device is no mesh: JAX traces once for all of them."""
+        return dataclasses.replace(self, mesh=group if group.size > 1 else None)
 
     def shapes(self) -> Parameters:
         """The parameters' shapes and types; allocates nothing, whatever the size."""

@@ -39,6 +39,10 @@ class Language(Decoder):
           chunk: positions that are read at once; the platform's number by default. The rest goes to the first part.
         """
         tokens_BP, lengths_B = jnp.asarray(prompt.tokens_BP), jnp.asarray(prompt.lengths_B)
+        if (
+            beams > 1
+        ):  # a TPU lays an array of another number of slots out in its own way, from which it would be copied
+            tokens_BP = jnp.pad(tokens_BP, ((0, 0), (-tokens_BP.shape[1] % 8, 0)))
         B, P = tokens_BP.shape
         layers, dtype = self.decoder.layers, self.config.kept_dtype
         state = cache.begin(layers, B, 1, P + room if beams == 1 else P, dtype, -lengths_B)

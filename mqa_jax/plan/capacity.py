@@ -103,27 +103,20 @@ def _lengths(model: ModelConfig, context: int) -> tuple[int, int]:
 def _device(model: ModelConfig, tensor: int, context: int) -> _Device:
     longest = max(model.positions, context) if model.learned_positions else model.positions
     model = dataclasses.replace(model, positions=longest)
-    step = cost.decode_cost(model, 1, 1, *_lengths(model, context), padded_cache=True)
+    step = cost.decode_cost(model, 1, 1, *_lengths(model, context), padded_cache=True, tensor=tensor)
     decoder = model.decoder
-    kept = seen = scores = 0.0
-    for layers, own in ((decoder.attentions, True), (decoder.crosses, False)):
-        for layer in layers:
-            slots = layer.slots(context) if own else context
-            scores = max(scores, layer.heads * slots * _score_bytes(layer, model.kept_dtype))
-            for row in layer.rows():
-                # A row that cannot be split by heads lies on every device of the group.
-                size = row.bytes(model.kept_dtype) / (tensor if row.heads % tensor == 0 else 1)
-                kept += size * slots
-                seen += size * (layer.seen(context) if own else context)
+    slots = [(layer, layer.slots(context)) for layer in decoder.attentions]
+    slots += [(layer, context) for layer in decoder.crosses]
+    scores = max(layer.heads * count * _score_bytes(layer, model.kept_dtype) for layer, count in slots)
     weights = cost.parameters_by_part(model)["total"] * cost.weight_bytes(model)
     return _Device(
         weights=weights / tensor,
-        read=step.weight_bytes / tensor,
-        sequence=kept,
+        read=step.weight_bytes,
+        sequence=cost.cache_bytes_per_sequence(model, *_lengths(model, context), tensor=tensor),
         step=(model.vocabulary * 4 + scores) / tensor,
-        seen=seen,
-        weight_flops=step.weight_flops / tensor,
-        cache_flops=step.cache_flops / tensor,
+        seen=step.cache_bytes,
+        weight_flops=step.weight_flops,
+        cache_flops=step.cache_flops,
     )
 
 

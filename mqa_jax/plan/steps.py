@@ -7,15 +7,15 @@ import dataclasses
 import functools
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 
 from mqa_jax import sharding
-from mqa_jax.attention.config import AttentionConfig, Row
 from mqa_jax.batch import Batch, Rows
+from mqa_jax.decode import replicas
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment, ModelConfig
 from mqa_jax.model.build import build
@@ -83,7 +83,7 @@ def train_step(experiment: Experiment, topology: Topology) -> Step:
     optimizer = make_optimizer(experiment.train, model.axes())
     sharding.check_rows(experiment.data.rows, mesh)
     where = state_shardings(model, optimizer, mesh)
-    state = _placed(jax.eval_shape(functools.partial(init_state, model, optimizer, 0)), where)
+    state = sharding.placed(jax.eval_shape(functools.partial(init_state, model, optimizer, 0)), where)
     batch = _batch(experiment, sharding.batch_sharding(mesh))
     kinds = {
         "parameters": state.parameters,
@@ -113,7 +113,7 @@ def decode_step(experiment: Experiment, topology: Topology, workload: Workload) 
     kinds = {"parameters": part.parameters, **_kept(part.state)}
     arguments = part.parameters, part.state
     program = _compile(part.decoding, arguments, kinds, topology, part.group.size, loops_only=True)
-    return _of_group(part, program, part.share.step_cost(part.config), topology)
+    return _of_group(part, program, part.share.step_cost, topology)
 
 
 def prefill_step(experiment: Experiment, topology: Topology, workload: Workload) -> Step:
@@ -126,7 +126,7 @@ def prefill_step(experiment: Experiment, topology: Topology, workload: Workload)
     )
     kinds = {"parameters": part.parameters, "sources": source, **_kept(part.state)}
     program = _compile(begin, (part.parameters, source), kinds, topology, part.group.size, loops_only=False)
-    return _of_group(part, program, part.share.source_cost(part.config), topology)
+    return _of_group(part, program, part.share.source_cost, topology)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,36 +148,16 @@ class _Part:
 
 
 def _part(experiment: Experiment, topology: Topology, workload: Workload) -> _Part:
-    mesh = sharding.make_mesh(experiment.mesh, topology.devices)
-    groups = mesh.size // mesh.shape["tensor"]
-    sharding.check_rows(workload.batch, mesh)
+    sharding.check_rows(workload.batch, sharding.make_mesh(experiment.mesh, topology.devices))
+    group, *others = sharding.groups(experiment.mesh, topology.devices)
+    groups = 1 + len(others)
     config, share = workload.fitted(experiment.model), dataclasses.replace(workload, batch=workload.batch // groups)
-    group = Mesh(mesh.devices[:1, :1], mesh.axis_names, axis_types=mesh.axis_types)
     model = build(config, group)
-    decoding, (parameters, state) = decode.abstract(model, share, laid_out=group.size == 1)
-    everywhere = sharding.replicated(group)
-    if group.size == 1:
-        parameters = _placed(parameters, jax.tree.map(lambda _: everywhere, parameters))
-    else:
-        parameters = _placed(parameters, sharding.parameter_shardings(model.axes(), parameters, group))
-
-    def where(layers: Sequence[AttentionConfig], kept: Any) -> Any:
-        """A row's heads are split over `tensor` where it divides them."""
-
-        def of(row: Row, stored: Any) -> Any:
-            split = "tensor" if row.heads % group.size == 0 else None
-            return jax.tree.map(lambda _: NamedSharding(group, PartitionSpec(None, None, split)), stored)
-
-        return tuple(tuple(map(of, layer.rows(), rows)) for layer, rows in zip(layers, kept, strict=True))
-
-    decoder = config.decoder
-    at = jax.tree.map(lambda _: everywhere, state)._replace(
-        caches=where(decoder.attentions, state.caches),
-        prompts=where(decoder.attentions, state.prompts) if state.prompts else (),
-        memories=where(decoder.crosses, state.memories),
-    )
+    decoding, (parameters, state) = decode.abstract(model, share)
+    parameters = sharding.placed(parameters, replicas.weight_shardings(model, parameters, group))
+    state = sharding.placed(state, replicas.state_shardings(model, state, group))
     beginning, _ = decode.programs(model, share)
-    return _Part(config, share, groups, group, beginning, decoding, parameters, _placed(state, at))
+    return _Part(config, share, groups, group, beginning, decoding, parameters, state)
 
 
 def _kept(state: Any) -> dict[str, Any]:
@@ -186,11 +166,12 @@ def _kept(state: Any) -> dict[str, Any]:
     return {"cache": caches, "search": state._replace(caches=(), prompts=(), memories=())}
 
 
-def _of_group(part: _Part, program: Program, needed: cost.Cost, topology: Topology) -> Step:
-    floors = {"operations and memory": cost.floor(needed, topology.peaks(part.group.size))}
+def _of_group(part: _Part, program: Program, needed: Callable[..., cost.Cost], topology: Topology) -> Step:
+    config, size = part.config, part.group.size
+    floors = {"operations and memory": cost.floor(needed(config, size), topology.peaks())}
     if not program.reason:
         floors["interconnect"] = _exchange_s(program, topology)
-    return Step(part.group.size, program, needed.flops * part.groups, floors)
+    return Step(size, program, needed(config).flops * part.groups, floors)
 
 
 def _exchange_s(program: Program, topology: Topology) -> float:
@@ -205,10 +186,6 @@ def _batch(experiment: Experiment, where: NamedSharding) -> Batch:
 
     target = rows(experiment.data.target_length)
     return Batch(target, target.tokens_BL, rows(experiment.data.source_length) if experiment.model.encoder else None)
-
-
-def _placed(shapes: Any, where: Any) -> Any:
-    return jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), shapes, where)
 
 
 def _compile(

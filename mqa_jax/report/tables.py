@@ -1,7 +1,8 @@
 """The tables of a comparison, from records.
 
 A column is one line in a table's list: `Column("training s", "train_s", integer, TRAIN)` has a header, the field it
-shows, how a number is printed, and of which records.
+shows, how a number is printed, and of which records. A column without a figure is left out, and one that is equal in
+all rows moves into the note.
 
 BLEU is sacreBLEU's with `intl` tokens, as in the paper, unless a column says otherwise. Times are medians over rounds.
 """

@@ -50,43 +50,54 @@ class Cost:
 
 
 def decode_cost(
-    model: ModelConfig, batch: int, beam: int, source_length: int, target_length: int, padded_cache: bool
+    model: ModelConfig,
+    batch: int,
+    beam: int,
+    source_length: int,
+    target_length: int,
+    padded_cache: bool,
+    tensor: int = 1,
 ) -> Cost:
     """One decode step of all the batch, averaged over `target_length` steps.
 
     A padded cache is read in full at every step, a growing one as far as it is filled. The source's rows are
     read once a sentence, not once a beam; so are those of a prompt, which is a language model's source.
+
+    Args:
+      tensor: the cost is that of one of so many devices that share the model. Each reads all of a row that they cannot
+        share; weights count as shared, all of them.
     """
     decoder, rows = model.decoder, batch * beam
     prompt = 0 if decoder.cross else source_length
     slots = prompt + target_length
     filled = [slots] * target_length if padded_cache else range(prompt + 1, slots + 1)
-    weights = _step_weights(model)
+    weights = _step_weights(model) / tensor
     lengths = {layer: _mean_length(filled, layer) for layer in decoder.attention}
     shared = {layer: _mean_length(filled, layer, prompt) for layer in decoder.attention}
     read = {layer: rows * (lengths[layer] - shared[layer]) + batch * shared[layer] for layer in decoder.attention}
     return Cost(
         weight_bytes=weights * weight_bytes(model),
         weight_flops=2.0 * weights * rows,
-        self_bytes=sum(read[layer] * token_bytes(model, layer) for layer in decoder.attentions),
-        self_flops=sum(rows * lengths[layer] * 2.0 * layer.operations(cached=True) for layer in decoder.attentions),
-        cross_bytes=float(sum(batch * source_length * token_bytes(model, layer) for layer in decoder.crosses)),
-        cross_flops=sum(rows * source_length * 2.0 * layer.operations(cached=True) for layer in decoder.crosses),
+        self_bytes=sum(read[layer] * token_bytes(model, layer, tensor) for layer in decoder.attentions),
+        self_flops=sum(rows * lengths[layer] * _flops(layer, True, tensor) for layer in decoder.attentions),
+        cross_bytes=float(sum(batch * source_length * token_bytes(model, layer, tensor) for layer in decoder.crosses)),
+        cross_flops=sum(rows * source_length * _flops(layer, True, tensor) for layer in decoder.crosses),
     )
 
 
-def encode_cost(model: ModelConfig, batch: int, source_length: int) -> Cost:
-    """Reading the source: the encoder and the decoder's rows of it, or a language model's prompt."""
+def encode_cost(model: ModelConfig, batch: int, source_length: int, tensor: int = 1) -> Cost:
+    """Reading the source: the encoder and the decoder's rows of it, or a language model's prompt. `tensor`: as in
+    `decode_cost`."""
     stack, tokens, size = model.encoder or model.decoder, batch * source_length, BYTES[model.dtype]
     memories = sum(layer.memory_parameters(model.width) for layer in model.decoder.crosses)
-    weights = _stack_weights(model, stack) + memories
+    weights = (_stack_weights(model, stack) + memories) / tensor
     seen = [source_length] * source_length if model.encoder else range(1, source_length + 1)
     lengths = {layer: _mean_length(seen, layer) for layer in stack.attention}
     return Cost(
         weight_bytes=weights * weight_bytes(model),
         weight_flops=2.0 * weights * tokens,
-        self_bytes=sum(tokens * _numbers(layer) * size for layer in stack.attentions),
-        self_flops=sum(tokens * lengths[layer] * 2.0 * layer.operations(cached=False) for layer in stack.attentions),
+        self_bytes=sum(tokens * _numbers(layer, tensor) * size for layer in stack.attentions),
+        self_flops=sum(tokens * lengths[layer] * _flops(layer, False, tensor) for layer in stack.attentions),
     )
 
 
@@ -105,22 +116,25 @@ def train_flops(model: ModelConfig, batch: int, source_length: int, target_lengt
     return 3.0 * forward
 
 
-def cache_bytes_per_sequence(model: ModelConfig, source_length: int, target_length: int, beam: int = 1) -> int:
+def cache_bytes_per_sequence(
+    model: ModelConfig, source_length: int, target_length: int, beam: int = 1, tensor: int = 1
+) -> int:
     """What one sequence keeps while it is decoded: its beams' own rows, or their windows', and once for all beams the
-    rows of its source, or of its prompt. One beam has its prompt's rows among its own."""
+    rows of its source, or of its prompt. One beam has its prompt's rows among its own. `tensor`: on one of so many
+    devices that share the model."""
     decoder = model.decoder
     prompt = 0 if decoder.cross else source_length
     shared, own = (prompt, target_length) if prompt and beam > 1 else (0, prompt + target_length)
-    kept = sum(source_length * token_bytes(model, layer) for layer in decoder.crosses)
+    kept = sum(source_length * token_bytes(model, layer, tensor) for layer in decoder.crosses)
     for layer in decoder.attentions:
         slots = beam * layer.slots(own) + (layer.slots(shared) if shared else 0)
-        kept += slots * token_bytes(model, layer)
+        kept += slots * token_bytes(model, layer, tensor)
     return kept
 
 
-def token_bytes(model: ModelConfig, layer: AttentionConfig) -> int:
-    """What one token leaves in one layer's cache."""
-    return sum(row.bytes(model.kept_dtype) for row in layer.rows())
+def token_bytes(model: ModelConfig, layer: AttentionConfig, tensor: int = 1) -> int:
+    """What one token leaves in one layer's cache, on each of `tensor` devices."""
+    return sum(row.bytes(model.kept_dtype) // row.devices(tensor) for row in layer.rows())
 
 
 def weight_bytes(model: ModelConfig) -> int:
@@ -176,6 +190,11 @@ def _mean_length(lengths: Sequence[int], layer: AttentionConfig, first: int | No
     return sum(layer.seen(length, first) for length in lengths) / len(lengths)
 
 
-def _numbers(layer: AttentionConfig) -> int:
-    """Numbers in the rows of one token of one layer."""
-    return sum(row.width for row in layer.rows())
+def _numbers(layer: AttentionConfig, tensor: int) -> int:
+    """Numbers in the rows of one token of one layer, on each of `tensor` devices."""
+    return sum(row.width // row.devices(tensor) for row in layer.rows())
+
+
+def _flops(layer: AttentionConfig, cached: bool, tensor: int) -> float:
+    """Operations of a query with a token, of those query heads that one of `tensor` devices has."""
+    return 2.0 * layer.operations(cached=cached) / (tensor if layer.heads % tensor == 0 else 1)

@@ -17,15 +17,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import SingleDeviceSharding
+from jax.sharding import Mesh
 
-from mqa_jax import records
+from mqa_jax import records, sharding
 from mqa_jax.attention.cache import grow, reorder
 from mqa_jax.batch import Prompt, Rows
+from mqa_jax.decode import replicas
 from mqa_jax.decode.search import Beam, Greedy, Search, run
 from mqa_jax.experiment import Experiment, ModelConfig
-from mqa_jax.kernels import host
-from mqa_jax.model.build import Model, Parameters, build, count
+from mqa_jax.model.build import Model, Parameters, build
 from mqa_jax.timing import cost, memory, stopwatch
 from mqa_jax.timing.peaks import Peaks, published
 from mqa_jax.tokens import BOS
@@ -84,36 +84,40 @@ class Workload:
         longest = longest if model.encoder else self.source_length + self.target_length
         return dataclasses.replace(model, positions=max(model.positions, longest))
 
-    def step_cost(self, model: ModelConfig) -> cost.Cost:
-        """Of one decode step, on average."""
+    def step_cost(self, model: ModelConfig, tensor: int = 1) -> cost.Cost:
+        """Of one decode step, on average; on one of `tensor` devices that share the model."""
         lengths = self.source_length, self.target_length
-        return cost.decode_cost(model, self.batch, self.beam, *lengths, self.padded_cache)
+        return cost.decode_cost(model, self.batch, self.beam, *lengths, self.padded_cache, tensor)
 
-    def memory(self, models: Sequence[ModelConfig]) -> int:
+    def memory(self, models: Sequence[ModelConfig], tensor: int = 1) -> int:
         """The least bytes that it needs, for models that take turns."""
-        return memory.decoding(models, self.batch, self.beam, self.source_length, self.target_length)
+        return memory.decoding(models, self.batch, self.beam, self.source_length, self.target_length, tensor)
 
-    def check(self, model: ModelConfig, name: str) -> None:
-        """Raises InputError if no memory is there for its batch, which the user gives as `name`."""
-        memory.check(name, self.batch, lambda batch: dataclasses.replace(self, batch=batch).memory([model]))
+    def check(self, experiment: Experiment, name: str) -> None:
+        """Raises InputError if no memory is there for its batch, which the user gives as `name`, or if the devices
+        cannot be grouped as the config says."""
+        model, tensor = experiment.model, sharding.groups(experiment.mesh, jax.local_devices())[0].size
+        memory.check(name, self.batch, lambda batch: dataclasses.replace(self, batch=batch).memory([model], tensor))
 
-    def source_cost(self, model: ModelConfig) -> cost.Cost:
-        """Of reading the source."""
-        return cost.encode_cost(model, self.batch, self.source_length)
+    def source_cost(self, model: ModelConfig, tensor: int = 1) -> cost.Cost:
+        """Of reading the source; on one of `tensor` devices that share the model."""
+        return cost.encode_cost(model, self.batch, self.source_length, tensor)
 
 
 class TimedDecode:
     """One model compiled for one workload, ready to be run and timed.
 
-    The batch is shared by as many replicas of the model as `host.devices_for` gives it devices, all at once.
+    The batch is shared by as many replicas of the model as `replicas.groups` gives it, all at once.
     """
 
     def __init__(self, experiment: Experiment, workload: Workload):
         self.experiment, self.workload = experiment, workload
         self.model_config = workload.fitted(experiment.model)
-        devices = host.devices_for(count(build(experiment.model).shapes()), workload.batch, workload.beam)
-        share = dataclasses.replace(workload, batch=workload.batch // len(devices))
-        self.replicas = [Replica(build(self.model_config), share, device) for device in devices]
+        model = build(self.model_config).over(sharding.groups(experiment.mesh, jax.local_devices())[0])
+        groups = replicas.groups(model, workload.batch, workload.beam)
+        share = dataclasses.replace(workload, batch=workload.batch // len(groups))
+        self.replicas = [Replica(model, share, group) for group in groups]
+        self.tensor = model.tensor
         self.encoder_s: list[float] = []
         self.decoder_s: list[float] = []
 
@@ -139,11 +143,11 @@ class TimedDecode:
         step = load.step_cost(model)
         to_encoder = 1e6 / (load.batch * load.source_length)
         to_decoder = 1e6 / (load.batch * load.timed_steps)
-        # A floor of several devices is that of one with its part of the batch. The cores of a CPU share their peaks.
-        parts = 1 if jax.default_backend() == "cpu" else len(self.replicas)
+        # A floor of several devices is that of one with its part of batch and model. A CPU's cores share their peaks.
+        parts, tensor = (1, 1) if jax.default_backend() == "cpu" else (len(self.replicas), self.tensor)
         share = dataclasses.replace(load, batch=load.batch // parts)
-        floor_us = cost.floor(share.step_cost(model), peaks) * 1e6 / load.batch
-        encoder_floor_us = cost.floor(share.source_cost(model), peaks) * to_encoder
+        floor_us = cost.floor(share.step_cost(model, tensor), peaks) * 1e6 / load.batch
+        encoder_floor_us = cost.floor(share.source_cost(model, tensor), peaks) * to_encoder
         encoder_us = statistics.median(self.encoder_s) * to_encoder
         decoder_us = statistics.median(self.decoder_s) * to_decoder
         return {
@@ -153,6 +157,7 @@ class TimedDecode:
             "cache_dtype": model.kept_dtype,
             "weight_dtype": model.weight_dtype or model.dtype,
             "parts": len(self.replicas),
+            "spread_over_devices": self.tensor,
             "encoder_us_per_token": encoder_us,
             "decoder_us_per_token": decoder_us,
             "encoder_us_spread": [min(self.encoder_s) * to_encoder, max(self.encoder_s) * to_encoder],
@@ -185,7 +190,9 @@ def time_in_turn(
     for _ in range(repeats):
         for each in timed:
             each.run()
-    return [records.make("timing", each.experiment, each.figures(peaks), len(each.replicas)) for each in timed]
+    return [
+        records.make("timing", each.experiment, each.figures(peaks), len(each.replicas) * each.tensor) for each in timed
+    ]
 
 
 def text(record: dict[str, Any]) -> str:
@@ -207,11 +214,12 @@ def latency(experiment: Experiment, source_length: int, target_length: int, repe
     Greedy, batch 1, a padded cache; times of single steps over `repeats` sentences.
     """
     replica = TimedDecode(experiment, Workload(1, 1, source_length, target_length, padded_cache=True)).replicas[0]
-    search = Greedy(target_length, NEVER)
+    search = Greedy(target_length, NEVER).over_devices(replica.model.mesh)
 
     @functools.partial(jax.jit, donate_argnums=(1, 2))
     def step(parameters, rows, state):
         rows, state = search.advance(replica.model.bind(parameters).step, rows, state)
+        rows, state = replicas.keep(replica.model, rows, state)
         return rows, state, rows.token_B
 
     times_ms, first_ms = [], []
@@ -237,24 +245,22 @@ def latency(experiment: Experiment, source_length: int, target_length: int, repe
         "sentences": repeats,
         "peak_memory_mb": stopwatch.peak_memory_mb(),
     }
-    return records.make("latency", experiment, figures, 1)
+    return records.make("latency", experiment, figures, replica.model.tensor)
 
 
 class Replica:
-    """A model compiled on one device for its share of the workload. Its calls start the work and do not wait for it."""
+    """A model compiled for the devices of one replica and its share of the workload. Its calls start the work and do
+    not wait for it."""
 
-    def __init__(self, model: Model, workload: Workload, device: Any):
-        where, self.model = SingleDeviceSharding(device), model
-        with jax.default_device(device):
-            parameters = jax.jit(lambda: model.lay_out(random_parameters(model)))()
-        self.parameters = jax.device_put(parameters, device)
-        self._source = jax.device_put(np.full((workload.batch, workload.source_length), 5, np.int32), device)
+    def __init__(self, model: Model, workload: Workload, group: Mesh):
+        self.model = model = model.over(group)
+        self.parameters = _drawn(model, group)()
+        source_BM = np.full((workload.batch, workload.source_length), 5, np.int32)
+        self._source = jax.device_put(source_BM, sharding.replicated(group))
         begin, decode = programs(model, workload)
         self._begin, begin_s = stopwatch.compile_timed(begin, self.parameters, self._source)
-        state = jax.tree.map(
-            lambda each: jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=where),
-            jax.eval_shape(begin, self.parameters, self._source),
-        )
+        state = jax.eval_shape(begin, self.parameters, self._source)
+        state = sharding.placed(state, replicas.state_shardings(model, state, group))
         self._decode, decode_s = stopwatch.compile_timed(decode, self.parameters, state)
         self.compile_s = begin_s + decode_s
 
@@ -265,6 +271,17 @@ class Replica:
     def decode(self, state: Any) -> Any:
         """The outputs, with their scores, and the state after them."""
         return self._decode(self.parameters, state)
+
+
+@functools.lru_cache(maxsize=16)
+def _drawn(model: Model, group: Mesh) -> Any:
+    """A program that draws the weights; compiled once for all workloads, since that takes as long as a step's."""
+
+    def draw() -> Parameters:
+        return model.lay_out(random_parameters(model))
+
+    where = replicas.weight_shardings(model, jax.eval_shape(draw), group)
+    return jax.jit(draw, out_shardings=where).lower().compile()
 
 
 def programs(model: Model, workload: Workload) -> tuple[Any, Any]:
@@ -279,32 +296,30 @@ def programs(model: Model, workload: Workload) -> tuple[Any, Any]:
             source = Prompt(source_BM[:, :-1], jnp.full((B,), M - 1, jnp.int32))
         else:
             source = Rows(source_BM, jnp.ones_like(source_BM), jnp.broadcast_to(jnp.arange(M)[None], (B, M)))
-        return model.bind(parameters).begin(source, workload.beam, workload.rooms[0])
+        return replicas.keep(model, (), model.bind(parameters).begin(source, workload.beam, workload.rooms[0]))[1]
 
     def decode(parameters, state):
         module, B, T = model.bind(parameters), workload.batch, workload.timed_steps
         greedy = workload.beam == 1
         search: Search = Greedy(T, NEVER) if greedy else Beam(T, NEVER, workload.beam, 0.6, reorder)
+        search = search.over_devices(model.mesh)
         first_B, limits_B = jnp.full((B,), BOS, jnp.int32), jnp.full((B,), T, jnp.int32)
         rows: Any = search.begin(first_B, limits_B, jnp.zeros((B,), jnp.uint32))
         for held, room in itertools.pairwise([workload.rooms[0], *workload.rooms]):
             state = grow(state, model.config.decoder.attentions, room - held)
             rows, state, _ = run(search, module.step, rows, state, lambda rows, room=room: rows.t_B[0] >= min(room, T))
+        rows, state = replicas.keep(model, rows, state)
         return search.best(rows), state
 
     donated = 1 if len(workload.rooms) == 1 else ()
     return jax.jit(begin), jax.jit(decode, donate_argnums=donated, keep_unused=True)
 
 
-def abstract(model: Model, workload: Workload, laid_out: bool = True) -> tuple[Any, tuple[Any, Any]]:
-    """The jitted decode of `programs` and the shapes of its arguments, for a compiler (mqa_jax/plan).
-
-    Args:
-      laid_out: the weights are in the form of `Model.lay_out`; otherwise as they are trained, for several devices.
-    """
+def abstract(model: Model, workload: Workload) -> tuple[Any, tuple[Any, Any]]:
+    """The jitted decode of `programs` and the shapes of its arguments, for a compiler (mqa_jax/plan)."""
     begin, decode = programs(model, workload)
     parameters = jax.tree.map(lambda w: jax.ShapeDtypeStruct(w.shape, model.config.dtype), model.shapes())
-    parameters = jax.eval_shape(model.lay_out, parameters) if laid_out else parameters
+    parameters = jax.eval_shape(model.lay_out, parameters)
     source = jax.ShapeDtypeStruct((workload.batch, workload.source_length), "int32")
     return decode, (parameters, jax.eval_shape(begin, parameters, source))
 

@@ -16,6 +16,7 @@ from mqa_jax import sharding
 from mqa_jax.decode import generate
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DecodeConfig, Experiment, ModelConfig
+from mqa_jax.model.build import Model
 from mqa_jax.timing import cost
 
 GROUPS, OWN_GROUP = pathlib.Path("/sys/fs/cgroup"), pathlib.Path("/proc/self/cgroup")
@@ -50,15 +51,20 @@ def check_training(experiment: Experiment) -> None:
 
 
 def check_generating(
-    name: str, model: ModelConfig, config: DecodeConfig, lines: int, tokens: int = 2 * generate.SMALLEST_BUCKET
+    name: str, model: Model, config: DecodeConfig, lines: int, tokens: int = 2 * generate.SMALLEST_BUCKET
 ) -> None:
     """Raises InputError if there is too little memory for so many lines at their shortest, with the beams and the batch
-    of `config`; one of these is what the user gave as `name`, `--beam` or `--batch`."""
-    source = min(generate.SMALLEST_BUCKET, model.positions)
+    of `config`; one of these is what the user gave as `name`, `--beam` or `--batch`.
+
+    Args:
+      model: of one replica.
+    """
+    of, tensor = model.config, model.tensor
+    source = min(generate.SMALLEST_BUCKET, of.positions)
 
     def need(size: int) -> int:
         beam, batch = (size, config.batch) if name == "--beam" else (config.beam, size)
-        return decoding([model], generate.rows_of(batch, lines), beam, source, min(tokens, model.positions))
+        return decoding([of], generate.rows_of(batch, lines), beam, source, min(tokens, of.positions), tensor)
 
     check(name, config.beam if name == "--beam" else config.batch, need)
 
@@ -84,16 +90,19 @@ def _limits() -> Iterator[int]:
                     yield int((folder / ("memory.limit_in_bytes" if kinds else "memory.max")).read_text())
 
 
-def decoding(models: Sequence[ModelConfig], batch: int, beam: int, source_length: int, target_length: int) -> int:
+def decoding(
+    models: Sequence[ModelConfig], batch: int, beam: int, source_length: int, target_length: int, tensor: int = 1
+) -> int:
     """Of decoding with one of several models at a time: all weights, and the most caches and logits of a step.
 
-    On accelerators it is what each of them holds, if they share the batch.
+    On accelerators it is what each of them holds, if they share the batch, and groups of `tensor` a model.
     """
     weights = sum(cost.parameters_by_part(model)["total"] * cost.weight_bytes(model) for model in models)
-    batch = batch if _on_cpu() else -(-batch // jax.local_device_count())
-    return weights + max(
-        batch * cost.cache_bytes_per_sequence(model, source_length, target_length, beam)
-        + batch * beam * model.vocabulary * 4  # float32
+    tensor = 1 if _on_cpu() else tensor
+    batch = batch if _on_cpu() else -(-batch * tensor // jax.local_device_count())
+    return weights // tensor + max(
+        batch * cost.cache_bytes_per_sequence(model, source_length, target_length, beam, tensor)
+        + batch * beam * model.vocabulary * 4 // tensor  # float32
         + (_scores(model, source_length, source_length) if model.encoder else 0)
         for model in models
     )

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from mqa_jax.timing.stopwatch import time_call
 
-# NVIDIA's data sheets, as remembered: bytes of memory and dense operations in bfloat16 a second; by the driver's name.
+# As published for the SXM forms: bytes of memory and dense operations in bfloat16 a second; by the driver's name.
 PUBLISHED = {
     "NVIDIA A100-SXM4-80GB": (2.039e12, 312e12),
     "NVIDIA H100 80GB HBM3": (3.35e12, 989e12),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import jax
 
-from mqa_jax import progress, records
+from mqa_jax import progress, records, sharding
 from mqa_jax.experiment import Experiment
 from mqa_jax.timing import cost, decode, memory, peaks
 from mqa_jax.timing.decode import Workload
@@ -37,9 +37,10 @@ def plan(
 def sweep(experiments: Sequence[Experiment], workloads: Sequence[Workload], folder: pathlib.Path, repeats: int) -> None:
     """Times every workload that fits into memory for all variants in turn, then the latency of each variant."""
     there, fitting = memory.available(), []
+    tensor = sharding.groups(experiments[0].mesh, jax.local_devices())[0].size
     for workload in workloads:
         # Twice what it needs at least: nobody watches a sweep, and a program's own arrays are not known beforehand.
-        need = 2 * workload.memory([each.model for each in experiments])
+        need = 2 * workload.memory([each.model for each in experiments], tensor)
         if need > there:
             sizes = f"{need / memory.GIB:,.1f} of {there / memory.GIB:,.1f} GiB"
             progress.say(f"left out, for want of memory: {workload.label} ({sizes})")

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from mqa_jax import workdir
+from mqa_jax import sharding, workdir
 from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
@@ -22,6 +22,7 @@ class Trained:
     """A run's newest parameters, or a mean of its last ones, with all that is needed to use them.
 
     Attributes:
+      model, parameters: of one replica, on its devices.
       steps: of the checkpoints that the parameters are the mean of.
     """
 
@@ -37,26 +38,38 @@ class Trained:
         return jax.jit(self.model.lay_out)(self.parameters)
 
 
-def load(folder: pathlib.Path, average: int = 1, dtype: str | None = None, cache_dtype: str | None = None) -> Trained:
+def load(
+    folder: pathlib.Path,
+    average: int = 1,
+    dtype: str | None = None,
+    cache_dtype: str | None = None,
+    tensor: int | None = None,
+) -> Trained:
     """The run in `folder`, with the mean of its last `average` checkpoints (Vaswani et al. 2017, section 6.1).
 
     Args:
       dtype, cache_dtype: to decode in, if not in the config's (`ModelConfig.decoding_in`).
+      tensor: devices that share a replica, if not the config's (`config.mesh.tensor`).
     Raises:
-      InputError: no run, too few checkpoints, no vocabulary or another one, or a checkpoint of another architecture
-        or of another run.
+      InputError: no run, too few checkpoints, no vocabulary or another one, a checkpoint of another architecture or of
+        another run, or devices that cannot be grouped so.
     """
     if dtype == "int8":
         host.keep_freed_memory()
     experiment, fingerprint = workdir.owner(folder), workdir.fingerprint(folder)
-    experiment = dataclasses.replace(experiment, model=experiment.model.decoding_in(dtype, cache_dtype))
-    model = build(experiment.model)
+    mesh = experiment.mesh if tensor is None else dataclasses.replace(experiment.mesh, tensor=tensor)
+    experiment = dataclasses.replace(experiment, model=experiment.model.decoding_in(dtype, cache_dtype), mesh=mesh)
+    group = sharding.groups(mesh, jax.local_devices())[0]
+    model = build(experiment.model).over(group)
     path = folder / "vocabulary.model"
     if not path.exists():
         raise InputError(f"{path} is missing; copy it from where the run was trained or train again")
     vocabulary = Vocabulary(path)
     workdir.refuse_unlike(folder, fingerprint, {"vocabulary": vocabulary.fingerprint})
-    parameters, steps = mean_parameters(folder.absolute() / "checkpoints", model.shapes(), average, fingerprint)
+    shapes = model.shapes()
+    where = sharding.parameter_shardings(model.axes(), shapes, group)
+    checkpoints_of = folder.absolute() / "checkpoints"
+    parameters, steps = mean_parameters(checkpoints_of, sharding.placed(shapes, where), average, fingerprint)
     return Trained(folder, experiment, model, parameters, vocabulary, tuple(steps))
 
 

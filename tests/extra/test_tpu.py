@@ -31,7 +31,8 @@ experiment = config.read(module.get_config(variant))
 int8 = dtype == "int8"
 if int8:
     experiment = dataclasses.replace(experiment, model=experiment.model.decoding_in("int8", "int8"))
-workload = decode.Workload(32, int(beam), 128 if task == "wmt14" else 9, 128, True)
+prompt = 9 if beam == "1" else 512  # that beams share
+workload = decode.Workload(32, int(beam), 128 if task == "wmt14" else prompt, 128, True)
 device = topologies.get_topology_desc(topology, platform="tpu").devices[0]
 on_chip = lambda tree: jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=SingleDeviceSharding(device)), tree
@@ -50,8 +51,10 @@ while waiting:
     if name in bodies and name not in inside:
         inside.add(name)
         for line in bodies[name]:
-            waiting += re.findall(r"(?:calls|to_apply|body|condition)=%?([\\w.-]+)", line)
-rows = [x for x in jax.tree.leaves((state.caches, state.memories)) if not int8 or x.dtype == "int8"]
+            waiting += re.findall(r"(?:to_apply|body|condition)=%?([\\w.-]+)", line)
+            # What a fusion in a fusion makes is not in memory.
+            waiting += re.findall(r"calls=%?([\\w.-]+)", line) if "fus" not in name else []
+rows = [x for x in jax.tree.leaves((state.caches, state.prompts, state.memories)) if not int8 or x.dtype == "int8"]
 smallest, widths = min(x.size for x in rows), {x.shape[-1] for x in rows}
 # The logits may be laid out anew for the choice of a token; they are not a cache.
 weights = [sorted(x.shape) for x in jax.tree.leaves(parameters)]
@@ -67,9 +70,11 @@ for name in inside:
             continue  # fetched ahead into the chip's own memory, not laid out anew
         if math.prod(sizes) >= smallest and math.prod(sizes) not in (logits, 2 * logits):
             moved.append(f"{operation} {kind}[{shape_of}]")
+of_state = re.compile(r"= \\S+ (?:copy|transpose|convert)\\(%state_(?:caches|prompts)(?!\\w*scales)\\w*")
+begun = of_state.findall(compiled.as_text())
 memory = compiled.memory_analysis()
-held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.caches))
-found = {"loop": len(inside), "moved": moved, "aliased": memory.alias_size_in_bytes, "caches": held}
+held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state.caches, state.prompts)))
+found = {"loop": len(inside), "moved": moved, "begun": begun, "aliased": memory.alias_size_in_bytes, "caches": held}
 print(json.dumps(found | {"temporary": memory.temp_size_in_bytes}))
 """
 
@@ -97,6 +102,29 @@ text = begin.lower(on_chip(parameters), on_chip(source)).compile().as_text()
 arrays = {tuple(map(int, each.split(","))) for each in re.findall(r"\\[([\\d,]+)\\]", text)}
 scores = [each for each in arrays if each.count(length) >= 2 and len(each) > 3]
 print(json.dumps({"kernels": text.count("tpu_custom_call"), "scores": scores, "arrays": len(arrays)}))
+"""
+
+
+# Exchanges of a decode step on meshes, for `docs/design.md#what-devices-that-share-a-model-exchange`.
+EXCHANGES = """
+import dataclasses, importlib, json, sys
+from mqa_jax import config
+from mqa_jax.experiment import MeshConfig
+from mqa_jax.plan import chips, steps
+from mqa_jax.timing import decode
+
+def exchanges(topology, tensor, task, variant, beam, cache):
+    base = importlib.import_module(task).get_config(variant)
+    base.model.decoder_layers = 1
+    base.model.encoder_layers = int(task == "wmt14")
+    experiment = dataclasses.replace(config.read(base), mesh=MeshConfig(tensor=tensor))
+    experiment = dataclasses.replace(experiment, model=experiment.model.decoding_in(None, cache))
+    there = chips.topology(topology)
+    workload = decode.Workload(32 * there.size // tensor, beam, 128 if task == "wmt14" else 9, 128, True)
+    step = steps.decode_step(experiment, there, workload)
+    return [dataclasses.astuple(each) for each in step.program.exchanges]
+
+print(json.dumps([exchanges(*cell) for cell in json.loads(sys.argv[1])]))
 """
 
 
@@ -134,6 +162,7 @@ if sys.platform == "linux" and platform.machine() == "x86_64":  # what libtpu is
             ("v6e:2x2", "lm1b", "multi_query_sinks", 1, "bfloat16"),
             ("v5e:2x2", "wmt14", "mla", 4, "bfloat16"),
             ("v5e:2x2", "lm1b", "multi_query", 4, "int8"),
+            ("v5e:2x2", "lm1b", "multi_head", 4, "bfloat16"),
         ],
     )
     def test_no_cache_is_copied_or_laid_out_anew(topology, task, variant, beam, dtype):
@@ -141,12 +170,32 @@ if sys.platform == "linux" and platform.machine() == "x86_64":  # what libtpu is
         found = run_for_tpu(COMPILE, topology, task, variant, str(beam), dtype)
         assert found["loop"] > 10 and found["moved"] == []
         assert found["aliased"] >= found["caches"], "the caches are written in place"
+        assert found["begun"] == [], "nor are they copied when a search begins"
 
     @pytest.mark.parametrize(("task", "variant"), [("lm1b", "mla"), ("wmt14", "multi_query")])
     def test_a_prompt_or_a_source_is_read_without_scores_in_memory(task, variant):
         """The fused kernel in every layer, and no array of L x L for each head."""
         found = run_for_tpu(PREFILL, "v5e:2x2", task, variant)
         assert found["kernels"] >= 5 and found["scores"] == [] and found["arrays"] > 10
+
+    def test_a_step_exchanges_what_the_design_names_and_no_more():
+        """Nothing in a replica of one device. In one of several the width's values of each token fed, behind the
+        embedding, each attention and the feed-forward layer; and of each token's candidates at most score, beam and
+        token."""
+        alone = [("v2:2x2", 1, "lm1b", "multi_query", 1, None), ("v5e:2x4", 1, "lm1b", "multi_head", 1, None)]
+        shared = [
+            ("v2:2x2", 2, "lm1b", "multi_head", 1, None),
+            ("v5e:2x4", 4, "wmt14", "grouped_2", 4, None),
+            ("v5e:2x4", 8, "lm1b", "multi_query", 4, "int8"),
+            ("v5e:2x4", 4, "lm1b", "mla", 1, None),
+        ]
+        first, second, *found = run_for_tpu(EXCHANGES, json.dumps([*alone, *shared]))
+        assert first == second == []
+        for (_, tensor, task, _, beam, _), exchanges in zip(shared, found, strict=True):
+            values, fed = 32 * beam * 1024 * 2, 4 if task == "wmt14" else 3
+            assert [each for each in exchanges if each[1] >= values] == [["all-reduce", values, tensor]] * fed
+            small = [size for kind, size, _ in exchanges if size < values]
+            assert small and sum(small) <= 4 * 3 * 32 * 2 * beam * tensor * 2
 
     def test_a_plan_accounts_for_memory_operations_and_exchanges(tmp_path):
         variants = "--variants=multi_head,multi_query"
