@@ -64,7 +64,7 @@ def compare(
     corpus = sources.load(first.data, first.task)
     with workers.held(folder / "vocabulary.lock", wait=True):  # nor is anything fetched twice at once
         tests = _tests(first, corpus)
-        vocabulary = vocabularies.obtain(first.data, corpus, folder / "vocabulary.model")
+        vocabulary = vocabularies.obtain(first.data, corpus, vocabularies.path_in(folder))
     runs = {
         folder / f"{each.variant}-s{seed}": dataclasses.replace(each, seed=seed)
         for seed in seeds
@@ -75,7 +75,7 @@ def compare(
         experiment = runs[run]
         fingerprint = workdir.fingerprint_of(run, experiment, corpus.digests, vocabulary.fingerprint)
         workdir.refuse_another(run, experiment, fingerprint)
-        shutil.copyfile(folder / "vocabulary.model", run / "vocabulary.model")
+        shutil.copyfile(vocabulary.path, run / vocabulary.path.name)
         trained_now = _unless_there(run, experiment, "train", lambda: train(experiment, corpus, vocabulary, run))
         evaluated_now = _evaluate(experiment, run, corpus, tests)
         jax.clear_caches()  # the next run's programs are others

@@ -23,6 +23,8 @@ CONFIG = DecodeConfig(beam=1, alpha=0.6, length_factor=1.5, length_extra=10, bat
 class Letters:
     """A vocabulary of 20 letters: the tests' text is words of them."""
 
+    bos, eos = BOS, EOS
+
     def encode(self, text):
         return [4 + ord(letter) - ord("a") for letter in text if letter != " "]
 

@@ -147,7 +147,7 @@ def test_damage_is_named(data, tmp_path):
     with pytest.raises(InputError, match=r"train-0-00000-of-00001.npz has another checksum"):
         preparation.prepare(data, "translation")
     corpus = sources.load(data, "translation")
-    words = vocabulary.Vocabulary(place / "vocabulary.model")
+    words = vocabulary.read(place / "vocabulary.model")
     with pytest.raises(InputError, match=r"train-0-00000-of-00001.npz is damaged \(.*\); delete"):
         pipeline.training_iterator(corpus.train, words, data, 0)
     shard.write_bytes(good[:-1])

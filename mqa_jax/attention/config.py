@@ -164,6 +164,13 @@ class AttentionConfig(abc.ABC):
         return f", window {self.window}{sinks}" if self.window else ""
 
 
+def cycle(attentions: Sequence[AttentionConfig]) -> tuple[AttentionConfig, ...]:
+    """The fewest attentions that the layers can be said to take in turn."""
+    counts = range(1, len(attentions) + 1)
+    count = next(n for n in counts if all(each == attentions[at % n] for at, each in enumerate(attentions)))
+    return tuple(attentions[:count])
+
+
 def in_turn(cycle: Sequence[AttentionConfig]) -> str:
     """Attentions that layers take in turn, in words; neighbours that are alike are counted."""
     runs = [(text, len(list(same))) for text, same in itertools.groupby(each.describe() for each in cycle)]

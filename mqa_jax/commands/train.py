@@ -48,7 +48,7 @@ def main() -> None:
     processes.first_alone(lambda: workdir.check(folder, experiment))
     processes.together(lambda: memory.check_training(experiment))
     corpus = sources.load(experiment.data, experiment.task)
-    path = folder / "vocabulary.model"
+    path = vocabularies.path_in(folder)
     vocabulary = processes.first_then_others(lambda: vocabularies.obtain(experiment.data, corpus, path))
     translate = translations.translator(experiment, corpus, vocabulary)
     first = processes.is_first()
