@@ -79,7 +79,9 @@ def check_flags() -> None:
     if WRITE_HEADS.value:
         command.refuse_given([ROTARY_SIZE], "is of a latent; give --kv_rank, or leave it out")
         if POOL.value == "activations" and not TEXT.value:
-            raise InputError("--pool=activations needs --text=FILE, lines for calibration (a translation: SOURCE,TARGET)")
+            raise InputError(
+                "--pool=activations needs --text=FILE, lines for calibration (a translation: SOURCE,TARGET)"
+            )
         if POOL.value != "activations":
             command.refuse_given([TEXT, TOKENS], f"is not used by --pool={POOL.value}; leave it out")
     else:

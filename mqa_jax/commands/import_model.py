@@ -57,7 +57,12 @@ def main() -> None:
         shapes = model.shapes()
         progress.say(f"reading {count(shapes):,} parameters from {path}")
         parameters = outside.parameters(files, model, sharding.parameter_shardings(model.axes(), shapes, mesh))
-        figures = {"from": path.name, "stored_in": files.dtype, "parameters": count(shapes), "vocabulary": vocabulary.size}
+        figures = {
+            "from": path.name,
+            "stored_in": files.dtype,
+            "parameters": count(shapes),
+            "vocabulary": vocabulary.size,
+        }
         record = records.make("import", experiment, figures)
         folder.write(to, experiment, parameters, vocabulary, {}, record)
     words = f"{model.config.decoder.layers} layers of {model.config.decoder.attention[0].describe()}"

@@ -249,4 +249,3 @@ def _with(config: ModelConfig, site: str, layers: Sequence[int], target: Target)
         _stack(config, site), **{"cross" if site == "cross" else "attention": cycle(attentions)}
     )
     return dataclasses.replace(config, **{SITES[site][0]: stack})
-

@@ -56,7 +56,9 @@ class File:
         self._tensors = {}
         for tensor in self._reader.tensors:
             if tensor.name == "rope_freqs.weight":
-                raise InputError(f"{path} scales rotary frequencies by {tensor.name}, which is not read; import its folder")
+                raise InputError(
+                    f"{path} scales rotary frequencies by {tensor.name}, which is not read; import its folder"
+                )
             if tensor.tensor_type not in _readable():
                 raise InputError(
                     f"{path} has {tensor.name} in {tensor.tensor_type.name}, which is not read; quantise it otherwise"
@@ -116,7 +118,9 @@ class File:
             )
         size = own("attention.key_length", own("rope.dimension_count", width // heads))
         if own("rope.dimension_count", size) != size or own("attention.value_length", size) != size:
-            raise InputError(f"{self.path} has heads whose keys, values and rotary part differ in size; only one is read")
+            raise InputError(
+                f"{self.path} has heads whose keys, values and rotary part differ in size; only one is read"
+            )
         return {
             "model_type": self._kind,
             "hidden_size": width,
@@ -129,7 +133,9 @@ class File:
             "rms_norm_eps": own("attention.layer_norm_rms_epsilon"),
             "rope_theta": own("rope.freq_base", 10_000.0),
             "rope_scaling": {"type": "linear", "factor": own("rope.scaling.factor")} if scaling == "linear" else None,
-            "vocab_size": self.shape("model.embed_tokens.weight")[0] if "model.embed_tokens.weight" in self.names else 0,
+            "vocab_size": self.shape("model.embed_tokens.weight")[0]
+            if "model.embed_tokens.weight" in self.names
+            else 0,
             "tie_word_embeddings": "lm_head.weight" not in self.names,
             "attention_bias": "model.layers.0.self_attn.o_proj.bias" in self.names,
             "torch_dtype": "float32" if self._widest() == gguf.GGMLQuantizationType.F32 else "bfloat16",
@@ -172,9 +178,7 @@ def _words(pattern: str) -> pre_tokenizers.Split:
     return pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated")
 
 
-_LLAMA = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+_LLAMA = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 # How a text falls apart before the merges, and whether by GPT-2's pattern then.
 _SPLITS: dict[str, tuple[Any, bool]] = {
     "gpt-2": (None, True),

@@ -49,7 +49,9 @@ class Folder:
         self.names: Iterable[str] = self._of.keys()
         for name, held in self._of.items():
             if (dtype := held.get_slice(name).get_dtype()) not in DTYPES:
-                raise InputError(f"{path} has {name} of type {dtype}, which is not read; save it in {', '.join(DTYPES)}")
+                raise InputError(
+                    f"{path} has {name} of type {dtype}, which is not read; save it in {', '.join(DTYPES)}"
+                )
 
     def shape(self, name: str) -> tuple[int, ...]:
         """See `Outside`."""

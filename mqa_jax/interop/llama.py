@@ -258,7 +258,11 @@ def _windows(given: Mapping[str, Any], kind: str, layers: int, place: str) -> li
 def _outer_windows(kind: str, windows: Sequence[int | None]) -> dict[str, Any]:
     first = next((layer for layer, window in enumerate(windows) if window), len(windows))
     window = windows[-1]
-    if any(each != window for each in windows[first:]) or (first and kind == "mistral") or (any(windows) and kind == "llama"):
+    if (
+        any(each != window for each in windows[first:])
+        or (first and kind == "mistral")
+        or (any(windows) and kind == "llama")
+    ):
         raise InputError(
             f"the layers have the windows {list(windows)} and a block of {kind}, for which there is no config outside"
         )

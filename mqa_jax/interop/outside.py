@@ -54,7 +54,9 @@ def check(files: Outside, model: Model, place: str) -> None:
     for name, each in wanted.items():
         shape = each.outer_shape(_at(shapes, each.path).shape)
         if files.shape(name) != shape:
-            raise InputError(f"{place} has {name} of shape {list(files.shape(name))}; by the config it is {list(shape)}")
+            raise InputError(
+                f"{place} has {name} of shape {list(files.shape(name))}; by the config it is {list(shape)}"
+            )
 
 
 def parameters(files: Outside, model: Model, where: Parameters) -> Parameters:
