@@ -37,6 +37,8 @@ def get_config(variant="multi_head"):
     config.data.update(
         kind="tfds",
         dataset="lm1b",
+        dev=("news.en.heldout-00000-of-00050",),  # the file of the paper's figures; both empty: halves of all fifty
+        test=("news.en.heldout-00001-of-00050",),
         normalization="identity",  # what is scored is the text as it is
         target_length=256,
         rows=256,
@@ -53,6 +55,7 @@ def get_config(variant="multi_head"):
         z_loss=1e-4,
         log_every=100,
         evaluate_every=5_000,
+        dev_lines=10_000,  # all of a held-out file
         checkpoint_every=5_000,
     )
     config.timing.update(batch=32, source_length=8, target_length=248, beams=(1,))
