@@ -9,11 +9,11 @@ stderr.
 """
 
 import dataclasses
-import functools
 import pathlib
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 from absl import flags
 
@@ -45,17 +45,12 @@ def main() -> None:
     check_flags(run.experiment.task)
     config, unk = run.experiment.decode, run.experiment.data.unk
     config = dataclasses.replace(config, beam=BEAM.value or config.beam, batch=BATCH.value or config.batch)
-    model = {
-        "model": run.model,
-        "parameters": run.decoding_parameters(),
-        "vocabulary": run.vocabulary,
-        "config": config,
-    }
+    own = {"model": run.model, "parameters": run.decoding_parameters(), "vocabulary": run.vocabulary}
     if run.experiment.task == "translation":
-        answer = functools.partial(generate.translate, **model)
+        answer = partial(generate.translate, **own, config=config)
     else:
         draw = generate.Sampling(SEED.value, TEMPERATURE.value, TOP_K.value, TOP_P.value) if TEMPERATURE.value else None
-        answer = functools.partial(generate.continue_text, **model, tokens=TOKENS.value, sampling=draw, unk=unk)
+        answer = partial(generate.continue_text, **own, config=config, tokens=TOKENS.value, sampling=draw, unk=unk)
     if INPUT.value == "-" and sys.stdin and sys.stdin.isatty():
         with text.writer(OUTPUT.value) as write:
             return answer_each(answer, write)

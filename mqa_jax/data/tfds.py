@@ -73,7 +73,7 @@ def load(data: DataConfig, task: str) -> Corpus:
     known = _known(data)
     if known.task != task:
         raise InputError(f"config.data.dataset={data.dataset!r} is for a {known.task} model; this one's task is {task}")
-    held_out, source = held_out_files(data), builder(data)
+    source = builder(data)
     if not source.is_prepared():
         raise InputError(
             f"config.data.dataset={data.dataset!r} is not prepared in {source.data_path}; "
@@ -94,6 +94,7 @@ def load(data: DataConfig, task: str) -> Corpus:
         name: _split(rows[theirs], range(start, len(rows[theirs]), stride), known.fields)
         for name, (theirs, start, stride) in parts.items()
     }
+    held_out = held_out_files(data)
     splits |= {name: Split((), [line.strip() for line in read_lines(path)]) for name, path in held_out.items()}
     sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
     note = ", ".join(f"{name} is {path.name}" for name, path in held_out.items()) or known.note

@@ -56,8 +56,9 @@ class _Replaced(Sequence[str]):
         return len(self._lines)
 
     def __getitem__(self, index: Any) -> Any:
-        found = self._lines[index]
-        return [self._of(line) for line in found] if isinstance(index, slice) else self._of(found)
+        if isinstance(index, slice):
+            return [self._of(line) for line in self._lines[index]]
+        return self._of(self._lines[index])
 
     def __iter__(self) -> Iterator[str]:
         return map(self._of, self._lines)
