@@ -58,7 +58,8 @@ class _Replaced(Sequence[str]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self._of(line) for line in self._lines[index]]
-        return self._of(self._lines[index])
+        index = range(len(self))[index]  # raises what a list would raise
+        return self[index : index + 1][0]
 
     def __iter__(self) -> Iterator[str]:
         return map(self._of, self._lines)
