@@ -23,7 +23,7 @@ from reported import (
 
 from mqa_jax import records
 from mqa_jax.errors import InputError
-from mqa_jax.report import cells, context, plots, tables
+from mqa_jax.report import cells, context, paper, plans, plots, tables
 from mqa_jax.report.selection import Selection, Series
 from mqa_jax.report.table import Column, Table
 
@@ -328,3 +328,23 @@ def test_the_share_of_the_peak_in_old_records_is_the_mfu():
     assert table.note == "In all rows: batch 64, source 64, target 64, type bfloat16."
     assert table.rows[0][:2] == ("multi_head", "0%")
     assert "28%" in column(table, "mfu") and "24,364" in column(table, "tokens/s")
+
+
+def test_the_hours_to_reproduce_are_those_of_the_plans():
+    """They follow from the plans' floors, and from the shares of these that the page says it assumes."""
+    found = [each for each in records.read(ROOT / "results" / "plan") if each["variant"] == "multi_query"]
+    planned = {(each["name"], each["topology"]): each for each in found}
+    timed = Selection(records.read(ROOT / "results" / "h100"))
+    on_v2, (on_h100,) = planned["wmt14", "v2:2x2"], timed.of("timing", "multi_query", beam=1)
+    tpu = on_v2["train"]["floor_us_per_token"] / float(paper.figures("wmt14", on_v2["config"])["training_us"])
+    gpu = on_h100["encoder_floor_share"] * on_h100["peak_flops_per_s"] / on_h100["published_bfloat16_flops_per_s"]
+    _, *rows = tables_of(ROOT / "docs" / "reproduce.md")["What it takes"][:4]
+    assert len(rows) == 3
+    for topology, share, *figures in rows:
+        wanted, used = [], gpu if "h100" in topology else tpu
+        for task, count in (("wmt14", 8), ("lm1b", 6)):
+            plan = planned[task, topology.split("`")[1]]
+            hours = plans.hours(plan)
+            wanted += [f"{plan['train']['floor_s'] * 1e3:.1f}", f"{hours:.2f}", f"{hours / used:.1f}"]
+            wanted += [f"{count * hours / used:.0f}"]
+        assert (share, figures) == (f"{used:.0%}", wanted)
