@@ -23,7 +23,8 @@ from reported import (
 
 from mqa_jax import records
 from mqa_jax.errors import InputError
-from mqa_jax.report import cells, context, paper, plans, plots, tables
+from mqa_jax.plan import chips
+from mqa_jax.report import cells, context, paper, plots, tables
 from mqa_jax.report.selection import Selection, Series
 from mqa_jax.report.table import Column, Table
 
@@ -331,20 +332,23 @@ def test_the_share_of_the_peak_in_old_records_is_the_mfu():
 
 
 def test_the_hours_to_reproduce_are_those_of_the_plans():
-    """They follow from the plans' floors, and from the shares of these that the page says it assumes."""
+    """They follow from the plans' operations and published peaks, which are each planned step's floor, and from the
+    shares of the floor that the page says it assumes."""
     found = [each for each in records.read(ROOT / "results" / "plan") if each["variant"] == "multi_query"]
-    planned = {(each["name"], each["topology"]): each for each in found}
-    timed = Selection(records.read(ROOT / "results" / "h100"))
-    on_v2, (on_h100,) = planned["wmt14", "v2:2x2"], timed.of("timing", "multi_query", beam=1)
+    planned = {each["name"]: each for each in found}
+    on_v2 = next(each for each in found if each["topology"] == "v2:2x2")
+    (timed,) = Selection(records.read(ROOT / "results" / "h100")).of("timing", "multi_query", beam=1)
     tpu = on_v2["train"]["floor_us_per_token"] / float(paper.figures("wmt14", on_v2["config"])["training_us"])
-    gpu = on_h100["encoder_floor_share"] * on_h100["peak_flops_per_s"] / on_h100["published_bfloat16_flops_per_s"]
-    _, *rows = tables_of(ROOT / "docs" / "reproduce.md")["What it takes"][:4]
-    assert len(rows) == 3
-    for topology, share, *figures in rows:
-        wanted, used = [], gpu if "h100" in topology else tpu
+    gpu = timed["encoder_floor_share"] * timed["peak_flops_per_s"] / timed["published_bfloat16_flops_per_s"]
+    _, *rows = tables_of(ROOT / "docs" / "reproduce.md")["What it takes"]
+    assert len(rows) == 4 and set(rows.pop(0)) <= {"---"}
+    for machine, share, *figures in rows:
+        topology, used, wanted = chips.topology(machine.split("`")[1]), gpu if "H100" in machine else tpu, []
         for task, count in (("wmt14", 8), ("lm1b", 6)):
-            plan = planned[task, topology.split("`")[1]]
-            hours = plans.hours(plan)
-            wanted += [f"{plan['train']['floor_s'] * 1e3:.1f}", f"{hours:.2f}", f"{hours / used:.1f}"]
-            wanted += [f"{count * hours / used:.0f}"]
+            plan = planned[task]
+            floor_s = plan["train"]["flops"] / topology.peaks(topology.size).flops_per_s
+            same = [each for each in found if (each["name"], each["topology"]) == (task, topology.name)]
+            assert [each["train"]["floor_s"] for each in same] == pytest.approx([floor_s] * len(same))
+            hours = floor_s * plan["config"]["train"]["steps"] / 3600
+            wanted += [f"{floor_s * 1e3:.1f}", f"{hours:.2f}", f"{hours / used:.1f}", f"{count * hours / used:.0f}"]
         assert (share, figures) == (f"{used:.0%}", wanted)
