@@ -351,4 +351,6 @@ def test_the_hours_to_reproduce_are_those_of_the_plans():
             assert [each["train"]["floor_s"] for each in same] == pytest.approx([floor_s] * len(same))
             hours = floor_s * plan["config"]["train"]["steps"] / 3600
             wanted += [f"{floor_s * 1e3:.1f}", f"{hours:.2f}", f"{hours / used:.1f}", f"{count * hours / used:.0f}"]
+        (step,) = (each["decode"] for each in found if (each["name"], each["topology"]) == ("wmt14", topology.name))
+        wanted.append(f"{step['encoder_floor_us_per_token']:.3f} + {step['floor_us_per_token']:.3f}")
         assert (share, figures) == (f"{used:.0%}", wanted)
