@@ -332,8 +332,8 @@ def test_the_share_of_the_peak_in_old_records_is_the_mfu():
 
 
 def test_the_hours_to_reproduce_are_those_of_the_plans():
-    """They follow from the plans' operations and published peaks, which are each planned step's floor, and from the
-    shares of the floor that the page says it assumes."""
+    """They follow from the plans' floors, or from their operations where a step was not compiled for the machine, and
+    from the shares of the floor that the page says it assumes."""
     found = [each for each in records.read(ROOT / "results" / "plan") if each["variant"] == "multi_query"]
     planned = {each["name"]: each for each in found}
     on_v2 = next(each for each in found if each["topology"] == "v2:2x2")
@@ -345,11 +345,11 @@ def test_the_hours_to_reproduce_are_those_of_the_plans():
     for machine, share, *figures in rows:
         topology, used, wanted = chips.topology(machine.split("`")[1]), gpu if "H100" in machine else tpu, []
         for task, count in (("wmt14", 8), ("lm1b", 6)):
-            plan = planned[task]
-            floor_s = plan["train"]["flops"] / topology.peaks(topology.size).flops_per_s
+            operations_s = planned[task]["train"]["flops"] / topology.peaks(topology.size).flops_per_s
             same = [each for each in found if (each["name"], each["topology"]) == (task, topology.name)]
-            assert [each["train"]["floor_s"] for each in same] == pytest.approx([floor_s] * len(same))
-            hours = floor_s * plan["config"]["train"]["steps"] / 3600
+            floor_s = same[0]["train"]["floor_s"] if same else operations_s
+            assert floor_s >= 0.999 * operations_s, "operations are a part of it"
+            hours = floor_s * planned[task]["config"]["train"]["steps"] / 3600
             wanted += [f"{floor_s * 1e3:.1f}", f"{hours:.2f}", f"{hours / used:.1f}", f"{count * hours / used:.0f}"]
         (step,) = (each["decode"] for each in found if (each["name"], each["topology"]) == ("wmt14", topology.name))
         wanted.append(f"{step['encoder_floor_us_per_token']:.3f} + {step['floor_us_per_token']:.3f}")
