@@ -34,18 +34,24 @@ def held(path: pathlib.Path, wait: bool = False) -> Iterator[bool]:
             yield True
 
 
-def share(folders: Sequence[pathlib.Path], work: Callable[[pathlib.Path], bool], most: int | None = None) -> None:
+def share(
+    folders: Sequence[pathlib.Path],
+    work: Callable[[pathlib.Path], bool],
+    most: int | None = None,
+    take: Callable[[pathlib.Path], contextlib.AbstractContextManager[bool]] = held,
+) -> None:
     """Calls `work` with each folder, and later with those that other processes hold, until all are done by somebody.
 
     Args:
       work: does what is not done yet; whether there was anything.
       most: how often `work` may have had something to do. With a limit this process waits for no other.
+      take: as `held`.
     """
     left, did, told = list(folders), 0, False
     while left and did != most:
         done = []
         for folder in left:
-            with held(folder / "row.lock") as mine:
+            with take(folder / "row.lock") as mine:
                 if mine:
                     did += work(folder)
                     done.append(folder)
