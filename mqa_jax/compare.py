@@ -60,7 +60,7 @@ def compare(
     if processes.is_first():
         say_budgets(experiments)
         progress.say(f"comparing {', '.join(each.variant for each in experiments)} on {first.name} in {folder}")
-    corpus = sources.load(first.data, first.task)
+    corpus = processes.together(lambda: sources.load(first.data, first.task))
     with _held(folder / "vocabulary.lock", wait=True):  # nor is anything fetched twice at once
         tests = processes.first_alone(lambda: _tests(first, corpus)) or {}
         path = folder / "vocabulary.model"
@@ -73,9 +73,13 @@ def compare(
 
     def train_and_evaluate(run: pathlib.Path) -> bool:
         experiment = runs[run]
-        fingerprint = workdir.fingerprint_of(run, experiment, corpus.digests, vocabulary.fingerprint)
-        processes.together(lambda: workdir.refuse_another(run, experiment, fingerprint))
-        processes.first_alone(lambda: shutil.copyfile(folder / "vocabulary.model", run / "vocabulary.model"))
+
+        def prepare() -> None:
+            fingerprint = workdir.fingerprint_of(run, experiment, corpus.digests, vocabulary.fingerprint)
+            workdir.refuse_another(run, experiment, fingerprint)
+            shutil.copyfile(folder / "vocabulary.model", run / "vocabulary.model")
+
+        processes.first_alone(prepare)
         untrained = _missing(run, experiment, ["train"])
         if untrained:
             train(experiment, corpus, vocabulary, run)
@@ -103,9 +107,9 @@ def compare(
 
 @contextlib.contextmanager
 def _held(path: pathlib.Path, wait: bool = False) -> Iterator[bool]:
-    """As `workers.held`; of several processes that joined each other the first holds it for all."""
-    with workers.held(path, wait) if processes.is_first() else contextlib.nullcontext(False) as mine:
-        yield processes.any_of(mine)
+    """As `workers.held`; of processes that joined each other the first holds it for all."""
+    with contextlib.ExitStack() as stack:
+        yield processes.told_by_first(lambda: stack.enter_context(workers.held(path, wait)))
 
 
 def _check_memory(experiments: Sequence[Experiment]) -> None:
@@ -186,14 +190,12 @@ def _missing(folder: pathlib.Path, experiment: Experiment, names: Iterable[str])
     """Which records are not there yet, as the first process finds them."""
 
     def look() -> list[str]:
-        there = [
-            name
-            for name in names
-            if records.is_there(folder / "records", name, experiment, DEPENDS_ON[name.partition("-")[0]])
-        ]
-        for name in there:
-            progress.say(f"{experiment.variant} seed {experiment.seed}: {name} is there")
-        return [name for name in names if name not in there]
+        missing = []
+        for name in names:
+            if records.is_there(folder / "records", name, experiment, DEPENDS_ON[name.partition("-")[0]]):
+                progress.say(f"{experiment.variant} seed {experiment.seed}: {name} is there")
+            else:
+                missing.append(name)
+        return missing
 
-    missing = processes.first_alone(look)
-    return processes.merged({"missing": missing} if processes.is_first() else {})["missing"]
+    return processes.told_by_first(look)

@@ -6,7 +6,7 @@
 
 The first variant is the baseline. Given again, the command goes on where it was. Started several times on one folder,
 each start takes runs that nobody holds, and the last one times and reports. With --distributed, as in train.py, several
-processes are one start and train each run together.
+processes are one start, which trains each run together.
 """
 
 import pathlib
@@ -38,10 +38,6 @@ ROWS = flags.DEFINE_integer(
 
 def main() -> None:
     host.keep_freed_memory()
-    if others := command.joining(OTHERS):
-        if WORKERS.value > 1:
-            raise InputError(f"--workers={WORKERS.value} are of one machine; leave it out, or --distributed")
-        processes.join(*others)
     names = command.names(VARIANTS) or sorted(CONFIG.value.variants, key=lambda name: (name != "multi_head", name))
     if len(set(names)) < len(names):
         raise InputError(f"--variants={','.join(names)} names one twice; name each once")
@@ -49,6 +45,10 @@ def main() -> None:
     if len(set(seeds)) != max(1, len(seeds)):
         raise InputError(f"--seeds={','.join(SEEDS.value)} must be one seed or several, each once")
     experiments = [config.read(config.select_variant(CONFIG.value, name)) for name in names]
+    if others := command.joining(OTHERS):
+        if WORKERS.value > 1:
+            raise InputError(f"--workers={WORKERS.value} are of one machine; leave it out, or --distributed")
+        processes.join(*others)
     folder = pathlib.Path(WORKDIR.value)
     processes.first_alone(lambda: command.check_folder(WORKDIR))
     if WORKERS.value > 1:

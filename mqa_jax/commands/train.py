@@ -44,7 +44,7 @@ def main() -> None:
     processes.first_alone(lambda: command.check_folder(WORKDIR))
     processes.first_alone(lambda: workdir.check(folder, experiment))
     processes.together(lambda: memory.check_training(experiment))
-    corpus = sources.load(experiment.data, experiment.task)
+    corpus = processes.together(lambda: sources.load(experiment.data, experiment.task))
     path = folder / "vocabulary.model"
     vocabulary = processes.first_then_others(lambda: vocabularies.obtain(experiment.data, corpus, path))
     translate = translations.translator(experiment, corpus, vocabulary)
