@@ -9,11 +9,10 @@ vocabulary and one parameter budget; runs of a seed see the same batches in the 
     FOLDER/vocabulary.model   VARIANT-sSEED/{checkpoints,hypotheses,records}   records/   report.md  report.html
 """
 
-import contextlib
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -61,7 +60,7 @@ def compare(
         say_budgets(experiments)
         progress.say(f"comparing {', '.join(each.variant for each in experiments)} on {first.name} in {folder}")
     corpus = processes.together(lambda: sources.load(first.data, first.task))
-    with _held(folder / "vocabulary.lock", wait=True):  # nor is anything fetched twice at once
+    with workers.held(folder / "vocabulary.lock", wait=True):  # nor is anything fetched twice at once
         tests = processes.first_alone(lambda: _tests(first, corpus)) or {}
         path = folder / "vocabulary.model"
         vocabulary = processes.first_then_others(lambda: vocabularies.obtain(first.data, corpus, path))
@@ -98,18 +97,11 @@ def compare(
         return [record for record in records.read(folder) if record["variant"] in names]
 
     names = [each.variant for each in experiments]
-    workers.share(list(runs), train_and_evaluate, rows, _held)
+    workers.share(list(runs), train_and_evaluate, rows)
     if rows is None:
-        with _held(folder / "report.lock", wait=True):
+        with workers.held(folder / "report.lock", wait=True):
             processes.first_alone(time_and_report)
     return found() if processes.is_first() else []
-
-
-@contextlib.contextmanager
-def _held(path: pathlib.Path, wait: bool = False) -> Iterator[bool]:
-    """As `workers.held`; of processes that joined each other the first holds it for all."""
-    with contextlib.ExitStack() as stack:
-        yield processes.told_by_first(lambda: stack.enter_context(workers.held(path, wait)))
 
 
 def _check_memory(experiments: Sequence[Experiment]) -> None:

@@ -54,7 +54,7 @@ def is_first() -> bool:
 def first_then_others(run: Callable[[], T]) -> T:
     """What `run` gives; the others call it when the first is through, and find what it has written."""
     result = first_alone(run)
-    return result if result is not None else run()
+    return together(lambda: run() if result is None else result)
 
 
 def first_alone(run: Callable[[], T]) -> T | None:

@@ -126,13 +126,21 @@ def test_a_comparison_of_other_text_or_of_fewer_steps_is_refused(compared, monke
 
 
 def start_two(folder):
-    """Two processes of one JAX cluster, each with one device, that are one start on `folder`; code and words of each."""
+    """Two processes of one JAX cluster, one device each, are one start on `folder`; code, output and words of each."""
     address = f"localhost:{free_port()}"
-    command = [sys.executable, "scripts/compare.py", *SMALL, f"--variants={','.join(PAIR)}", f"--workdir={folder}"]
+    less = "--config.decode.beam=1", "--config.timing.beams=(1,)", "--config.timing.lengths=(8,)"
+    which = *SMALL, *less, f"--variants={','.join(PAIR)}", f"--workdir={folder}"
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=1", "PYTHONPATH": str(ROOT)}
     both = [
         subprocess.Popen(
-            [*command, f"--coordinator={address}", "--processes=2", f"--process={index}"],
+            [
+                sys.executable,
+                "scripts/compare.py",
+                *which,
+                f"--coordinator={address}",
+                "--processes=2",
+                f"--process={index}",
+            ],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
@@ -151,10 +159,11 @@ def test_two_processes_compare_as_one_does_and_an_error_of_one_ends_both(compare
     assert "report.html" in output and "report.html" not in other_output, "the first speaks for both"
     assert "translate" in said and "translate" not in other_said and "time decoding" not in other_said
     names = {str(path.relative_to(compared[0])) for path in compared[0].rglob("records/*.json")}
-    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("records/*.json")} == names
+    left_out = {name for name in names if "beam4" in name or "-4-4-" in name}
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("records/*.json")} == names - left_out
     for kind, figure in (("train", "final_loss"), ("perplexity", "nll_per_token")):
         here, there = ([record[figure] for record in records(each, kind)] for each in (tmp_path, compared[0]))
-        np.testing.assert_allclose(here, there, rtol=2e-3)
+        np.testing.assert_allclose(here, there, rtol=2e-4)
     assert (tmp_path / "report.md").exists()
     words = tmp_path / "multi_query-s0" / "vocabulary.model"  # the first one alone cannot write it
     words.unlink()
