@@ -153,6 +153,18 @@ def test_text_sampled_within_the_narrowest_limit_is_greedy(limit):
     assert run(dataclasses.replace(wide, **limit)) == run(None) != run(wide)
 
 
+def test_a_prompts_unknown_words_are_those_of_the_training(tmp_path):
+    class Heard(Letters):
+        def encode(self, text):
+            raise LookupError(text)
+
+    of, words = model("language", 2), tmp_path / "words.txt"
+    words.write_text("abc\nd\n")
+    for unk, heard in ((str(words), "abc UNK d"), ("", "abc efg d")):
+        with pytest.raises(LookupError, match=f"^{heard}$"):
+            generate.continue_text(["abc efg d"], of, {}, Heard(), CONFIG, 8, unk=unk)
+
+
 def test_prompts_too_long_keep_their_end():
     of = model("language", 2)
     values = parameters(of)

@@ -21,7 +21,6 @@ from mqa_jax.kernels import over_cache
 from mqa_jax.kernels.over_cache import Kept
 from mqa_jax.layers import Weight
 
-
 BIASES = ("none", "inputs", "all")
 
 

@@ -8,13 +8,12 @@ Llama, Mistral, Qwen2 and SmolLM are of this kind. The folder is a run like any 
 timed, planned, converted (scripts/convert_heads.py) and trained on from. docs/conversion.md has a walk through it.
 """
 
-import dataclasses
 import pathlib
 import tempfile
 
 from absl import flags
 
-from mqa_jax import command, config, progress, records, sharding
+from mqa_jax import command, progress, records, sharding
 from mqa_jax.data import vocabulary as vocabularies
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DataConfig, Experiment, MeshConfig

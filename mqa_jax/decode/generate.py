@@ -15,6 +15,7 @@ import numpy as np
 
 from mqa_jax.attention.cache import reorder
 from mqa_jax.batch import Prompt, Rows
+from mqa_jax.data import unknown
 from mqa_jax.decode import pool, replicas
 from mqa_jax.decode.search import Beam, Greedy, Sample, Search
 from mqa_jax.errors import InputError
@@ -140,15 +141,18 @@ def continue_text(
     config: DecodeConfig,
     tokens: int,
     sampling: Sampling | None = None,
+    unk: str = "",
     on_progress: Callable[[int], None] = lambda done: None,
     on_text: Callable[[str], None] = lambda text: None,
 ) -> Generated:
     """Continues each line by up to `tokens` tokens: sampled, or by beam search, or greedily (beam 1).
 
-    A prompt that leaves no room for `tokens` keeps its end. Arguments as in `translate`.
+    A prompt that leaves no room for `tokens` keeps its end. Other arguments as in `translate`.
 
+    Args:
+      unk: a file of words; each other word of a prompt is UNK, as it was in training.
     Raises:
-      InputError: the model has not positions enough for `tokens`.
+      InputError: the model has not positions enough for `tokens`, or the file of words is not one.
     """
     longest = model.config.positions - tokens
     if longest < 2:
@@ -156,7 +160,7 @@ def continue_text(
             f"--tokens={tokens} leaves no room for a prompt in the model's {model.config.positions} positions; lower it"
         )
     requests, truncated = [], []
-    for index, row in _encoded(lines, vocabulary):
+    for index, row in _encoded(unknown.replaced(lines, unk), vocabulary):
         truncated += [index] if len(row) > longest - 1 else []
         prompt = [vocabulary.bos, *row][-longest:]
         seed = np.random.SeedSequence((sampling.seed, index)).generate_state(1)[0] if sampling else 0
