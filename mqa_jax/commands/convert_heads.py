@@ -1,11 +1,11 @@
 """Makes a run with fewer key/value heads, or with latents (MLA), of a trained one with grouped attention.
 
     python scripts/convert_heads.py --workdir=runs/mh --write_heads=1 --pool=mean --to=runs/mean
-    python scripts/convert_heads.py --workdir=runs/mh --write_heads=2 --pool=activations --text=dev.en,dev.de --to=runs/two
-    python scripts/convert_heads.py --workdir=runs/mh --kv_rank=128 --rotary_size=16 --text=dev.en,dev.de --to=runs/mla
+    python scripts/convert_heads.py --workdir=runs/mh --write_heads=2 --pool=activations --text=a.en,a.de --to=runs/two
+    python scripts/convert_heads.py --workdir=runs/mh --kv_rank=128 --rotary_size=16 --text=a.en,a.de --to=runs/mla
 
-The feed-forward layers stay as they are, so budgets differ from an equal comparison's. docs/conversion.md says what each
-pool does. The new folder has parameters and no optimiser state.
+The feed-forward layers stay as they are, so budgets differ from an equal comparison's. docs/conversion.md says what
+each pool does. The new folder has parameters and no optimiser state.
 """
 
 import dataclasses
@@ -79,7 +79,7 @@ def check_flags() -> None:
     if WRITE_HEADS.value:
         command.refuse_given([ROTARY_SIZE], "is of a latent; give --kv_rank, or leave it out")
         if POOL.value == "activations" and not TEXT.value:
-            raise InputError("--pool=activations needs --text=FILE, lines for calibration (a translation: SOURCE,TARGET)")
+            raise InputError("--pool=activations needs --text=FILE, lines for calibration (or SOURCE,TARGET)")
         if POOL.value != "activations":
             command.refuse_given([TEXT, TOKENS], f"is not used by --pool={POOL.value}; leave it out")
     else:

@@ -5,15 +5,18 @@ the attentions are converted in a forward over it, each as its input comes by: w
 is in that input.
 """
 
+import collections
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 from flax import nnx
 
+from mqa_jax.attention.cache import Rows
 from mqa_jax.attention.config import AttentionConfig, in_turn
 from mqa_jax.attention.contract import Attention, Context, Whole
 from mqa_jax.attention.grouped import Grouped
@@ -21,12 +24,14 @@ from mqa_jax.attention.latent import Latent
 from mqa_jax.attention.rotary import Rotary
 from mqa_jax.batch import Batch
 from mqa_jax.errors import InputError
-from mqa_jax.experiment import ModelConfig, StackConfig
+from mqa_jax.experiment import DropoutConfig, ModelConfig, StackConfig
 from mqa_jax.interop import heads
 from mqa_jax.interop.heads import Heads, Moments
+from mqa_jax.model.block import Block, Held
 from mqa_jax.model.build import Model, Parameters, build
 
 SITES = {"encoder": ("encoder", "attention"), "decoder": ("decoder", "attention"), "cross": ("decoder", "cross")}
+Converter = Callable[[Attention, Moments | None], Attention]
 RANDOM = "random"  # the pool that keeps nothing of the keys and values
 
 
@@ -143,46 +148,84 @@ def convert(
       seed: of what is drawn anew.
     """
     config = converted(model.config, target, sites, layers)
-    module, key = model.bind(parameters), jax.random.key(seed)
-    converters = []
+    module = model.bind(parameters)
+    jobs = collections.defaultdict(dict)
     for site, numbers in _chosen(model.config, sites, layers):
         stack, name = SITES[site]
         for number in numbers:
-            key, own = jax.random.split(key)
-            block = getattr(module, stack).blocks[number]
-            convert_one = functools.partial(_converted, target=target, where=f"{site} layer {number}", key=own)
-            converter = _Converting(getattr(block, name), convert_one)
-            setattr(block, name, converter)
-            converters.append((block, name, converter))
-    if calibration is not None:
+            draw = functools.partial(jax.random.fold_in, jax.random.key(seed), sum(map(len, jobs.values())))
+            where = f"{site} layer {number}"
+            jobs[stack, number][name] = functools.partial(_converted, target=target, where=where, draw=draw)
+    stacks = [(name, getattr(module, name)) for name in ("encoder", "decoder") if hasattr(module, name)]
+    blocks = [[(block, jobs[name, number]) for number, block in enumerate(stack.blocks)] for name, stack in stacks]
+    if calibration is None:
+        for block, converters in itertools.chain(*blocks):
+            for name, converter in converters.items():
+                setattr(block, name, converter(getattr(block, name), None))
+    else:
+        for (_, stack), each in zip(stacks, blocks, strict=True):
+            stack.blocks = nnx.List([_Converting(block, converters) for block, converters in each])
         module.hidden(calibration)
-    for block, name, converter in converters:
-        setattr(block, name, converter.made or converter.convert_one(converter.attention, None))
+        for _, stack in stacks:
+            stack.blocks = nnx.List([each.block for each in stack.blocks])
     return build(config, model.mesh), nnx.to_pure_dict(nnx.state(module, nnx.Param))
 
 
 class _Converting(nnx.Module):
-    """Stands where an attention is; becomes the converted one when its input comes by."""
+    """Stands where a block is in a forward: converts its attentions in turn, each as its input comes by."""
 
-    def __init__(self, attention: Attention, convert_one: Callable[[Attention, Moments | None], Attention]):
-        self.attention, self.convert_one = attention, convert_one
-        self.made: Attention | None = nnx.data(None)
+    def __init__(self, block: Block, converters: Mapping[str, Converter]):
+        self.block, self.converters = block, tuple(converters.items())
 
-    def __call__(self, x_BLD: jax.Array, context: Context, *others: Any) -> tuple[jax.Array, Any]:
+    def __call__(
+        self, rates: DropoutConfig, x_BLD: jax.Array, context: Context, held: Held
+    ) -> tuple[jax.Array, Rows | None]:
+        """See `Block`."""
+        for name, converter in self.converters:
+            attention = getattr(self.block, name)
+            input_BLD = _input(*nnx.split(self.block), name, rates, x_BLD, context)
+            sight = context.memory if attention.place.cross else context.own
+            assert isinstance(sight, Whole)
+            queries_DD = rows_DD = _moment(input_BLD, sight.query_segments_BL)
+            if attention.place.cross:
+                assert context.memory_BMD is not None
+                rows_DD = _moment(context.memory_BMD, sight.memory_segments_BM)
+            setattr(self.block, name, converter(attention, Moments(queries_DD, rows_DD)))
+        return _through(*nnx.split(self.block), rates, x_BLD, context), held.own
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2, 3))
+def _input(
+    structure: Any, values: Any, name: str, rates: DropoutConfig, x_BLD: jax.Array, context: Context
+) -> jax.Array:
+    """The input of one of a block's attentions; what comes after it is not computed."""
+    block = nnx.merge(structure, values)
+    tap = _Tap(getattr(block, name))
+    setattr(block, name, tap)
+    block(rates, x_BLD, context, Held())
+    return tap.seen[...]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _through(structure: Any, values: Any, rates: DropoutConfig, x_BLD: jax.Array, context: Context) -> jax.Array:
+    return nnx.merge(structure, values)(rates, x_BLD, context, Held())[0]
+
+
+class _Tap(nnx.Module):
+    """Stands where an attention is and remembers its input."""
+
+    def __init__(self, attention: Attention):
+        self.attention = attention
+
+    def __call__(self, x_BLD: jax.Array, *others: Any) -> tuple[jax.Array, Rows | None]:
         """See `Attention`."""
-        assert isinstance(context.own, Whole)
-        moment_DD = _moment(x_BLD, context.own.query_segments_BL)
-        self.made = self.convert_one(self.attention, Moments(moment_DD, moment_DD))
-        return self.made(x_BLD, context, *others)
+        self.seen = nnx.Intermediate(x_BLD)
+        return self.attention(x_BLD, *others)
 
-    def across(self, x_BLD: jax.Array, context: Context, *others: Any) -> jax.Array:
+    def across(self, x_BLD: jax.Array, *others: Any) -> jax.Array:
         """See `Attention`."""
-        sight = context.memory
-        assert isinstance(sight, Whole) and context.memory_BMD is not None
-        queries_DD = _moment(x_BLD, sight.query_segments_BL)
-        rows_DD = _moment(context.memory_BMD, sight.memory_segments_BM)
-        self.made = self.convert_one(self.attention, Moments(queries_DD, rows_DD))
-        return self.made.across(x_BLD, context, *others)
+        self.seen = nnx.Intermediate(x_BLD)
+        return self.attention.across(x_BLD, *others)
 
 
 def _moment(x_BLD: jax.Array, segments_BL: jax.Array) -> np.ndarray:
@@ -191,14 +234,16 @@ def _moment(x_BLD: jax.Array, segments_BL: jax.Array) -> np.ndarray:
     return x_ND.T @ x_ND / len(x_ND)
 
 
-def _converted(attention: Attention, moments: Moments | None, target: Target, where: str, key: jax.Array) -> Attention:
+def _converted(
+    attention: Attention, moments: Moments | None, target: Target, where: str, draw: Callable[[], jax.Array]
+) -> Attention:
     """One attention as its target has it."""
     source = attention.config
     assert isinstance(source, Grouped)
     config = target.config(source, where)
     if config == source:
         return attention
-    made = config.module(attention.place, nnx.Rngs(params=key))
+    made = config.module(attention.place, nnx.Rngs(params=draw()))
     weights = {name: np.asarray(weight[...], np.float64) for name, weight in _weights(attention)}
     values = target.weights(Heads(**weights), source, moments)
     for name, weight in _weights(made):
@@ -251,4 +296,3 @@ def _with(config: ModelConfig, site: str, layers: Sequence[int], target: Target)
         _stack(config, site), **{"cross" if site == "cross" else "attention": tuple(attentions[:cycle])}
     )
     return dataclasses.replace(config, **{SITES[site][0]: stack})
-
