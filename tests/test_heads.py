@@ -76,15 +76,6 @@ def test_heads_that_only_the_invariances_tell_apart_merge_exactly(pool, moments,
     assert far(heads.pooled(alike, 1, heads.mean, rotary), alike, rotary) > 0.1  # they do differ
 
 
-def test_keys_that_more_than_a_complex_number_tells_apart_do_not_merge_where_positions_turn():
-    alike = SOURCE._replace(
-        wk_DGK=np.concatenate([random(D, 1, K) @ random(K, K, seed=n) for n in range(G)], axis=1),
-        wv_DGV=np.tile(random(D, 1, V), (1, G, 1)),
-    )
-    pooled = heads.pooled(alike, 1, heads.principal, True)
-    assert far(heads.pooled(alike, 1, heads.principal, False), alike) < 1e-10 < 1e-2 < far(pooled, alike, True)
-
-
 @pytest.mark.parametrize("pool", ["mean", "first"])
 def test_mean_and_first_are_what_they_say(pool):
     made = heads.pooled(SOURCE, 2, heads.POOLS[pool], False)
