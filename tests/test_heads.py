@@ -15,8 +15,8 @@ from mqa_jax.data import sources, vocabulary
 from mqa_jax.errors import InputError
 from mqa_jax.evaluate import quality
 from mqa_jax.interop import convert, folder, heads
-from mqa_jax.interop.convert import Factored, Pooled
 from mqa_jax.interop.heads import Heads, Moments
+from mqa_jax.interop.targets import Factored, Pooled
 from mqa_jax.model.build import build
 from mqa_jax.train import trained
 

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,93 +20,16 @@ from mqa_jax.attention.cache import Rows
 from mqa_jax.attention.config import AttentionConfig, in_turn
 from mqa_jax.attention.contract import Attention, Context, Whole
 from mqa_jax.attention.grouped import Grouped
-from mqa_jax.attention.latent import Latent
-from mqa_jax.attention.rotary import Rotary
 from mqa_jax.batch import Batch
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DropoutConfig, ModelConfig, StackConfig
-from mqa_jax.interop import heads
 from mqa_jax.interop.heads import Heads, Moments
+from mqa_jax.interop.targets import Target
 from mqa_jax.model.block import Block, Held
 from mqa_jax.model.build import Model, Parameters, build
 
 SITES = {"encoder": ("encoder", "attention"), "decoder": ("decoder", "attention"), "cross": ("decoder", "cross")}
 Converter = Callable[[Attention, Moments | None], Attention]
-RANDOM = "random"  # the pool that keeps nothing of the keys and values
-
-
-class Target(Protocol):
-    """What an attention is to become."""
-
-    def config(self, source: Grouped, where: str) -> AttentionConfig:
-        """The attention's config. Raises InputError if it cannot become so; `where` names it."""
-        ...
-
-    def weights(self, source: Heads, config: Grouped, moments: Moments | None) -> dict[str, np.ndarray]:
-        """Its weights by their names; one that is not there keeps its fresh values."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Pooled:
-    """Grouped attention with fewer write heads."""
-
-    write_heads: int
-    pool: str
-
-    def config(self, source: Grouped, where: str) -> Grouped:
-        """See `Target`."""
-        if source.write_heads % self.write_heads:
-            raise InputError(
-                f"--write_heads={self.write_heads} does not divide the {source.write_heads} write heads of {where}; "
-                "choose a divisor"
-            )
-        return dataclasses.replace(source, write_heads=self.write_heads)
-
-    def weights(self, source: Heads, config: Grouped, moments: Moments | None) -> dict[str, np.ndarray]:
-        """See `Target`."""
-        if self.pool == RANDOM:
-            return {"wq_DHK": source.wq_DHK, "wo_HVD": source.wo_HVD}
-        pool, rotary = heads.POOLS[self.pool], config.rotary is not None
-        return heads.pooled(source, self.write_heads, pool, rotary, moments)._asdict()
-
-
-@dataclasses.dataclass(frozen=True)
-class Factored:
-    """Latent attention without a norm.
-
-    Attributes:
-      distances: the farthest that a query is from a key, for what is left of the turning of keys.
-    """
-
-    kv_rank: int
-    rotary_size: int
-    distances: int
-
-    def config(self, source: Grouped, where: str) -> Latent:
-        """See `Target`."""
-        size, rotary_size = source.key_size, self.rotary_size if source.rotary else 0
-        most = source.write_heads * (size + source.value_size)
-        if self.kv_rank > most:
-            raise InputError(f"--kv_rank={self.kv_rank} is more than the {most} keys and values of {where}; lower it")
-        if rotary_size and (rotary_size % 2 or size % rotary_size):
-            raise InputError(
-                f"--rotary_size={rotary_size} must be even and divide the key size {size} of {where}, or be 0"
-            )
-        shared = {field: getattr(source, field) for field in ("heads", "key_size", "value_size", "window", "sinks")}
-        rotary = source.rotary or Rotary()
-        return Latent(**shared, kv_rank=self.kv_rank, rotary_size=rotary_size, rotary=rotary, normalised=False)
-
-    def weights(self, source: Heads, config: Grouped, moments: Moments | None) -> dict[str, np.ndarray]:
-        """See `Target`. A latent's queries are scaled by the size of both their parts."""
-        turn_P, size = None, config.key_size
-        if config.rotary is not None:
-            distances = np.arange(min(self.distances, config.window or self.distances))
-            turn_P = np.exp(-1j * distances[:, None] * config.rotary.frequencies(size)).mean(0)
-        rotary_size = self.rotary_size if config.rotary else 0
-        made = heads.factored(source, self.kv_rank, rotary_size, turn_P, moments)
-        scale = ((size + rotary_size) / size) ** 0.5
-        return made._replace(wq_DHK=made.wq_DHK * scale)._asdict() | {"wo_HVD": source.wo_HVD}
 
 
 def converted(
@@ -149,13 +72,14 @@ def convert(
     """
     config = converted(model.config, target, sites, layers)
     module = model.bind(parameters)
-    jobs = collections.defaultdict(dict)
+    jobs: dict[tuple[str, int], dict[str, Converter]] = collections.defaultdict(dict)
+    count = itertools.count()
     for site, numbers in _chosen(model.config, sites, layers):
         stack, name = SITES[site]
         for number in numbers:
-            draw = functools.partial(jax.random.fold_in, jax.random.key(seed), sum(map(len, jobs.values())))
+            key = jax.random.fold_in(jax.random.key(seed), next(count))
             where = f"{site} layer {number}"
-            jobs[stack, number][name] = functools.partial(_converted, target=target, where=where, draw=draw)
+            jobs[stack, number][name] = functools.partial(_remade, target=target, where=where, key=key)
     stacks = [(name, getattr(module, name)) for name in ("encoder", "decoder") if hasattr(module, name)]
     blocks = [[(block, jobs[name, number]) for number, block in enumerate(stack.blocks)] for name, stack in stacks]
     if calibration is None:
@@ -234,16 +158,14 @@ def _moment(x_BLD: jax.Array, segments_BL: jax.Array) -> np.ndarray:
     return x_ND.T @ x_ND / len(x_ND)
 
 
-def _converted(
-    attention: Attention, moments: Moments | None, target: Target, where: str, draw: Callable[[], jax.Array]
-) -> Attention:
+def _remade(attention: Attention, moments: Moments | None, target: Target, where: str, key: jax.Array) -> Attention:
     """One attention as its target has it."""
     source = attention.config
     assert isinstance(source, Grouped)
     config = target.config(source, where)
     if config == source:
         return attention
-    made = config.module(attention.place, nnx.Rngs(params=draw()))
+    made = config.module(attention.place, nnx.Rngs(params=key))
     weights = {name: np.asarray(weight[...], np.float64) for name, weight in _weights(attention)}
     values = target.weights(Heads(**weights), source, moments)
     for name, weight in _weights(made):
@@ -261,9 +183,10 @@ def _weights(attention: Attention) -> Iterator[tuple[str, nnx.Param]]:
 def _chosen(config: ModelConfig, sites: Sequence[str], layers: Sequence[int]) -> Iterator[tuple[str, list[int]]]:
     """The numbers of the layers at each site."""
     there = ["decoder"] if config.encoder is None else list(SITES)
-    for site in sites or there:
+    for site in sites:
         if site not in there:
             raise InputError(f"--sites={','.join(sites)}: the model has no {site}; choose from: {', '.join(there)}")
+    for site in (site for site in there if site in (sites or there)):  # in the order of a forward
         count = len(_attentions(config, site))
         for layer in layers:
             if layer >= count:
