@@ -61,14 +61,9 @@ def compare(
         progress.say(f"comparing {', '.join(each.variant for each in experiments)} on {first.name} in {folder}")
     corpus = processes.together(lambda: sources.load(first.data, first.task))
     with workers.held(folder / "vocabulary.lock", wait=True):  # nor is anything fetched twice at once
-<<<<<<< HEAD
-        tests = _tests(first, corpus)
-        vocabulary = vocabularies.obtain(first.data, corpus, vocabularies.path_in(folder))
-=======
         tests = processes.first_alone(lambda: _tests(first, corpus)) or {}
-        path = folder / "vocabulary.model"
-        vocabulary = processes.first_then_others(lambda: vocabularies.obtain(first.data, corpus, path))
->>>>>>> main
+        obtain = lambda: vocabularies.obtain(first.data, corpus, vocabularies.path_in(folder))  # noqa: E731
+        vocabulary = processes.first_then_others(obtain)
     runs = {
         folder / f"{each.variant}-s{seed}": dataclasses.replace(each, seed=seed)
         for seed in seeds
@@ -77,23 +72,16 @@ def compare(
 
     def train_and_evaluate(run: pathlib.Path) -> bool:
         experiment = runs[run]
-<<<<<<< HEAD
-        fingerprint = workdir.fingerprint_of(run, experiment, corpus.digests, vocabulary.fingerprint)
-        workdir.refuse_another(run, experiment, fingerprint)
-        shutil.copyfile(vocabulary.path, run / vocabulary.path.name)
-        trained_now = _unless_there(run, experiment, "train", lambda: train(experiment, corpus, vocabulary, run))
-=======
 
         def prepare() -> None:
             fingerprint = workdir.fingerprint_of(run, experiment, corpus.digests, vocabulary.fingerprint)
             workdir.refuse_another(run, experiment, fingerprint)
-            shutil.copyfile(folder / "vocabulary.model", run / "vocabulary.model")
+            shutil.copyfile(vocabulary.path, run / vocabulary.path.name)
 
         processes.first_alone(prepare)
         untrained = _missing(run, experiment, ["train"])
         if untrained:
             train(experiment, corpus, vocabulary, run)
->>>>>>> main
         evaluated_now = _evaluate(experiment, run, corpus, tests)
         jax.clear_caches()  # the next run's programs are others
         return bool(untrained) or evaluated_now

@@ -1,11 +1,11 @@
 """Makes a run with fewer key/value heads, or with latents (MLA), of a trained one with grouped attention.
 
     python scripts/convert_heads.py --workdir=runs/mh --write_heads=1 --pool=mean --to=runs/mean
-    python scripts/convert_heads.py --workdir=runs/mh --write_heads=2 --pool=activations --text=dev.en,dev.de --to=runs/two
-    python scripts/convert_heads.py --workdir=runs/mh --kv_rank=128 --rotary_size=16 --text=dev.en,dev.de --to=runs/mla
+    python scripts/convert_heads.py --workdir=runs/mh --write_heads=2 --pool=activations --text=a.en,a.de --to=runs/two
+    python scripts/convert_heads.py --workdir=runs/mh --kv_rank=128 --rotary_size=16 --text=a.en,a.de --to=runs/mla
 
-The feed-forward layers stay as they are, so budgets differ from an equal comparison's. docs/conversion.md says what each
-pool does. The new folder has parameters and no optimiser state.
+The feed-forward layers stay as they are, so budgets differ from an equal comparison's. docs/conversion.md says what
+each pool does. The new folder has parameters and no optimiser state.
 """
 
 import dataclasses
@@ -17,14 +17,14 @@ from absl import flags
 from mqa_jax import command, records, workdir
 from mqa_jax.data import text
 from mqa_jax.errors import InputError
-from mqa_jax.interop import calibration, convert, folder, heads
+from mqa_jax.interop import calibration, convert, folder, heads, targets
 from mqa_jax.model.build import count
 from mqa_jax.train import trained
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained run.", required=True)
 TO = flags.DEFINE_string("to", None, "Folder of the new run.", required=True)
 WRITE_HEADS = flags.DEFINE_integer("write_heads", None, "Key/value heads that an attention is to have.", lower_bound=1)
-POOL = flags.DEFINE_enum("pool", "mean", [*heads.POOLS, convert.RANDOM], "How write heads are made of several.")
+POOL = flags.DEFINE_enum("pool", "mean", [*heads.POOLS, targets.RANDOM], "How write heads are made of several.")
 KV_RANK = flags.DEFINE_integer("kv_rank", None, "Size of the latent, in place of --write_heads.", lower_bound=1)
 ROTARY_SIZE = flags.DEFINE_integer("rotary_size", 0, "Of the latent's rotary key, if positions are rotary.", 0)
 SITES = flags.DEFINE_list("sites", None, "Among encoder, decoder, cross. Default: all.")
@@ -42,9 +42,9 @@ def main() -> None:
     folder.check("--to", to)
     experiment = workdir.owner(source)
     if WRITE_HEADS.value:
-        target, name = convert.Pooled(WRITE_HEADS.value, POOL.value), f"{POOL.value}_{WRITE_HEADS.value}"
+        target, name = targets.Pooled(WRITE_HEADS.value, POOL.value), f"{POOL.value}_{WRITE_HEADS.value}"
     else:
-        target = convert.Factored(KV_RANK.value, ROTARY_SIZE.value, experiment.model.positions)
+        target = targets.Factored(KV_RANK.value, ROTARY_SIZE.value, experiment.model.positions)
         name = f"latent_{KV_RANK.value}"
     model_config = convert.converted(experiment.model, target, sites, layers)
     lines = text.read_split(TEXT.value, experiment.task, "--text") if TEXT.value else None
@@ -79,9 +79,7 @@ def check_flags() -> None:
     if WRITE_HEADS.value:
         command.refuse_given([ROTARY_SIZE], "is of a latent; give --kv_rank, or leave it out")
         if POOL.value == "activations" and not TEXT.value:
-            raise InputError(
-                "--pool=activations needs --text=FILE, lines for calibration (a translation: SOURCE,TARGET)"
-            )
+            raise InputError("--pool=activations needs --text=FILE, lines for calibration (or SOURCE,TARGET)")
         if POOL.value != "activations":
             command.refuse_given([TEXT, TOKENS], f"is not used by --pool={POOL.value}; leave it out")
     else:

@@ -44,14 +44,9 @@ def main() -> None:
     processes.first_alone(lambda: command.check_folder(WORKDIR))
     processes.first_alone(lambda: workdir.check(folder, experiment))
     processes.together(lambda: memory.check_training(experiment))
-<<<<<<< HEAD
-    corpus = sources.load(experiment.data, experiment.task)
-    path = vocabularies.path_in(folder)
-=======
     corpus = processes.together(lambda: sources.load(experiment.data, experiment.task))
-    path = folder / "vocabulary.model"
->>>>>>> main
-    vocabulary = processes.first_then_others(lambda: vocabularies.obtain(experiment.data, corpus, path))
+    obtain = lambda: vocabularies.obtain(experiment.data, corpus, vocabularies.path_in(folder))  # noqa: E731
+    vocabulary = processes.first_then_others(obtain)
     translate = translations.translator(experiment, corpus, vocabulary)
     first = processes.is_first()
     sinks = [log.Wandb(WANDB.value, folder, experiment)] if WANDB.value and first else []

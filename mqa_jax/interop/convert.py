@@ -5,103 +5,31 @@ the attentions are converted in a forward over it, each as its input comes by: w
 is in that input.
 """
 
+import collections
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 
+from mqa_jax.attention.cache import Rows
 from mqa_jax.attention.config import AttentionConfig, cycle, in_turn
 from mqa_jax.attention.contract import Attention, Context, Whole
 from mqa_jax.attention.grouped import Grouped
-from mqa_jax.attention.latent import Latent
-from mqa_jax.attention.rotary import Rotary
 from mqa_jax.batch import Batch
 from mqa_jax.errors import InputError
-from mqa_jax.experiment import ModelConfig, StackConfig
-from mqa_jax.interop import heads
+from mqa_jax.experiment import DropoutConfig, ModelConfig, StackConfig
 from mqa_jax.interop.heads import Heads, Moments
+from mqa_jax.interop.targets import Target
+from mqa_jax.model.block import Block, Held
 from mqa_jax.model.build import Model, Parameters, build
 
 SITES = {"encoder": ("encoder", "attention"), "decoder": ("decoder", "attention"), "cross": ("decoder", "cross")}
-RANDOM = "random"  # the pool that keeps nothing of the keys and values
-
-
-class Target(Protocol):
-    """What an attention is to become."""
-
-    def config(self, source: Grouped, where: str) -> AttentionConfig:
-        """The attention's config. Raises InputError if it cannot become so; `where` names it."""
-        ...
-
-    def weights(self, source: Heads, config: Grouped, moments: Moments | None) -> dict[str, np.ndarray]:
-        """Its weights by their names; one that is not there keeps its fresh values."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Pooled:
-    """Grouped attention with fewer write heads."""
-
-    write_heads: int
-    pool: str
-
-    def config(self, source: Grouped, where: str) -> Grouped:
-        """See `Target`."""
-        if source.write_heads % self.write_heads:
-            raise InputError(
-                f"--write_heads={self.write_heads} does not divide the {source.write_heads} write heads of {where}; "
-                "choose a divisor"
-            )
-        return dataclasses.replace(source, write_heads=self.write_heads)
-
-    def weights(self, source: Heads, config: Grouped, moments: Moments | None) -> dict[str, np.ndarray]:
-        """See `Target`."""
-        if self.pool == RANDOM:
-            return {"wq_DHK": source.wq_DHK, "wo_HVD": source.wo_HVD}
-        pool, rotary = heads.POOLS[self.pool], config.rotary is not None
-        return heads.pooled(source, self.write_heads, pool, rotary, moments)._asdict()
-
-
-@dataclasses.dataclass(frozen=True)
-class Factored:
-    """Latent attention without a norm.
-
-    Attributes:
-      distances: the farthest that a query is from a key, for what is left of the turning of keys.
-    """
-
-    kv_rank: int
-    rotary_size: int
-    distances: int
-
-    def config(self, source: Grouped, where: str) -> Latent:
-        """See `Target`."""
-        size, rotary_size = source.key_size, self.rotary_size if source.rotary else 0
-        most = source.write_heads * (size + source.value_size)
-        if self.kv_rank > most:
-            raise InputError(f"--kv_rank={self.kv_rank} is more than the {most} keys and values of {where}; lower it")
-        if rotary_size and (rotary_size % 2 or size % rotary_size):
-            raise InputError(
-                f"--rotary_size={rotary_size} must be even and divide the key size {size} of {where}, or be 0"
-            )
-        shared = {field: getattr(source, field) for field in ("heads", "key_size", "value_size", "window", "sinks")}
-        rotary = source.rotary or Rotary()
-        return Latent(**shared, kv_rank=self.kv_rank, rotary_size=rotary_size, rotary=rotary, normalised=False)
-
-    def weights(self, source: Heads, config: Grouped, moments: Moments | None) -> dict[str, np.ndarray]:
-        """See `Target`. A latent's queries are scaled by the size of both their parts."""
-        turn_P, size = None, config.key_size
-        if config.rotary is not None:
-            distances = np.arange(min(self.distances, config.window or self.distances))
-            turn_P = np.exp(-1j * distances[:, None] * config.rotary.frequencies(size)).mean(0)
-        rotary_size = self.rotary_size if config.rotary else 0
-        made = heads.factored(source, self.kv_rank, rotary_size, turn_P, moments)
-        scale = ((size + rotary_size) / size) ** 0.5
-        return made._replace(wq_DHK=made.wq_DHK * scale)._asdict() | {"wo_HVD": source.wo_HVD}
+Converter = Callable[[Attention, Moments | None], Attention]
 
 
 def converted(
@@ -143,46 +71,85 @@ def convert(
       seed: of what is drawn anew.
     """
     config = converted(model.config, target, sites, layers)
-    module, key = model.bind(parameters), jax.random.key(seed)
-    converters = []
+    module = model.bind(parameters)
+    jobs: dict[tuple[str, int], dict[str, Converter]] = collections.defaultdict(dict)
+    count = itertools.count()
     for site, numbers in _chosen(model.config, sites, layers):
         stack, name = SITES[site]
         for number in numbers:
-            key, own = jax.random.split(key)
-            block = getattr(module, stack).blocks[number]
-            convert_one = functools.partial(_converted, target=target, where=f"{site} layer {number}", key=own)
-            converter = _Converting(getattr(block, name), convert_one)
-            setattr(block, name, converter)
-            converters.append((block, name, converter))
-    if calibration is not None:
+            key = jax.random.fold_in(jax.random.key(seed), next(count))
+            where = f"{site} layer {number}"
+            jobs[stack, number][name] = functools.partial(_remade, target=target, where=where, key=key)
+    stacks = [(name, getattr(module, name)) for name in ("encoder", "decoder") if hasattr(module, name)]
+    blocks = [[(block, jobs[name, number]) for number, block in enumerate(stack.blocks)] for name, stack in stacks]
+    if calibration is None:
+        for block, converters in itertools.chain(*blocks):
+            for name, converter in converters.items():
+                setattr(block, name, converter(getattr(block, name), None))
+    else:
+        for (_, stack), each in zip(stacks, blocks, strict=True):
+            stack.blocks = nnx.List([_Converting(block, converters) for block, converters in each])
         module.hidden(calibration)
-    for block, name, converter in converters:
-        setattr(block, name, converter.made or converter.convert_one(converter.attention, None))
+        for _, stack in stacks:
+            stack.blocks = nnx.List([each.block for each in stack.blocks])
     return build(config, model.mesh), nnx.to_pure_dict(nnx.state(module, nnx.Param))
 
 
 class _Converting(nnx.Module):
-    """Stands where an attention is; becomes the converted one when its input comes by."""
+    """Stands where a block is in a forward: converts its attentions in turn, each as its input comes by."""
 
-    def __init__(self, attention: Attention, convert_one: Callable[[Attention, Moments | None], Attention]):
-        self.attention, self.convert_one = attention, convert_one
-        self.made: Attention | None = nnx.data(None)
+    def __init__(self, block: Block, converters: Mapping[str, Converter]):
+        self.block, self.converters = block, tuple(converters.items())
 
-    def __call__(self, x_BLD: jax.Array, context: Context, *others: Any) -> tuple[jax.Array, Any]:
+    def __call__(
+        self, rates: DropoutConfig, x_BLD: jax.Array, context: Context, held: Held
+    ) -> tuple[jax.Array, Rows | None]:
+        """See `Block`."""
+        for name, converter in self.converters:
+            attention = getattr(self.block, name)
+            input_BLD = _input(*nnx.split(self.block), name, rates, x_BLD, context)
+            sight = context.memory if attention.place.cross else context.own
+            assert isinstance(sight, Whole)
+            queries_DD = rows_DD = _moment(input_BLD, sight.query_segments_BL)
+            if attention.place.cross:
+                assert context.memory_BMD is not None
+                rows_DD = _moment(context.memory_BMD, sight.memory_segments_BM)
+            setattr(self.block, name, converter(attention, Moments(queries_DD, rows_DD)))
+        return _through(*nnx.split(self.block), rates, x_BLD, context), held.own
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2, 3))
+def _input(
+    structure: Any, values: Any, name: str, rates: DropoutConfig, x_BLD: jax.Array, context: Context
+) -> jax.Array:
+    """The input of one of a block's attentions; what comes after it is not computed."""
+    block = nnx.merge(structure, values)
+    tap = _Tap(getattr(block, name))
+    setattr(block, name, tap)
+    block(rates, x_BLD, context, Held())
+    return tap.seen[...]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _through(structure: Any, values: Any, rates: DropoutConfig, x_BLD: jax.Array, context: Context) -> jax.Array:
+    return nnx.merge(structure, values)(rates, x_BLD, context, Held())[0]
+
+
+class _Tap(nnx.Module):
+    """Stands where an attention is and remembers its input."""
+
+    def __init__(self, attention: Attention):
+        self.attention = attention
+
+    def __call__(self, x_BLD: jax.Array, *others: Any) -> tuple[jax.Array, Rows | None]:
         """See `Attention`."""
-        assert isinstance(context.own, Whole)
-        moment_DD = _moment(x_BLD, context.own.query_segments_BL)
-        self.made = self.convert_one(self.attention, Moments(moment_DD, moment_DD))
-        return self.made(x_BLD, context, *others)
+        self.seen = nnx.Intermediate(x_BLD)
+        return self.attention(x_BLD, *others)
 
-    def across(self, x_BLD: jax.Array, context: Context, *others: Any) -> jax.Array:
+    def across(self, x_BLD: jax.Array, *others: Any) -> jax.Array:
         """See `Attention`."""
-        sight = context.memory
-        assert isinstance(sight, Whole) and context.memory_BMD is not None
-        queries_DD = _moment(x_BLD, sight.query_segments_BL)
-        rows_DD = _moment(context.memory_BMD, sight.memory_segments_BM)
-        self.made = self.convert_one(self.attention, Moments(queries_DD, rows_DD))
-        return self.made.across(x_BLD, context, *others)
+        self.seen = nnx.Intermediate(x_BLD)
+        return self.attention.across(x_BLD, *others)
 
 
 def _moment(x_BLD: jax.Array, segments_BL: jax.Array) -> np.ndarray:
@@ -191,7 +158,7 @@ def _moment(x_BLD: jax.Array, segments_BL: jax.Array) -> np.ndarray:
     return x_ND.T @ x_ND / len(x_ND)
 
 
-def _converted(attention: Attention, moments: Moments | None, target: Target, where: str, key: jax.Array) -> Attention:
+def _remade(attention: Attention, moments: Moments | None, target: Target, where: str, key: jax.Array) -> Attention:
     """One attention as its target has it."""
     source = attention.config
     assert isinstance(source, Grouped)
@@ -216,9 +183,10 @@ def _weights(attention: Attention) -> Iterator[tuple[str, nnx.Param]]:
 def _chosen(config: ModelConfig, sites: Sequence[str], layers: Sequence[int]) -> Iterator[tuple[str, list[int]]]:
     """The numbers of the layers at each site."""
     there = ["decoder"] if config.encoder is None else list(SITES)
-    for site in sites or there:
+    for site in sites:
         if site not in there:
             raise InputError(f"--sites={','.join(sites)}: the model has no {site}; choose from: {', '.join(there)}")
+    for site in (site for site in there if site in (sites or there)):  # in the order of a forward
         count = len(_attentions(config, site))
         for layer in layers:
             if layer >= count:

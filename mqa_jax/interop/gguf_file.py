@@ -178,7 +178,10 @@ def _words(pattern: str) -> pre_tokenizers.Split:
     return pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated")
 
 
-_LLAMA = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_LLAMA = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 # How a text falls apart before the merges, and whether by GPT-2's pattern then.
 _SPLITS: dict[str, tuple[Any, bool]] = {
     "gpt-2": (None, True),

@@ -22,7 +22,7 @@ Array = np.ndarray
 
 ROUNDS = 100  # of Procrustes, at most
 RANK = 1e-12  # share of the largest eigenvalue below which a direction is not there
-STILL = 1e-14  # change of a rotation at which Procrustes has ended
+STILL = 1e-6  # change of a rotation at which Procrustes has ended
 
 
 class Heads(NamedTuple):
@@ -73,10 +73,10 @@ def procrustes(block: Block) -> Maps:
     """
     own_gSS = np.stack([block.keys_gSgS[n, :, n] for n in range(len(block.readers_gSS))])
     root, inverse = power(own_gSS, 0.5), power(own_gSS, -0.5)
-    white_gSgS = np.einsum("gsa,gahb,hbt->gsht", inverse, block.keys_gSgS, inverse)
+    white_gSgS = _in_metric(block, inverse)
     turn = _rotation(white_gSgS[:, :, 0])  # nearest to the first head
     for _ in range(ROUNDS):
-        before, turn = turn, _rotation(np.einsum("gsht,htu->gsu", white_gSgS, turn))
+        before, turn = turn, _rotation(np.tensordot(white_gSgS, turn))
         if np.abs(turn - before).max() < STILL:
             break
     return inverse @ turn / len(turn), root @ turn
@@ -87,8 +87,7 @@ def principal(block: Block) -> Maps:
     each in the metric of its queries."""
     root, inverse = power(block.readers_gSS, 0.5), power(block.readers_gSS, -0.5)
     g, S = root.shape[:2]
-    seen_gSgS = np.einsum("gsa,gahb,hbt->gsht", root, block.keys_gSgS, root)
-    _, vectors = np.linalg.eigh(seen_gSgS.reshape(g * S, g * S))
+    _, vectors = np.linalg.eigh(_in_metric(block, root).reshape(g * S, g * S))
     first_gST = vectors[:, ::-1][:, :S].reshape(g, S, S)
     return root @ first_gST, inverse @ first_gST
 
@@ -156,7 +155,7 @@ def factored(
     seen, back = [], []
     for q_DHK, k_DGK, moment_DD in parts:
         readers_GKK = _readers(q_DHK, G, moment_DD)
-        k_DGK = np.einsum("dgk,gkl->dgl", k_DGK, power(readers_GKK, 0.5))
+        k_DGK = _by_head(k_DGK, power(readers_GKK, 0.5))
         size = np.sqrt(max(np.sum(k_DGK * _times(rows_DD, k_DGK)), np.finfo(float).tiny))
         seen.append(k_DGK.reshape(len(k_DGK), -1) / size)
         back.append(power(readers_GKK, -0.5) * size)
@@ -164,7 +163,7 @@ def factored(
     _, vectors_NN = np.linalg.eigh(seen_DN.T @ _times(rows_DD, seen_DN))
     first_NC = vectors_NN[:, ::-1][:, :rank]
     wk_CHK, wv_CHV = (
-        np.repeat(np.einsum("gkl,glc->cgk", each, part_NC.reshape(G, -1, rank)), H // G, axis=1)
+        np.repeat(np.moveaxis(each @ part_NC.reshape(G, -1, rank), 2, 0), H // G, axis=1)
         for each, part_NC in zip(back, np.split(first_NC, [G * K]), strict=True)
     )
     return Latents(wq_DHK, np.concatenate([seen_DN @ first_NC, shared_DK], axis=1), wk_CHK, wv_CHV)
@@ -193,6 +192,12 @@ def power(matrix_gSS: Array, exponent: float) -> Array:
     return (vectors_gSS * raised_gS[:, None]) @ np.moveaxis(vectors_gSS, 1, 2).conj()
 
 
+def _in_metric(block: Block, map_gSS: Array) -> Array:
+    """The block's moments of heads that went through Hermitian maps."""
+    first_gSgS = np.moveaxis(np.moveaxis(block.keys_gSgS, 2, 1) @ map_gSS, 2, 1)
+    return (map_gSS @ first_gSgS.reshape(*map_gSS.shape[:2], -1)).reshape(first_gSgS.shape)
+
+
 def _rotation(matrix_gSS: Array) -> Array:
     """The unitary matrices that are nearest."""
     left, _, right = np.linalg.svd(matrix_gSS)
@@ -210,8 +215,13 @@ def _maps(q_DHPS: Array, k_DgPS: Array, pool: Pool, queries_DD: Array | None, ro
 
 def _readers(q_DHS: Array, heads: int, queries_DD: Array | None) -> Array:
     """The sum of E[q q^H] over the queries of each of so many heads."""
-    q_DgRS = q_DHS.reshape(len(q_DHS), heads, -1, q_DHS.shape[-1])
-    return np.einsum("dgrs,dgrt->gst", q_DgRS, _times(queries_DD, q_DgRS.conj()))
+    by_head = (np.moveaxis(w, 1, 0).reshape(heads, -1, w.shape[-1]) for w in (q_DHS, _times(queries_DD, q_DHS.conj())))
+    q_gNS, times_gNS = by_head
+    return np.moveaxis(q_gNS, 1, 2) @ times_gNS
+
+
+def _by_head(w_DHS: Array, map_HST: Array) -> Array:
+    return np.moveaxis(np.moveaxis(w_DHS, 1, 0) @ map_HST, 0, 1)
 
 
 def _times(moment_DD: Array | None, w: Array) -> Array:
@@ -220,11 +230,11 @@ def _times(moment_DD: Array | None, w: Array) -> Array:
 
 def _written(k_DgPS: Array, maps: list[Maps]) -> Array:
     """The shared blocks that are made of a group's heads, [D, 1, P, T]."""
-    made = [np.einsum("dgs,gst->dt", k_DgPS[:, :, p], write.conj()) for p, (write, _) in enumerate(maps)]
+    made = [np.tensordot(k_DgPS[:, :, p], write.conj()) for p, (write, _) in enumerate(maps)]
     return np.stack(made, axis=1)[:, None]
 
 
 def _read(q_DHPS: Array, maps: list[Maps]) -> Array:
     """Queries of a group's heads as queries of the shared blocks."""
     by_head = [np.repeat(read, q_DHPS.shape[1] // len(read), axis=0).conj() for _, read in maps]
-    return np.stack([np.einsum("dhs,hst->dht", q_DHPS[:, :, p], read) for p, read in enumerate(by_head)], axis=2)
+    return np.stack([_by_head(q_DHPS[:, :, p], read) for p, read in enumerate(by_head)], axis=2)

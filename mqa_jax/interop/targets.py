@@ -1,0 +1,90 @@
+"""What a grouped attention can become: one with fewer write heads, or a latent one."""
+
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+
+from mqa_jax.attention.config import AttentionConfig
+from mqa_jax.attention.grouped import Grouped
+from mqa_jax.attention.latent import Latent
+from mqa_jax.attention.rotary import Rotary
+from mqa_jax.errors import InputError
+from mqa_jax.interop import heads
+from mqa_jax.interop.heads import Heads, Moments
+
+RANDOM = "random"  # the pool that keeps nothing of the keys and values
+
+
+class Target(Protocol):
+    """What an attention is to become."""
+
+    def config(self, source: Grouped, where: str) -> AttentionConfig:
+        """The attention's config. Raises InputError if it cannot become so; `where` names it."""
+        ...
+
+    def weights(self, source: Heads, config: Grouped, moments: Moments | None) -> dict[str, np.ndarray]:
+        """Its weights by their names; one that is not there keeps its fresh values."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Pooled:
+    """Grouped attention with fewer write heads."""
+
+    write_heads: int
+    pool: str
+
+    def config(self, source: Grouped, where: str) -> Grouped:
+        """See `Target`."""
+        if source.write_heads % self.write_heads:
+            raise InputError(
+                f"--write_heads={self.write_heads} does not divide the {source.write_heads} write heads of {where}; "
+                "choose a divisor"
+            )
+        return dataclasses.replace(source, write_heads=self.write_heads)
+
+    def weights(self, source: Heads, config: Grouped, moments: Moments | None) -> dict[str, np.ndarray]:
+        """See `Target`."""
+        if self.pool == RANDOM:
+            return {"wq_DHK": source.wq_DHK, "wo_HVD": source.wo_HVD}
+        pool, rotary = heads.POOLS[self.pool], config.rotary is not None
+        return heads.pooled(source, self.write_heads, pool, rotary, moments)._asdict()
+
+
+@dataclasses.dataclass(frozen=True)
+class Factored:
+    """Latent attention without a norm.
+
+    Attributes:
+      distances: the farthest that a query is from a key, for what is left of the turning of keys.
+    """
+
+    kv_rank: int
+    rotary_size: int
+    distances: int
+
+    def config(self, source: Grouped, where: str) -> Latent:
+        """See `Target`."""
+        size, rotary_size = source.key_size, self.rotary_size if source.rotary else 0
+        most = source.write_heads * (size + source.value_size)
+        if self.kv_rank > most:
+            raise InputError(f"--kv_rank={self.kv_rank} is more than the {most} keys and values of {where}; lower it")
+        if rotary_size and (rotary_size % 2 or size % rotary_size):
+            raise InputError(
+                f"--rotary_size={rotary_size} must be even and divide the key size {size} of {where}, or be 0"
+            )
+        shared = {field: getattr(source, field) for field in ("heads", "key_size", "value_size", "window", "sinks")}
+        rotary = source.rotary or Rotary()
+        return Latent(**shared, kv_rank=self.kv_rank, rotary_size=rotary_size, rotary=rotary, normalised=False)
+
+    def weights(self, source: Heads, config: Grouped, moments: Moments | None) -> dict[str, np.ndarray]:
+        """See `Target`. A latent's queries are scaled by the size of both their parts."""
+        turn_P, size = None, config.key_size
+        if config.rotary is not None:
+            distances = np.arange(min(self.distances, config.window or self.distances))
+            turn_P = np.exp(-1j * distances[:, None] * config.rotary.frequencies(size)).mean(0)
+        rotary_size = self.rotary_size if config.rotary else 0
+        made = heads.factored(source, self.kv_rank, rotary_size, turn_P, moments)
+        scale = ((size + rotary_size) / size) ** 0.5
+        return made._replace(wq_DHK=made.wq_DHK * scale)._asdict() | {"wo_HVD": source.wo_HVD}
