@@ -34,7 +34,7 @@ def main() -> None:
     if not path.exists():
         raise InputError(f"--from={path} is not there; name a folder with config.json and safetensors, or a .gguf file")
     folder.check("--workdir", to)
-    files = Folder(path) if path.is_dir() else File(path)
+    files: outside.Outside = Folder(path) if path.is_dir() else File(path)
     model = build(llama.model_config(files.config, str(path)))
     outside.check(files, model, str(path))
     suffix, content = files.vocabulary()

@@ -19,10 +19,17 @@ class Outside(Protocol):
     Attributes:
       config: what its `config.json` has, or would have.
       names: of its tensors.
+      dtype: what most of them are read in.
     """
 
-    config: Mapping[str, Any]
-    names: Iterable[str]
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+
+    @property
+    def names(self) -> Iterable[str]: ...
+
+    @property
+    def dtype(self) -> str: ...
 
     def shape(self, name: str) -> tuple[int, ...]:
         """A tensor's, without reading it."""
