@@ -93,7 +93,7 @@ def batches(
 
     def together(made: Sequence[Any]) -> Batch:
         if not data.packing:
-            return _one_a_row(list(itertools.chain(*made)), columns, bos)
+            return one_a_row(list(itertools.chain(*made)), columns, bos)
         joined = {name: np.concatenate([each[name] for each in made]) for name in made[0]}
         return _packed(joined, data.positions, bos)
 
@@ -222,7 +222,7 @@ def scoring_batches(
             bucket *= 2
         sizes = {name: min(bucket, limit) for name, limit in columns.items()}
         members = [examples[members[row]] for row in own if row < len(members)]
-        yield _one_a_row(members, sizes, words.bos, len(own))
+        yield one_a_row(members, sizes, words.bos, len(own))
 
 
 def _packed_batches(
@@ -272,7 +272,7 @@ def shift_right(tokens_BL: Array, segments_BL: Array, bos: int) -> np.ndarray:
     return np.where(segments_BL == 0, PAD, np.where(first_BL, bos, before_BL)).astype(np.int32)
 
 
-def _one_a_row(
+def one_a_row(
     examples: Sequence[dict[str, np.ndarray]], sizes: Mapping[str, int], bos: int, count: int | None = None
 ) -> Batch:
     """Each example alone in a row, and empty rows up to `count`."""

@@ -48,6 +48,10 @@ class Vocabulary(abc.ABC):
         """Ids of many texts, without EOS, on all cores."""
 
     @abc.abstractmethod
+    def piece(self, id: int) -> str:
+        """What an id is called."""
+
+    @abc.abstractmethod
     def text_of(self, ids: list[int]) -> str:
         """Text of ids of the vocabulary."""
 
@@ -99,6 +103,19 @@ class SentencePiece(Vocabulary):
         """See `Vocabulary`."""
         return self._processor.encode(list(texts), num_threads=-1)
 
+    def piece(self, id: int) -> str:
+        """See `Vocabulary`."""
+        return self._processor.id_to_piece(id)
+
+    def score(self, id: int) -> float:
+        """A piece's logarithm of a probability."""
+        return self._processor.get_score(id)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it has the special ids of those that are trained here."""
+        return all(getattr(self._processor, f"{name}_id")() == id for name, id in SPECIAL.items())
+
     def text_of(self, ids: list[int]) -> str:
         """See `Vocabulary`."""
         return self._processor.decode(ids)
@@ -120,6 +137,10 @@ class Tokenizers(Vocabulary):
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """See `Vocabulary`."""
         return [each.ids for each in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def piece(self, id: int) -> str:
+        """See `Vocabulary`."""
+        return self._tokenizer.id_to_token(id) or ""
 
     def text_of(self, ids: list[int]) -> str:
         """See `Vocabulary`."""

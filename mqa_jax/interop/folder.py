@@ -1,9 +1,10 @@
 """A run folder that was made and not trained: it is evaluated, decoded with and trained on from like any other."""
 
+import contextlib
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mqa_jax import files, records, workdir
@@ -30,21 +31,28 @@ def write(
     digests: Fingerprint,
     record: Mapping[str, Any],
 ) -> None:
-    """Writes the folder of a run under another name beside it, which then becomes `folder`: whole or not at all.
+    """Writes the folder of a run, whole or not at all.
 
     Args:
       digests: of the texts that its figures are compared on.
       record: how it was made.
     """
+    with replacing(folder) as part:
+        made_of = workdir.fingerprint_of(part, experiment, digests, vocabulary.fingerprint)
+        shutil.copyfile(vocabulary.path, part / f"vocabulary{vocabulary.path.suffix}")
+        checkpoint.write_parameters(part, parameters, made_of)
+        records.write(part / "records", record)
+        workdir.claim(part, experiment, made_of)
+
+
+@contextlib.contextmanager
+def replacing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder under another name beside `folder`, which becomes that at the end; after an error it is gone."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}.", suffix=".part"))
     try:
-        made_of = workdir.fingerprint_of(part, experiment, digests, vocabulary.fingerprint)
-        shutil.copyfile(vocabulary.path, part / f"vocabulary{vocabulary.path.suffix}")
         with workdir.full_disk_in_one_line(part):
-            checkpoint.write_parameters(part, parameters, made_of)
-        records.write(part / "records", record)
-        workdir.claim(part, experiment, made_of)
+            yield part
         part.chmod(0o755)  # mkdtemp's is for its owner alone
         part.rename(folder)
     except BaseException:

@@ -2,18 +2,23 @@
 
 import json
 import pathlib
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import safetensors
+import tokenizers
 from safetensors.numpy import save_file
 
 from mqa_jax import files
+from mqa_jax.data.vocabulary import SPECIAL, SentencePiece, Vocabulary
 from mqa_jax.errors import InputError
+from mqa_jax.tokens import UNK
 
 DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+SPACE = "▁"  # what SentencePiece has for one
 SHARD = 2 * 2**30  # bytes of a file, about
 
 
@@ -124,6 +129,55 @@ def write(
         weight_map = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
         files.write(folder / INDEX, json.dumps(index, indent=2) + "\n")
+
+
+def write_vocabulary(folder: pathlib.Path, words: Vocabulary) -> None:
+    """Writes the tokenizer and who begins and ends a text.
+
+    Raises:
+      InputError: there is no tokenizer outside that does the same.
+    """
+    if isinstance(words, SentencePiece) and not words.is_ours:  # it came so
+        shutil.copyfile(words.path, folder / "tokenizer.model")
+        kind = "LlamaTokenizer"
+    else:
+        made = _unigram(words) if isinstance(words, SentencePiece) else _json(words.path)["tokenizer"]
+        files.write(folder / "tokenizer.json", json.dumps(made, ensure_ascii=False))
+        kind = "PreTrainedTokenizerFast"
+    names = {f"{name}_token": words.piece(id) for name, id in (("bos", words.bos), ("eos", words.eos))}
+    files.write(folder / "tokenizer_config.json", json.dumps({"tokenizer_class": kind, **names}, indent=2) + "\n")
+    ids = {"bos_token_id": words.bos, "eos_token_id": words.eos}
+    files.write(folder / "generation_config.json", json.dumps(ids, indent=2) + "\n")
+
+
+def _unigram(words: SentencePiece) -> dict[str, Any]:
+    """A SentencePiece model of ours, which leaves text as it is, for `tokenizers`."""
+    pieces = [(words.piece(id), words.score(id)) for id in range(words.size)]
+    made = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, UNK, byte_fallback=True))
+    normalizers, decoders = tokenizers.normalizers, tokenizers.decoders
+    made.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
+    made.decoder = decoders.Sequence(
+        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    special = [words.piece(id) for id in SPECIAL.values()]
+    made.add_special_tokens([tokenizers.AddedToken(token, special=True, normalized=False) for token in special])
+    return json.loads(made.to_str())
+
+
+def write_card(folder: pathlib.Path, title: str, known: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the model card: what the run's records say of how it was made and how good it is."""
+    rows = []
+    for record in known:
+        if record["kind"] in ("import", "convert"):
+            rows.append(f"| made by | `{record['command']}` |")
+        if record["kind"] == "train":
+            rows.append(f"| trained | {record['steps']:,} steps on {record['data']} |")
+        if record["kind"] == "perplexity":
+            figure = f"{record['nll_per_token']:.4f} nats a token, {record['tokens']:,} tokens"
+            rows.append(f"| {record['split']} ({record['split_from']}) | {figure} |")
+    table = "\n".join(["| | |", "|---|---|", *rows]) if rows else "No records."
+    header = "---\nlibrary_name: transformers\npipeline_tag: text-generation\n---"
+    files.write(folder / "README.md", f"{header}\n\n# {title}\n\nWritten by mqa_jax.\n\n{table}\n")
 
 
 def _json(path: pathlib.Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from mqa_jax.attention.config import AttentionConfig, cycle
@@ -77,6 +78,15 @@ def tensors(config: ModelConfig) -> Iterator[Tensor]:
     yield Tensor("model.norm.weight", ("decoder", "norm", "scale_D"))
     if not config.tied_softmax:
         yield Tensor("lm_head.weight", ("embedding", "softmax_VD"))
+
+
+def written(config: ModelConfig, parameters: Mapping[str, Any], dtype: str) -> Iterator[tuple[str, np.ndarray]]:
+    """The tensors outside, one after the other, in this type."""
+    for each in tensors(config):
+        array: Any = parameters
+        for key in each.path:
+            array = array[key]
+        yield each.name, each.outside(np.asarray(array, np.float32)).astype(jnp.dtype(dtype))
 
 
 def model_config(given: Mapping[str, Any], place: str) -> ModelConfig:
