@@ -110,6 +110,14 @@ def test_a_latent_of_full_rank_is_the_same_attention(moments):
     assert rank(D) < 1e-10 and rank(D - 5) > 1e-3  # the rank of [D, G (K + V)] is D
 
 
+def test_the_keys_of_a_latent_keep_the_mean_of_their_turning():
+    turn_P = np.array([0.9, 0.5j, -0.1])
+    made = heads.factored(SOURCE, D, turn_P=turn_P)
+    keys = heads.blocks(np.einsum("dc,chk->dhk", made.wc_DC, made.wk_CHK), True)
+    expected = heads.blocks(np.repeat(SOURCE.wk_DGK, H // G, axis=1), True) * turn_P[:, None]
+    np.testing.assert_allclose(keys, expected, atol=1e-10)
+
+
 # Models.
 
 
@@ -150,6 +158,31 @@ def test_converting_layer_after_layer_is_converting_them_one_by_one(source):
     assert same(first, at_once[1]["decoder"]["blocks"][0]["attention"])
     assert not same(second, at_once[1]["decoder"]["blocks"][1]["attention"])
     assert not same(convert.convert(model, parameters, target)[1]["decoder"], at_once[1]["decoder"])
+
+
+class Watched(Pooled):
+    """Keeps what it is told of the inputs."""
+
+    def weights(self, source, config, moments):
+        seen.append(moments)
+        return super().weights(source, config, moments)
+
+
+seen = []
+
+
+def test_the_rows_of_cross_attention_are_made_of_the_memory():
+    """And padding counts nowhere."""
+    model = small.model("translation")
+    parameters, batch = small.parameters(model), made_of(model)
+    seen.clear()
+    convert.convert(model, parameters, Watched(1, "mean"), ["cross"], [0], batch)
+    memory_BMD = np.asarray(model.bind(parameters).encode(batch.source))
+    memory_ND = memory_BMD[np.asarray(batch.source.segments_BL) > 0]
+    assert len(memory_ND) == 9 + 5 + 7 < memory_BMD.shape[0] * memory_BMD.shape[1]
+    ((queries_DD, rows_DD),) = seen
+    np.testing.assert_allclose(rows_DD, memory_ND.T @ memory_ND / len(memory_ND), atol=1e-4)
+    assert np.abs(queries_DD - rows_DD).max() > 0.1
 
 
 def test_only_the_chosen_layers_of_the_chosen_sites_change(source):
