@@ -16,7 +16,7 @@ import runpy
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from absl import flags
@@ -63,6 +63,23 @@ def tensor_flag() -> flags.FlagHolder:
     return flags.DEFINE_integer(
         "config.mesh.tensor", None, "Devices that share one replica of the model. Default: the run's.", lower_bound=1
     )
+
+
+def other_processes() -> Sequence[flags.FlagHolder]:
+    """Defines `--distributed` and, in its place, `--coordinator`, `--processes` and `--process`, for `joining`."""
+    return (
+        flags.DEFINE_bool("distributed", False, "One of several processes, named by the cluster's environment."),
+        flags.DEFINE_string("coordinator", None, "One of several processes: HOST:PORT of the first."),
+        flags.DEFINE_integer("processes", None, "With --coordinator: how many processes.", lower_bound=1),
+        flags.DEFINE_integer("process", None, "With --coordinator: which of them this is, from 0.", lower_bound=0),
+    )
+
+
+def joining(others: Sequence[flags.FlagHolder]) -> tuple[Any, ...] | None:
+    """What `processes.join` takes, if this is one of several processes."""
+    distributed, *named = others
+    given = distributed.value or any(flag.present for flag in named)
+    return tuple(flag.value for flag in named) if given else None
 
 
 def json_flag() -> flags.FlagHolder:

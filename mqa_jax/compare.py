@@ -2,22 +2,22 @@
 
 Every stage leaves JSON records and is passed over by a later run that finds them, so a stopped comparison
 goes on where it was. Several processes may be started on one folder, on one machine or many: each takes runs that
-nobody holds, and the last one times and reports. All runs share one corpus, one vocabulary and one parameter budget;
-runs of a seed see the same batches in the same order.
+nobody holds, and the last one times and reports. Processes that joined each other (processes.py) are one such start:
+they train together, and the first evaluates, times and reports on its own devices. All runs share one corpus, one
+vocabulary and one parameter budget; runs of a seed see the same batches in the same order.
 
     FOLDER/vocabulary.model   VARIANT-sSEED/{checkpoints,hypotheses,records}   records/   report.md  report.html
 """
 
 import dataclasses
-import functools
 import pathlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 
-from mqa_jax import progress, records, workdir, workers
+from mqa_jax import processes, progress, records, workdir, workers
 from mqa_jax.data import sources, test_sets
 from mqa_jax.data import vocabulary as vocabularies
 from mqa_jax.data.corpus import Corpus, Split
@@ -50,21 +50,20 @@ def compare(
     Args:
       rows: train and evaluate at most so many runs; time and report nothing.
     Returns:
-      All records of the comparison. The report is written to `folder`.
+      All records of the comparison; none in other processes than the first. The report is written to `folder`.
     Raises:
       InputError: bad data, or a folder of another experiment.
     """
     first = experiments[0]
-    for each in experiments:
-        memory.check_training(each)
-        for workload in _workloads(first):
-            workload.check(each, "config.timing.batch")
-    say_budgets(experiments)
-    progress.say(f"comparing {', '.join(each.variant for each in experiments)} on {first.name} in {folder}")
-    corpus = sources.load(first.data, first.task)
+    processes.together(lambda: _check_memory(experiments))
+    if processes.is_first():
+        say_budgets(experiments)
+        progress.say(f"comparing {', '.join(each.variant for each in experiments)} on {first.name} in {folder}")
+    corpus = processes.together(lambda: sources.load(first.data, first.task))
     with workers.held(folder / "vocabulary.lock", wait=True):  # nor is anything fetched twice at once
-        tests = _tests(first, corpus)
-        vocabulary = vocabularies.obtain(first.data, corpus, folder / "vocabulary.model")
+        tests = processes.first_alone(lambda: _tests(first, corpus)) or {}
+        obtain = lambda: vocabularies.obtain(first.data, corpus, vocabularies.path_in(folder))  # noqa: E731
+        vocabulary = processes.first_then_others(obtain)
     runs = {
         folder / f"{each.variant}-s{seed}": dataclasses.replace(each, seed=seed)
         for seed in seeds
@@ -73,26 +72,43 @@ def compare(
 
     def train_and_evaluate(run: pathlib.Path) -> bool:
         experiment = runs[run]
-        fingerprint = workdir.fingerprint_of(run, experiment, corpus.digests, vocabulary.fingerprint)
-        workdir.refuse_another(run, experiment, fingerprint)
-        shutil.copyfile(folder / "vocabulary.model", run / "vocabulary.model")
-        trained_now = _unless_there(run, experiment, "train", lambda: train(experiment, corpus, vocabulary, run))
+
+        def prepare() -> None:
+            fingerprint = workdir.fingerprint_of(run, experiment, corpus.digests, vocabulary.fingerprint)
+            workdir.refuse_another(run, experiment, fingerprint)
+            shutil.copyfile(vocabulary.path, run / vocabulary.path.name)
+
+        processes.first_alone(prepare)
+        untrained = _missing(run, experiment, ["train"])
+        if untrained:
+            train(experiment, corpus, vocabulary, run)
         evaluated_now = _evaluate(experiment, run, corpus, tests)
         jax.clear_caches()  # the next run's programs are others
-        return trained_now or evaluated_now
+        return bool(untrained) or evaluated_now
 
+    def time_and_report() -> None:
+        if first.task == "translation":
+            for seed in seeds:
+                _significance(experiments, seed, folder, *next(iter(tests.items())))
+        _time([dataclasses.replace(each, seed=seeds[0]) for each in experiments], folder)
+        page.write(found(), folder, f"{first.name}: attention types compared", names)
+
+    def found() -> list[Record]:
+        return [record for record in records.read(folder) if record["variant"] in names]
+
+    names = [each.variant for each in experiments]
     workers.share(list(runs), train_and_evaluate, rows)
     if rows is None:
         with workers.held(folder / "report.lock", wait=True):
-            if first.task == "translation":
-                for seed in seeds:
-                    _significance(experiments, seed, folder, *next(iter(tests.items())))
-            _time([dataclasses.replace(each, seed=seeds[0]) for each in experiments], folder)
-    names = [each.variant for each in experiments]
-    found = [record for record in records.read(folder) if record["variant"] in names]
-    if rows is None:
-        page.write(found, folder, f"{first.name}: attention types compared", names)
-    return found
+            processes.first_alone(time_and_report)
+    return found() if processes.is_first() else []
+
+
+def _check_memory(experiments: Sequence[Experiment]) -> None:
+    for each in experiments:
+        memory.check_training(each)
+        for workload in _workloads(experiments[0]):
+            workload.check(each, "config.timing.batch")
 
 
 def say_budgets(experiments: Sequence[Experiment], tolerance: float = 0.001) -> None:
@@ -117,18 +133,21 @@ def _evaluate(
     experiment: Experiment, folder: pathlib.Path, corpus: Corpus, tests: Mapping[str, tuple[Split, str]]
 ) -> bool:
     """Whether there was anything that was not scored yet."""
-    run = functools.cache(lambda: trained.load(folder))
-    scores: dict[str, Callable[[], Record]] = {
-        f"perplexity-{split}": lambda s=split: quality.perplexity_of(run(), corpus.splits[s], s)
+    scores: dict[str, Callable[[trained.Trained], Record]] = {
+        f"perplexity-{split}": lambda run, s=split: quality.perplexity_of(run, corpus.splits[s], s)
         for split in ("dev", "test")
     }
     if experiment.task == "translation":
         texts = {"dev": (corpus.splits["dev"], quality.OWN), **tests}
         for name, beam in [("dev", 1), *((name, beam) for name in tests for beam in (1, experiment.decode.beam))]:
-            scores[f"quality-{name}-beam{beam}"] = lambda n=name, b=beam: quality.translation_quality(
-                run(), texts[n][0], n, b, texts[n][1]
+            scores[f"quality-{name}-beam{beam}"] = lambda run, n=name, b=beam: quality.translation_quality(
+                run, texts[n][0], n, b, texts[n][1]
             )
-    return any([_unless_there(folder, experiment, name, score) for name, score in scores.items()])
+    missing = _missing(folder, experiment, scores)
+    if missing:
+        run = trained.load(folder)  # in every process: each has written a part of the checkpoint
+        processes.first_alone(lambda: [scores[name](run) for name in missing])
+    return bool(missing)
 
 
 def _significance(
@@ -159,10 +178,16 @@ def _workloads(experiment: Experiment) -> list[Workload]:
     return [Workload(config.batch, *each, padded_cache=True) for each in dict.fromkeys(sizes)]
 
 
-def _unless_there(folder: pathlib.Path, experiment: Experiment, name: str, run: Callable[[], Record]) -> bool:
-    """Whether it was not there."""
-    if records.is_there(folder / "records", name, experiment, DEPENDS_ON[name.partition("-")[0]]):
-        progress.say(f"{experiment.variant} seed {experiment.seed}: {name} is there")
-        return False
-    run()
-    return True
+def _missing(folder: pathlib.Path, experiment: Experiment, names: Iterable[str]) -> list[str]:
+    """Which records are not there yet, as the first process finds them."""
+
+    def look() -> list[str]:
+        missing = []
+        for name in names:
+            if records.is_there(folder / "records", name, experiment, DEPENDS_ON[name.partition("-")[0]]):
+                progress.say(f"{experiment.variant} seed {experiment.seed}: {name} is there")
+            else:
+                missing.append(name)
+        return missing
+
+    return processes.told_by_first(look)

@@ -160,6 +160,7 @@ def _placed(data: DataConfig) -> DataConfig:
         data,
         folder=folder and os.path.abspath(folder),
         vocabulary_file=data.vocabulary_file and os.path.abspath(data.vocabulary_file),
+        unk=data.unk and os.path.abspath(data.unk),
     )
 
 

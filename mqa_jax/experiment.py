@@ -146,7 +146,8 @@ class DataConfig:
     kind: str = "text"  # an entry of data/sources.py
     folder: str = ""
     train: tuple[str, ...] = ()  # source, target[, source, target ...], each plain or .gz; a .tsv(.gz) holds both
-    dev: tuple[str, ...] = ()  # none: held out of train by rule (data/sources.py); so is test
+    # None: held out of train by rule (data/sources.py); so is test. Of lm1b: names of its held-out files.
+    dev: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     columns: Columns = (1, 2)  # of a .tsv: source, target
     weights: tuple[Above0, ...] = ()  # shares of training examples, one for each corpus in train; none: all lines alike
@@ -157,6 +158,7 @@ class DataConfig:
     sentences: Count = 0  # of the generated pair
     pieces: Count = 0  # of the SentencePiece model; 0: model.vocabulary
     vocabulary_file: str = ""
+    unk: str = ""  # a file of words; a language model sees each other word as UNK
     # What the SentencePiece model makes of text first. "identity" keeps it as it is, spaces too.
     normalization: Annotated[str, one_of("identity", "nmt_nfkc")] = "nmt_nfkc"
     source_length: Positive = 256
@@ -169,7 +171,7 @@ class DataConfig:
     seed: Count = 0
 
 
-PLACES = "folder", "vocabulary_file"  # of config.data: where things lie, not what they hold
+PLACES = "folder", "vocabulary_file", "unk"  # of config.data: where things lie, not what they hold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +192,7 @@ class TrainConfig:
     rematerialise: bool = False  # compute each block's activations again instead of keeping them
     log_every: Positive = 50
     evaluate_every: Positive = 500
+    dev_lines: Count = 0  # of dev, the first so many, that each evaluation while training scores; 0: all
     checkpoint_every: Positive = 500
     keep: Positive = 2  # newest checkpoints, besides the best
     spike: NotNegative = 2.0  # nats per token above the running average that end the run; 0: only what is no number

@@ -23,11 +23,13 @@ class Weight:
 
     Attributes:
       contracted: how many of the axes are the input's.
+      bias: the name of what is added to the output; None for nothing.
     """
 
     shape: tuple[int, ...]
     axes: tuple[str, ...]
     contracted: int = 1
+    bias: str | None = None
 
     def parameter(self, rngs: nnx.Rngs) -> nnx.Param:
         """A fresh weight."""
@@ -35,7 +37,7 @@ class Weight:
 
 
 class Linear(nnx.Module):
-    """Linear maps of one input, side by side, without biases.
+    """Linear maps of one input, side by side.
 
     They train as separate weights. Laid out for decoding (`Model.lay_out`) they are one matrix, and one product gives
     all outputs: the start of a small product costs a CPU more than its operations.
@@ -45,18 +47,22 @@ class Linear(nnx.Module):
         self.weights = tuple(weights.items())
         for name, weight in self.weights:
             setattr(self, name, weight.parameter(rngs))
+            if weight.bias is not None:
+                output, axes = weight.shape[weight.contracted :], weight.axes[weight.contracted :]
+                setattr(self, weight.bias, parameter(rngs, output, axes, std=0.0))
         self.laid = nnx.data(None)  # what `lay_out` made, in a model that is bound to it
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, ...]:
         """[..., *input] -> [..., *output] of each weight, in the type of `x`."""
         lead = x.shape[: x.ndim - self.weights[0][1].contracted]
         if self.laid is None:
-            return tuple(products.linear(x, getattr(self, name)[...], each.contracted) for name, each in self.weights)
+            made = [products.linear(x, getattr(self, name)[...], each.contracted) for name, each in self.weights]
+            return tuple(self._with_bias(y, each) for y, (_, each) in zip(made, self.weights, strict=True))
         y, outputs, start = products.laid_out(x.reshape(*lead, -1), self.laid), [], 0
         for _, weight in self.weights:
             output = weight.shape[weight.contracted :]
             stop = start + math.prod(output)
-            outputs.append(y[..., start:stop].reshape(*lead, *output))
+            outputs.append(self._with_bias(y[..., start:stop].reshape(*lead, *output), weight))
             start = stop
         return tuple(outputs)
 
@@ -64,7 +70,11 @@ class Linear(nnx.Module):
         """The parameters of this module as decoding multiplies with them; in int8 if `rounded`."""
         contracted = self.weights[0][1].contracted
         w_ND = products.rows_first(*(values[name] for name, _ in self.weights), contracted=contracted)
-        return {"laid": int8.quantise(w_ND) if rounded else w_ND}
+        biases = {each.bias: values[each.bias] for _, each in self.weights if each.bias is not None}
+        return {"laid": int8.quantise(w_ND) if rounded else w_ND, **biases}
+
+    def _with_bias(self, y: jax.Array, weight: Weight) -> jax.Array:
+        return y if weight.bias is None else y + getattr(self, weight.bias)[...].astype(y.dtype)
 
 
 class Norm(nnx.Module):

@@ -54,27 +54,33 @@ def is_first() -> bool:
 def first_then_others(run: Callable[[], T]) -> T:
     """What `run` gives; the others call it when the first is through, and find what it has written."""
     result = first_alone(run)
-    return result if result is not None else run()
+    return together(lambda: run() if result is None else result)
 
 
 def first_alone(run: Callable[[], T]) -> T | None:
-    """What `run` gives in the first process, while the others wait; None in those.
-
-    Raises:
-      InputError: `run` raised it; so every process ends, and none waits for another that has.
-    """
+    """What `run` gives in the first process, while the others wait; None in those. Errors: as in `together`."""
     return together(run) if is_first() else together(lambda: None)
 
 
+def told_by_first(run: Callable[[], T]) -> T:
+    """What `run` gives in the first process, which is JSON, in every process. Errors: as in `together`."""
+    result = first_alone(run)
+    return merged({"result": result} if is_first() else {})["result"]
+
+
 def together(run: Callable[[], T]) -> T:
-    """What `run` gives, in every process; an InputError in one of them is raised in all."""
-    result, refusal = None, None
+    """What `run` gives, in every process.
+
+    Raises:
+      InputError: `run` raised something in another process. So every process ends, and none waits for one that has.
+    """
+    result, failure = None, None
     try:
         result = run()
-    except InputError as error:
-        refusal = error
-    if any_of(refusal is not None):
-        raise refusal or InputError("another process of this run was refused; its message says why")
+    except BaseException as error:
+        failure = error
+    if any_of(failure is not None):
+        raise failure or InputError("another process of this run was refused or failed; its message says why")
     return result  # pyright: ignore[reportReturnType]  it is there: nothing was raised
 
 

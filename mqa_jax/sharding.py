@@ -32,10 +32,10 @@ RULES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def training_devices() -> list[Any]:
-    """All devices of all processes; but the cores of a process's CPU count as one, which shares each product, unless
-    XLA_FLAGS make them more."""
-    devices = jax.devices()
+def training_devices(local: bool = False) -> list[Any]:
+    """All devices of all processes, or of this one; but the cores of a process's CPU count as one, which shares each
+    product, unless XLA_FLAGS make them more."""
+    devices = jax.local_devices() if local else jax.devices()
     if devices[0].platform != "cpu" or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return devices
     return list({device.process_index: device for device in reversed(devices)}.values())[::-1]

@@ -29,6 +29,7 @@ def run(name: str) -> None:
 
 compare = functools.partial(run, "compare")
 convert_heads = functools.partial(run, "convert_heads")
+import_model = functools.partial(run, "import_model")
 evaluate = functools.partial(run, "evaluate")
 plan = functools.partial(run, "plan")
 prepare_data = functools.partial(run, "prepare_data")

@@ -1,4 +1,4 @@
-"""The special token ids, and what decoding asks of a vocabulary."""
+"""The special token ids of vocabularies that are trained here, and what decoding asks of any."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,7 +7,14 @@ PAD, EOS, BOS, UNK = 0, 1, 2, 3
 
 
 class Tokenizer(Protocol):
-    """Text to ids and back; `data.vocabulary.Vocabulary` is one."""
+    """Text to ids and back; `data.vocabulary.Vocabulary` is one.
+
+    Attributes:
+      bos, eos: the ids that are fed before an output's first token, and that end one.
+    """
+
+    bos: int
+    eos: int
 
     def encode(self, text: str) -> list[int]:
         """Ids without EOS."""

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
-from mqa_jax import progress
+from mqa_jax import processes, progress
 from mqa_jax.errors import Stopped
 
 POLL_S = 1.0
@@ -23,15 +23,22 @@ POLL_S = 1.0
 
 @contextlib.contextmanager
 def held(path: pathlib.Path, wait: bool = False) -> Iterator[bool]:
-    """Whether this process holds the lock file; it is made if it is not there. `wait`: until it does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    """Whether this process holds the lock file; it is made if it is not there. `wait`: until it does.
+
+    Of processes that joined each other the first holds it for all.
+    """
+    with contextlib.ExitStack() as opened:
+
+        def take() -> bool:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = opened.enter_context(path.open("a"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                return False
+            return True
+
+        yield processes.told_by_first(take)
 
 
 def share(folders: Sequence[pathlib.Path], work: Callable[[pathlib.Path], bool], most: int | None = None) -> None:
@@ -75,29 +82,29 @@ def side_by_side(command: Sequence[str], count: int) -> int:
     none = subprocess.DEVNULL
     stopped = threading.Event()
     with contextlib.ExitStack() as held_open:
-        processes = []
+        started = []
         for index in range(count):
             process = subprocess.Popen(
                 command, stdin=none, stdout=none, stderr=subprocess.PIPE, start_new_session=True, errors="replace"
             )
-            processes.append(held_open.enter_context(process))
+            started.append(held_open.enter_context(process))
             if own := cores[index * len(cores) // count : (index + 1) * len(cores) // count]:
                 os.sched_setaffinity(process.pid, own)
 
         def stop(number: int, _: FrameType | None) -> None:
             stopped.set()
-            for each in processes:
+            for each in started:
                 each.send_signal(number)
 
         for number in (signal.SIGINT, signal.SIGTERM):
             held_open.callback(signal.signal, number, signal.signal(number, stop))
-        readers = [threading.Thread(target=_pass_on, args=(each,)) for each in processes]
+        readers = [threading.Thread(target=_pass_on, args=(each,)) for each in started]
         for reader in readers:
             reader.start()
         for reader in readers:
             while reader.is_alive():
                 reader.join(POLL_S)  # a signal is heard between two waits
-        codes = [process.wait() for process in processes]
+        codes = [process.wait() for process in started]
     if stopped.is_set():
         raise Stopped("stopped; the same command goes on where it was")
     return next((code for code in codes if code), 0)

@@ -125,8 +125,9 @@ def test_the_form_of_a_gpu_matches_the_slow_twin(dtype, monkeypatch):
 @pytest.mark.parametrize("G", [1, 2, H])
 @pytest.mark.parametrize("tokens", [1, 3, over_cache.FEW_TOKENS + 1])
 def test_attention_of_beams_matches_the_slow_twin(G, dtype, tokens):
-    """Each beam by itself over the history that its ancestry spells out, and over its own tokens not yet stored."""
-    W, M, C = 4, 7, tokens
+    """Each beam by itself over a prompt that all share, over the history that its ancestry spells out, and over its own
+    tokens not yet stored."""
+    W, M, C, P = 4, 7, tokens, 5
     q, k, v, _ = operands(G, W * C, W * M, dtype)
     _, new_k, new_v, _ = operands(G, 1, W * C, dtype, seed=1)
     ancestry = jax.random.randint(jax.random.key(5), (3, W, M), 0, W).astype(jnp.int8)
@@ -134,7 +135,10 @@ def test_attention_of_beams_matches_the_slow_twin(G, dtype, tokens):
     by_beam = lambda each: each.reshape(3, W, C, *each.shape[2:])  # noqa: E731
     new = tuple(by_beam(rows_of(each)) for each in (new_k, new_v)) if C > 1 else None
     new_mask = jnp.tril(jnp.ones((1, C, C), bool)) if C > 1 else None
-    kept = over_cache.Kept((rows_of(k), rows_of(v)), live, ancestry, new, new_mask)
+    _, prompt_k, prompt_v, seen = operands(G, C, P, dtype, seed=2)
+    seen = seen.at[1].set(False)  # a row without a prompt
+    shared = over_cache.Kept((rows_of(prompt_k), rows_of(prompt_v)), seen)
+    kept = over_cache.Kept((rows_of(k), rows_of(v)), live, ancestry, new, new_mask, shared)
     o = attend_kept(by_beam(q), kept, keys=0, values=1, write_heads=G).reshape(3, W * C, H, V)
     mask = np.zeros((3, W, C, W, M), bool)
     for b, w, m in np.ndindex(3, W, M):
@@ -144,6 +148,8 @@ def test_attention_of_beams_matches_the_slow_twin(G, dtype, tokens):
         own = np.kron(np.eye(W, dtype=bool), np.tril(np.ones((C, C), bool)))
         mask = np.concatenate([mask, np.broadcast_to(own, (3, W * C, W * C))], axis=-1)
         k, v = jnp.concatenate([k, new_k], axis=1), jnp.concatenate([v, new_v], axis=1)
+    mask = np.concatenate([np.tile(seen, (1, W, 1)), mask], axis=-1)
+    k, v = jnp.concatenate([prompt_k, k], axis=1), jnp.concatenate([prompt_v, v], axis=1)
     np.testing.assert_allclose(np.asarray(o, np.float64), slow_attend(q, k, v, mask), **TOLERANCE[dtype])
 
 
@@ -151,17 +157,21 @@ def test_attention_of_beams_matches_the_slow_twin(G, dtype, tokens):
 @pytest.mark.parametrize("beams", [1, 3])
 def test_rows_in_int8_are_attended_as_exactly_as_their_values(G, beams):
     """The only error is that of storing: over the same rows made wide again the result is the same to 16 bits."""
-    M = 9
-    q, k, v, _ = operands(G, beams, beams * M, "float32")
-    v *= jnp.exp(jax.random.normal(jax.random.key(9), (3, beams * M, G, 1)))  # rows of very different size
+    M, N, P = 9, beams * 9, 5
+    q, k, v, _ = operands(G, beams, N + P, "float32")
+    v *= jnp.exp(jax.random.normal(jax.random.key(9), (3, N + P, G, 1)))  # rows of very different size
     ancestry = jax.random.randint(jax.random.key(5), (3, beams, M), 0, beams).astype(jnp.int8)
     live = jnp.ones((3, 1, M), bool).at[1, 0, 4:].set(False)
     stored = tuple(int8.quantise(rows_of(each), G) for each in (k, v))
     wide = tuple(int8.dequantise(each, "float32") for each in stored)
-    exact, found = (
-        attend_kept(q[:, :, None], over_cache.Kept(rows, live, ancestry), keys=0, values=1, write_heads=G)
-        for rows in (wide, stored)
-    )
+
+    def attended(rows):
+        of = lambda slots: jax.tree.map(lambda each: each[:, slots], rows)  # noqa: E731
+        shared = over_cache.Kept(of(slice(N, None)), jnp.ones((3, 1, P), bool))
+        kept = over_cache.Kept(of(slice(N)), live, ancestry, shared=shared)
+        return attend_kept(q[:, :, None], kept, keys=0, values=1, write_heads=G)
+
+    exact, found = attended(wide), attended(stored)
     np.testing.assert_allclose(found, exact, atol=3e-4 * float(jnp.abs(exact).max()))
     for each, rows in zip(stored, (k, v), strict=True):
         error = jnp.abs(int8.dequantise(each, "float32") - rows_of(rows)).reshape(3, -1, G, rows.shape[-1])

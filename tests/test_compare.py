@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import sacrebleu
 from reported import PAIR, experiment
+from test_processes import free_port
 
 from mqa_jax import compare, workdir
 from mqa_jax.commands import translate
@@ -122,6 +123,56 @@ def test_a_comparison_of_other_text_or_of_fewer_steps_is_refused(compared, monke
     monkeypatch.setattr(sources, "load", changed)
     with pytest.raises(InputError, match=r"multi_head-s0 was made of something else .the text of config.data.test has"):
         compare.compare(pair, [0], folder)
+
+
+def start_two(folder):
+    """Two processes of one JAX cluster, one device each, are one start on `folder`; code, output and words of each."""
+    address = f"localhost:{free_port()}"
+    less = "--config.decode.beam=1", "--config.timing.beams=(1,)", "--config.timing.lengths=(8,)"
+    which = *SMALL, *less, f"--variants={','.join(PAIR)}", f"--workdir={folder}"
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=1", "PYTHONPATH": str(ROOT)}
+    both = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "scripts/compare.py",
+                *which,
+                f"--coordinator={address}",
+                "--processes=2",
+                f"--process={index}",
+            ],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    said = [each.communicate() for each in both]
+    return [(each.returncode, *words) for each, words in zip(both, said, strict=True)]
+
+
+def test_two_processes_compare_as_one_does_and_an_error_of_one_ends_both(compared, tmp_path):
+    (code, output, said), (other_code, other_output, other_said) = start_two(tmp_path)
+    assert (code, other_code) == (0, 0), said + other_said
+    assert "report.html" in output and "report.html" not in other_output, "the first speaks for both"
+    assert "translate" in said and "translate" not in other_said and "time decoding" not in other_said
+    names = {str(path.relative_to(compared[0])) for path in compared[0].rglob("records/*.json")}
+    left_out = {name for name in names if "beam4" in name or "-4-4-" in name}
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("records/*.json")} == names - left_out
+    for kind, figure in (("train", "final_loss"), ("perplexity", "nll_per_token")):
+        here, there = ([record[figure] for record in records(each, kind)] for each in (tmp_path, compared[0]))
+        np.testing.assert_allclose(here, there, rtol=2e-4)
+    assert (tmp_path / "report.md").exists()
+    words = tmp_path / "multi_query-s0" / "vocabulary.model"  # the first one alone cannot write it
+    words.unlink()
+    words.mkdir()
+    (code, _, said), (other_code, _, other_said) = start_two(tmp_path)
+    assert (code, other_code) == (2, 2), said + other_said
+    assert said.splitlines()[-1] == f"error: cannot use {words}: Is a directory"
+    assert other_said.splitlines()[-1].startswith("error: another process of this run was refused or failed")
+    assert "multi_head seed 0: train is there" in said and "Traceback" not in said + other_said
 
 
 def test_variants_share_budget_data_and_vocabulary(compared):

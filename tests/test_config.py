@@ -271,10 +271,11 @@ def test_missing_key():
 
 def test_places_mean_the_same_in_another_folder(tmp_path, monkeypatch):
     base = get("text_translation")
-    base.data.update(folder="data", vocabulary_file="words.model")
+    base.data.update(folder="data", vocabulary_file="words.model", unk="words.txt")
     monkeypatch.chdir(tmp_path)
     data = config.read(base).data
-    assert (data.folder, data.vocabulary_file) == (f"{tmp_path}/data", f"{tmp_path}/words.model")
+    found = data.folder, data.vocabulary_file, data.unk
+    assert found == tuple(f"{tmp_path}/{name}" for name in ("data", "words.model", "words.txt"))
     base.data.update(folder="/elsewhere", vocabulary_file="")
     assert config.read(base).data == dataclasses.replace(data, folder="/elsewhere", vocabulary_file="")
     base.data.folder = ""

@@ -1,6 +1,7 @@
 """Bytes, operations and parameters by arithmetic: against the model that is built and floors known beforehand."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -82,8 +83,8 @@ def test_weights_that_wait_for_memory_set_the_floor():
         assert seconds * 1e6 / batch == pytest.approx(without, abs=0.5)
 
 
-def slow_step(model: ModelConfig, rows, sentences, source_length, seen):
-    """Bytes and operations of one step that sees `seen` tokens: every array that it reads, by its shape."""
+def slow_step(model: ModelConfig, rows, sentences, source_length, prompt, behind):
+    """Bytes and operations of one step with so many tokens behind it: every array that it reads, by its shape."""
     size, D, decoder = cost.BYTES[model.dtype], model.width, model.decoder
     numbers = operations = 0
 
@@ -92,14 +93,15 @@ def slow_step(model: ModelConfig, rows, sentences, source_length, seen):
         numbers += math.prod(shape)
         operations += 2 * rows * math.prod(shape)
 
-    def attend(each, length, copies):
+    def attend(each, length, shared):
         nonlocal numbers, operations
+        stored = (length - shared) * rows + shared * sentences
         if isinstance(each, Latent):  # one row for all heads, the values a prefix of it
-            numbers += copies * length * (each.kv_rank + each.rotary_size)
+            numbers += stored * (each.kv_rank + each.rotary_size)
             operations += 2 * rows * each.heads * length * (each.kv_rank + each.rotary_size + each.kv_rank)
             return
         for head_size in (each.key_size, each.value_size):
-            numbers += copies * each.write_heads * length * head_size
+            numbers += stored * each.write_heads * head_size
             operations += 2 * rows * each.heads * length * head_size
 
     def weights(each, across):
@@ -119,10 +121,12 @@ def slow_step(model: ModelConfig, rows, sentences, source_length, seen):
 
     for layer in decoder.attentions:
         weights(layer, across=False)
-        attend(layer, min(seen, layer.window + layer.sinks if layer.window else seen), rows)
+        near = behind - (layer.window or behind)
+        seen = [place for place in range(behind) if place >= near or place < layer.sinks]
+        attend(layer, len(seen), sum(place < prompt for place in seen))
         if decoder.cross:
             weights(decoder.crosses[0], across=True)
-            attend(decoder.crosses[0], source_length, sentences)
+            attend(decoder.crosses[0], source_length, source_length)
         weight(D, decoder.feed_forward)
         weight(decoder.feed_forward, D)
     weight(D, model.vocabulary)
@@ -133,10 +137,10 @@ def slow_step(model: ModelConfig, rows, sentences, source_length, seen):
 @pytest.mark.parametrize(("kind", "sight"), [("grouped_2", "global"), ("grouped_2", "local"), ("latent", "sinks")])
 @pytest.mark.parametrize("padded", [True, False])
 def test_decode_cost_matches_the_slow_twin(task, kind, sight, padded):
-    """Keys and values differ in size here; three beams share the source's."""
+    """Keys and values differ in size here; three beams share those of the source, or of the prompt."""
     model = small.model(task, kind, sight, dtype="bfloat16").config
     prompt = 5 if task == "language" else 0
-    steps = [slow_step(model, 6, 2, 5, prompt + (7 if padded else t + 1)) for t in range(7)]
+    steps = [slow_step(model, 6, 2, 5, prompt, prompt + (7 if padded else t + 1)) for t in range(7)]
     found = cost.decode_cost(model, batch=2, beam=3, source_length=5, target_length=7, padded_cache=padded)
     assert (found.bytes, found.flops) == pytest.approx([sum(column) / 7 for column in zip(*steps, strict=True)])
     assert found.cache_bytes == found.self_bytes + found.cross_bytes
@@ -214,19 +218,25 @@ def test_int8_halves_what_a_step_reads_of_bfloat16():
 @pytest.mark.parametrize("kind", ["grouped_1", "grouped_4", "latent"])
 @pytest.mark.parametrize(("sight", "cache_dtype"), [("global", None), ("sinks", "int8"), ("local", "float32")])
 def test_cache_bytes_are_those_of_the_state_that_is_kept(task, kind, sight, cache_dtype):
+    """The source is kept once for all beams, a prompt likewise; and what is kept without a window is what is read."""
     model = small.model(task, kind, sight, dtype="bfloat16", cache_dtype=cache_dtype)
-    batch, source, target = 3, 5, 7
+    batch, target = 3, 7
 
-    def begin(parameters, tokens_BM):
-        module, lengths_B = model.bind(parameters), jnp.full((batch,), source)
+    def begin(beams, parameters, tokens_BM):
+        module, lengths_B = model.bind(parameters), jnp.full((batch,), tokens_BM.shape[1])
         if task == "language":
-            return module.begin(Prompt(tokens_BM, lengths_B), 1, target)
+            return module.begin(Prompt(tokens_BM, lengths_B), beams, target)
         rows = Rows(tokens_BM, jnp.ones_like(tokens_BM), jnp.zeros_like(tokens_BM))
-        return module.begin(rows, 1, target)
+        return module.begin(rows, beams, target)
 
-    state = jax.eval_shape(begin, model.shapes(), jax.ShapeDtypeStruct((batch, source), jnp.int32))
-    kept = sum(each.size * each.dtype.itemsize for each in jax.tree.leaves((state.caches, state.memories)))
-    assert kept == batch * cost.cache_bytes_per_sequence(model.config, source, target)
+    for beams, source in ((1, 5), (4, 8), (4, 0)) if task == "language" else ((1, 5), (4, 5)):
+        tokens = jax.ShapeDtypeStruct((batch, source), jnp.int32)
+        state = jax.eval_shape(functools.partial(begin, beams), model.shapes(), tokens)
+        arrays = jax.tree.leaves((state.caches, state.prompts, state.memories))
+        kept = sum(each.size * each.dtype.itemsize for each in arrays)
+        assert kept == batch * cost.cache_bytes_per_sequence(model.config, source, target, beams)
+        if sight == "global":
+            assert kept == cost.decode_cost(model.config, batch, beams, source, target, padded_cache=True).cache_bytes
 
 
 @pytest.mark.parametrize("name", FILES)

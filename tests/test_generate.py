@@ -23,6 +23,8 @@ CONFIG = DecodeConfig(beam=1, alpha=0.6, length_factor=1.5, length_extra=10, bat
 class Letters:
     """A vocabulary of 20 letters: the tests' text is words of them."""
 
+    bos, eos = BOS, EOS
+
     def encode(self, text):
         return [4 + ord(letter) - ord("a") for letter in text if letter != " "]
 
@@ -149,6 +151,18 @@ def test_text_sampled_within_the_narrowest_limit_is_greedy(limit):
     run = lambda sampling: generate.continue_text(LINES, of, values, Letters(), CONFIG, 8, sampling).texts  # noqa: E731
     wide = generate.Sampling(seed=1, temperature=3.0)
     assert run(dataclasses.replace(wide, **limit)) == run(None) != run(wide)
+
+
+def test_a_prompts_unknown_words_are_those_of_the_training(tmp_path):
+    class Heard(Letters):
+        def encode(self, text):
+            raise LookupError(text)
+
+    of, words = model("language", 2), tmp_path / "words.txt"
+    words.write_text("abc\nd\n")
+    for unk, heard in ((str(words), "abc UNK d"), ("", "abc efg d")):
+        with pytest.raises(LookupError, match=f"^{heard}$"):
+            generate.continue_text(["abc efg d"], of, {}, Heard(), CONFIG, 8, unk=unk)
 
 
 def test_prompts_too_long_keep_their_end():

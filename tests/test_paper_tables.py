@@ -140,16 +140,16 @@ def test_bleu_of_other_lines_does_not_stand_beside_the_papers():
 def test_table_3_says_which_lines_were_scored_and_how():
     """By the training's record and the perplexity's, beside what the paper's was scored on."""
     of = experiment("lm1b", "multi_query")
-    trained = train(of, corpus="lm1b of TFDS: dev is every other line")
+    trained = train(of, corpus="lm1b of TFDS: dev is one file")
     table = there(tables.table_3(Selection([trained, perplexity(of, 3.2, 30.2) | {"packed": True}])))
     assert table.note.startswith(
-        "Scored on dev: lm1b of TFDS: dev is every other line, packed rows, no word replaced by UNK. The paper's was "
+        "Scored on all of dev: lm1b of TFDS: dev is one file, packed rows, no word replaced by UNK. The paper's was "
         "scored on the held-out file news.en.heldout-00000-of-00050 alone"
     )
     mapped = perplexity(of, 3.2, 30.2)
     mapped["config"]["data"]["unk"] = "words.txt"
     table = there(tables.table_3(Selection([mapped])))
-    assert "Scored on dev: lm1b, a line in each row, words outside words.txt as UNK." in table.note
+    assert "Scored on all of dev: lm1b, a line in each row, words outside words.txt as UNK." in table.note
     of = experiment("text_lm", "multi_query")
     assert "heldout" not in there(tables.table_3(Selection([perplexity(of, 3.2, 30.2)]))).note
 

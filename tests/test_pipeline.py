@@ -303,7 +303,7 @@ def test_scoring_sees_every_line_once_in_few_shapes(words, task):
             np.testing.assert_array_equal(side.positions_BL[:, 0], 0)
             np.testing.assert_array_equal(np.diff(side.positions_BL), 1)
         np.testing.assert_array_equal(
-            batch.inputs_BL, pipeline.shift_right(batch.target.tokens_BL, batch.target.segments_BL)
+            batch.inputs_BL, pipeline.shift_right(batch.target.tokens_BL, batch.target.segments_BL, words.bos)
         )
 
 

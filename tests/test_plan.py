@@ -111,6 +111,7 @@ def test_rows_that_the_mesh_cannot_share_are_refused():
 
 def test_the_table_gives_the_papers_times_to_the_papers_model():
     step = {"fits": True, "held_bytes_total": 2**30, "floor_us_per_token": 1.5, "held_bytes": {"cache": 2**20}}
+    step["floor_s"] = 0.0216  # of which there are 100,000
     rows = {"rows": 128, "source_length": 128, "target_length": 128, "batch": 1024, "beam": 1}
     step |= rows | {"encoder_floor_us_per_token": 0.5}
     record = {"name": "wmt14", "topology": "v2:2x2", "chips": 4, "devices": 8, "fits": True}
@@ -125,6 +126,7 @@ def test_the_table_gives_the_papers_times_to_the_papers_model():
         "1.00 MiB",
         "1.50",
         "13.0",
+        "0.600",  # hours
         "0.500",
         "1.5",
         "1.50",

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -137,6 +138,29 @@ def test_a_vocabulary_that_is_missing_is_named(data):
         sources.load(dataclasses.replace(data, vocabulary_file="none.model"), "translation")
 
 
+def test_ids_of_another_mapping_to_unk_are_not_used(data, tmp_path, capsys):
+    """What the list of words holds counts, not where it is; prepared dev and test are mapped, as train is."""
+    files = {"train": ("train.en",), "dev": ("dev.en",), "test": ("test.en",)}
+    words = [tmp_path / name for name in ("words.txt", "same.txt", "other.txt")]
+    some = " ".join(lines(20, seed="2en")).split()
+    for path, known in zip(words, (some[:9], some[:9], some[:3]), strict=True):
+        path.write_text("\n".join(known) + "\n")
+    plain, mapped, same, other = (dataclasses.replace(data, **files, unk=str(path or "")) for path in (None, *words))
+    preparation.prepare(mapped, "language")
+    text, there = sources.load_text(mapped, "language"), sources.load(same, "language")
+    assert there.prepared and there.digests == text.digests
+    target = there.splits["dev"].target
+    assert "UNK" in " ".join(target).split() and list(target) == list(text.splits["dev"].target)
+    assert set(" ".join(target).split()) <= {*some[:9], "UNK"}
+    capsys.readouterr()
+    for unlike in (plain, other):
+        assert not sources.load(unlike, "language").prepared
+        assert re.search(r"unk is '\w{16}' there, '(\w{16})?' here", capsys.readouterr().err)
+    words[1].unlink()
+    with pytest.raises(InputError, match=r"^config\.data\.unk=.*same\.txt is missing; check the path$"):
+        sources.load(same, "language")
+
+
 def test_damage_is_named(data, tmp_path):
     manifest = preparation.prepare(data, "translation")
     place = tmp_path / "prepared"
@@ -147,7 +171,7 @@ def test_damage_is_named(data, tmp_path):
     with pytest.raises(InputError, match=r"train-0-00000-of-00001.npz has another checksum"):
         preparation.prepare(data, "translation")
     corpus = sources.load(data, "translation")
-    words = vocabulary.Vocabulary(place / "vocabulary.model")
+    words = vocabulary.read(place / "vocabulary.model")
     with pytest.raises(InputError, match=r"train-0-00000-of-00001.npz is damaged \(.*\); delete"):
         pipeline.training_iterator(corpus.train, words, data, 0)
     shard.write_bytes(good[:-1])

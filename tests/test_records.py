@@ -12,7 +12,7 @@ from mqa_jax.errors import InputError
 
 def placed(folder, **changes):
     base = get("text_translation")
-    base.data.update(folder=str(folder), vocabulary_file=f"{folder}/words.model")
+    base.data.update(folder=str(folder), vocabulary_file=f"{folder}/words.model", unk=f"{folder}/words.txt")
     base.data.update(changes)
     return config.read(base)
 
@@ -23,7 +23,7 @@ def test_a_record_names_the_data_not_their_place_and_stays_that_of_data_that_wer
     text = path.read_text()
     assert str(tmp_path) not in text and [each.name for each in path.parent.iterdir()] == ["train.json"]
     data = json.loads(text)["config"]["data"]
-    assert (data["folder"], data["vocabulary_file"]) == ("multi30k", "words.model")
+    assert (data["folder"], data["vocabulary_file"], data["unk"]) == ("multi30k", "words.model", "words.txt")
 
     def is_there(experiment, *parts):
         return records.is_there(tmp_path / "records", "train", experiment, parts)

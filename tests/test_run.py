@@ -239,6 +239,10 @@ def test_the_dev_loss_is_the_perplexity_records_and_weighs_tokens_not_batches(wh
     loss = loop.dev_loss(run.experiment, run.model, mesh, corpus, run.vocabulary, run.parameters)
     assert loss == pytest.approx(wanted["nll_per_token"], rel=1e-5)
     assert abs(loss - np.mean(means)) > 0.1
+    train = dataclasses.replace(run.experiment.train, dev_lines=rows)
+    brief = dataclasses.replace(run.experiment, train=train)
+    loss = loop.dev_loss(brief, run.model, mesh, corpus, run.vocabulary, run.parameters)
+    assert loss == pytest.approx(means[0], rel=1e-5), "of the first lines alone, where the config asks for that"
 
 
 def test_a_log_entry_tells_the_objective_from_the_likelihood():

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
-from small import BOS, WRITE_HEADS, Compiled, batch, model, parameters, sentences
+from small import BOS, HEADS, WRITE_HEADS, Compiled, attention, batch, model, parameters, sentences
 
 from mqa_jax import sharding
 from mqa_jax.attention.cache import reorder
@@ -152,6 +152,33 @@ def test_wide_beam_on_a_model_equals_scoring_every_output(G):
     best = int(np.argmax(scores))
     assert float(found.scores_B[0]) == pytest.approx(scores[best], abs=1e-4)
     assert found.tokens_BT[0].tolist() == outputs[best] + [0] * (T - len(outputs[best]))
+
+
+@pytest.mark.parametrize(("kind", "sight"), [(1, "sinks"), (2, "global"), (HEADS, "local"), ("latent", "sinks")])
+def test_wide_beam_over_a_shared_prompt_equals_scoring_every_continuation(kind, sight):
+    """Prompts of none, one and six tokens, more than a window, in one batch, against the whole forward."""
+    V, T, P = 4, 3, 6
+    of = model("language", kind, sight, vocabulary=V)
+    module = Compiled(of.bind(parameters(of, seed=1)))
+    texts = [[BOS, *text] for text in ([], [3], [1, 3, 3, 0, 1, 3])]  # the last token of each is fed first
+    prompt_BP = np.zeros((3, P), np.int32)
+    for row, text in enumerate(texts):
+        prompt_BP[row, P - len(text) + 1 :] = text[:-1]
+    prompt = Prompt(jnp.asarray(prompt_BP), jnp.asarray([len(text) - 1 for text in texts]))
+    search = Beam(T, -1, V ** (T - 1), 0.0, reorder)
+    state = module.begin(prompt, search.beams, T)
+    assert state.prompts[0][0].shape[1] == attention(kind, sight).slots(8)  # what six are filled up to
+    first_B, limits_B = jnp.asarray([text[-1] for text in texts]), jnp.full((3,), T)
+    found = jax.jit(lambda state: find(search, module.step, state, first_B, limits_B))(state)
+    outputs = list(itertools.product(range(V), repeat=T))
+    for row, text in enumerate(texts):
+        pairs = batch([[*text[1:], *output] for output in outputs], P + T)
+        logp_BLV = jax.nn.log_softmax(module(pairs), axis=-1)
+        token_logp_BL = jnp.take_along_axis(logp_BLV, pairs.target.tokens_BL[..., None], axis=-1)[..., 0]
+        totals_B = token_logp_BL[:, len(text) - 1 : len(text) - 1 + T].sum(1)
+        best = int(totals_B.argmax())
+        assert float(found.scores_B[row]) == pytest.approx(float(totals_B[best]), abs=1e-4)
+        assert found.tokens_BT[row].tolist() == list(outputs[best])
 
 
 def test_filling_rows_cost_no_steps():

@@ -290,12 +290,80 @@ def test_columns_of_tfds_are_sequences(folder):
         split.target[len(lines)]
 
 
-def test_lm1b_lends_half_of_its_test_set_to_dev(folder):
-    corpus = sources.load(data_of("lm1b", folder=folder), "language")
+def test_lm1b_lends_half_of_its_test_set_to_dev_where_no_file_is_named(folder):
+    corpus = sources.load(data_of("lm1b", folder=folder, dev=(), test=()), "language")
     dev, test = (list(corpus.splits[name].target) for name in ("dev", "test"))
     assert (len(dev), len(test), len(corpus.splits["train"])) == (4, 3, 3)
     assert sorted(dev + test) == [row["text"] for row in LINES]
     assert "dev and test are halves of its test set" in corpus.description
+
+
+HELD_OUT = {
+    "news.en.heldout-00000-of-00050": "The dog 's first line .\n a second one \n",
+    "news.en.heldout-00001-of-00050": "of the other file\n",
+    "news.en.heldout-00049-of-00050": "the last\n",
+}
+
+
+@pytest.fixture
+def held_out(tmp_path):
+    """LM1B's prepared lines, and below them the archive as TFDS unpacks it."""
+    prepare(data_of("lm1b", folder=str(tmp_path)), LM1B)
+    place = tmp_path / "downloads" / "extracted" / "TAR_GZ.archive" / tfds.ARCHIVE.partition(".")[0]
+    for name, text in HELD_OUT.items():
+        path = place / "heldout-monolingual.tokenized.shuffled" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def test_lm1b_scores_the_held_out_files_that_the_config_names(held_out):
+    """By default the first, as Tensor2Tensor; one that lies in the data's folder comes before the archive's."""
+    data = data_of("lm1b", folder=str(held_out))
+    corpus = sources.load(data, "language")
+    assert list(corpus.splits["dev"].target) == ["The dog 's first line .", "a second one"], "as TFDS strips them"
+    assert list(corpus.splits["test"].target) == ["of the other file"] and len(corpus.splits["train"]) == 3
+    assert corpus.description == (
+        "lm1b of TFDS: 3 train, 2 dev, 1 test; dev is news.en.heldout-00000-of-00050, "
+        "test is news.en.heldout-00001-of-00050"
+    )
+    (held_out / "news.en.heldout-00049-of-00050").write_text("put here by hand\n")
+    other = dataclasses.replace(data, dev=("news.en.heldout-00049-of-00050",))
+    assert list(sources.load(other, "language").splits["dev"].target) == ["put here by hand"]
+    words = held_out / "words.txt"
+    words.write_text("line\n1\na\nof\n")
+    mapped = sources.load(dataclasses.replace(data, unk=str(words)), "language")
+    assert list(mapped.splits["dev"].target) == ["UNK UNK UNK UNK line UNK", "a UNK UNK"]
+    assert list(mapped.splits["test"].target) == ["of UNK UNK UNK"]
+    assert sorted(mapped.splits["train"].target) == ["line 1", "line UNK", "line UNK"]
+    assert {mapped.digests[name] == corpus.digests[name] for name in ("train", "dev", "test")} == {False}
+
+
+BAD_HELD_OUT = {
+    "not there": (
+        {"dev": ("news.en.heldout-00002-of-00050",)},
+        r"^config.data.dev=news.en.heldout-00002-of-00050 is neither in .* nor unpacked below .*; put that file of "
+        r"1-billion.*tar.gz into the first, or empty config.data.dev and config.data.test, for the halves",
+    ),
+    "one of two": ({"test": ()}, r"heldout-00000-of-00050 and config.data.test= must name a held-out file each, or be"),
+    "two of one": ({"dev": ("a", "b")}, r"^config.data.dev=a,b and config.data.test=.* must name a held-out file each"),
+    "weights": ({"weights": (1.0,)}, r"^config.data.weights=1.0 is not read where config.data.kind='tfds'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_HELD_OUT)
+def test_held_out_files_that_cannot_be_are_named(folder, name):
+    changes, words = BAD_HELD_OUT[name]
+    with pytest.raises(InputError, match=words) as error:
+        sources.load(data_of("lm1b", folder=folder, **changes), "language")
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_of_lm1b_alone_is_refused_elsewhere(folder, tmp_path):
+    with pytest.raises(InputError, match=r"config.data.dev=a is not read where config.data.dataset='wmt14_translate/"):
+        sources.load(data_of("wmt14", folder=folder, dev=("a",)), "translation")
+    with pytest.raises(InputError, match=r"config.data.unk=words.txt is for a language model; leave it out"):
+        sources.load(dataclasses.replace(fill(tmp_path), unk="words.txt"), "translation")
 
 
 def test_tfds_is_imported_only_where_it_is_used_and_tensorflow_never(folder):

@@ -23,7 +23,8 @@ from reported import (
 
 from mqa_jax import records
 from mqa_jax.errors import InputError
-from mqa_jax.report import cells, context, plots, tables
+from mqa_jax.plan import chips
+from mqa_jax.report import cells, context, paper, plots, tables
 from mqa_jax.report.selection import Selection, Series
 from mqa_jax.report.table import Column, Table
 
@@ -328,3 +329,28 @@ def test_the_share_of_the_peak_in_old_records_is_the_mfu():
     assert table.note == "In all rows: batch 64, source 64, target 64, type bfloat16."
     assert table.rows[0][:2] == ("multi_head", "0%")
     assert "28%" in column(table, "mfu") and "24,364" in column(table, "tokens/s")
+
+
+def test_the_hours_to_reproduce_are_those_of_the_plans():
+    """They follow from the plans' floors, or from their operations where a step was not compiled for the machine, and
+    from the shares of the floor that the page says it assumes."""
+    found = [each for each in records.read(ROOT / "results" / "plan") if each["variant"] == "multi_query"]
+    planned = {each["name"]: each for each in found}
+    on_v2 = next(each for each in found if each["topology"] == "v2:2x2")
+    (timed,) = Selection(records.read(ROOT / "results" / "h100")).of("timing", "multi_query", beam=1)
+    tpu = on_v2["train"]["floor_us_per_token"] / float(paper.figures("wmt14", on_v2["config"])["training_us"])
+    gpu = timed["encoder_floor_share"] * timed["peak_flops_per_s"] / timed["published_bfloat16_flops_per_s"]
+    _, *rows = tables_of(ROOT / "docs" / "reproduce.md")["What it takes"]
+    assert len(rows) == 3
+    for machine, share, *figures in rows:
+        topology, used, wanted = chips.topology(machine.split("`")[1]), gpu if "H100" in machine else tpu, []
+        for task, count in (("wmt14", 8), ("lm1b", 6)):
+            operations_s = planned[task]["train"]["flops"] / topology.peaks(topology.size).flops_per_s
+            same = [each for each in found if (each["name"], each["topology"]) == (task, topology.name)]
+            floor_s = same[0]["train"]["floor_s"] if same else operations_s
+            assert floor_s >= 0.999 * operations_s, "operations are a part of it"
+            hours = floor_s * planned[task]["config"]["train"]["steps"] / 3600
+            wanted += [f"{floor_s * 1e3:.1f}", f"{hours:.2f}", f"{hours / used:.1f}", f"{count * hours / used:.0f}"]
+        (step,) = (each["decode"] for each in found if (each["name"], each["topology"]) == ("wmt14", topology.name))
+        wanted.append(f"{step['encoder_floor_us_per_token']:.3f} + {step['floor_us_per_token']:.3f}")
+        assert (share, figures) == (f"{used:.0%}", wanted)

@@ -67,9 +67,11 @@ def test_a_growing_cache_decodes_what_a_padded_one_does(name, beam):
         timed = decode.TimedDecode(experiment, workload)
         (replica,) = timed.replicas
         (tokens_BT, _), state = replica.decode(replica.begin())
-        assert state.caches[0][0].shape[1] == beam * 80 + beam * (7 if name == "text_lm" else 0)
+        prompt = 7 if name == "text_lm" else 0
+        assert state.caches[0][0].shape[1] == (80 + prompt if beam == 1 else beam * 80)
+        assert [rows[0].shape[1] for rows in state.prompts] == ([prompt + 1] * 2 if prompt and beam > 1 else [])
         outputs.append(np.asarray(tokens_BT))
-        caches.append(state.caches)
+        caches.append((state.caches, state.prompts))
     np.testing.assert_array_equal(*outputs)
     for large, grown in zip(*map(jax.tree.leaves, caches), strict=True):
         np.testing.assert_allclose(grown, large, atol=1e-5)

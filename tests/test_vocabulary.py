@@ -62,7 +62,7 @@ def test_text_is_kept_as_it_is_or_made_plain(tmp_path):
     for rule, wanted in (("identity", text), ("nmt_nfkc", "fine café 1⁄2 end")):
         data = dataclasses.replace(DATA, normalization=rule)
         assert (
-            vocabulary.obtain(data, CORPUS, tmp_path / rule).decode(vocabulary.Vocabulary(tmp_path / rule).encode(text))
+            vocabulary.obtain(data, CORPUS, tmp_path / rule).decode(vocabulary.read(tmp_path / rule).encode(text))
             == wanted
         )
     for name, rule in (("lm1b", "identity"), ("text_lm", "identity"), ("lm_llama", "identity"), ("wmt14", "nmt_nfkc")):

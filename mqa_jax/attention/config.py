@@ -147,9 +147,12 @@ class AttentionConfig(abc.ABC):
         """The same attention without a limit of distance, as an encoder has it."""
         return dataclasses.replace(self, window=None, sinks=0)
 
-    def seen(self, tokens: int) -> int:
-        """How many of so many tokens a query sees."""
-        return tokens if self.window is None else min(tokens, self.window + self.sinks)
+    def seen(self, tokens: int, first: int | None = None) -> int:
+        """How many of so many tokens the last one's query sees; or of the `first` among them alone."""
+        first = tokens if first is None else first
+        if self.window is None:
+            return first
+        return min(first, self.sinks) + max(0, first - max(self.sinks, tokens - self.window))
 
     def slots(self, tokens: int) -> int:
         """How many slots a layer has for a sentence of so many tokens."""
@@ -159,6 +162,13 @@ class AttentionConfig(abc.ABC):
         """The window in words, with a comma before it; nothing without one."""
         sinks = f" and {self.sinks} first tokens" if self.sinks else ""
         return f", window {self.window}{sinks}" if self.window else ""
+
+
+def cycle(attentions: Sequence[AttentionConfig]) -> tuple[AttentionConfig, ...]:
+    """The fewest attentions that the layers can be said to take in turn."""
+    counts = range(1, len(attentions) + 1)
+    count = next(n for n in counts if all(each == attentions[at % n] for at, each in enumerate(attentions)))
+    return tuple(attentions[:count])
 
 
 def in_turn(cycle: Sequence[AttentionConfig]) -> str:

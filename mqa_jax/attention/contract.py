@@ -94,14 +94,21 @@ class Attention(nnx.Module):
         raise NotImplementedError
 
     def __call__(
-        self, x_BLD: jax.Array, context: Context, kept: Rows | None = None, rate: float = 0.0, key: Key = None
+        self,
+        x_BLD: jax.Array,
+        context: Context,
+        kept: Rows | None = None,
+        rate: float = 0.0,
+        key: Key = None,
+        prompt: Rows | None = None,
     ) -> tuple[jax.Array, Rows | None]:
         """Self-attention: y_BLD, and the rows that are kept with the new tokens among them.
 
         Args:
-          x_BLD: whole sequences, or C new tokens of each of U beams, L = U * C, beams first.
+          x_BLD: whole sequences, or C new tokens of each of W beams, L = W * C, beams first.
           kept: the layer's rows in a decode state; None where nothing is kept.
           rate, key: dropout of the attention weights.
+          prompt: the layer's rows of a prompt that all beams share; None without one.
         """
         made = self.inputs(x_BLD)
         queries = self.queries_of(made[: self.split], context.positions_BL)
@@ -109,18 +116,15 @@ class Attention(nnx.Module):
         own = context.own
         if isinstance(own, Whole):
             if kept is not None and own.into is not None:
-                kept = self._append(kept, rows, own.into, 1)
+                kept = self._append(kept, rows, own.into)
             return self._output(self.whole(queries, rows, own, rate, key)), kept
         assert kept is not None
-        C = own.live_BCM.shape[1]
-        U = x_BLD.shape[1] // C
-        by_beam = lambda each: each.reshape(each.shape[0], U, C, *each.shape[2:])  # noqa: E731
         if own.new_mask_BCC is None:
-            kept = self._append(kept, rows, own, U)
-            sight = caches.kept(kept, own, U, None)
-            return self._output(self.over(by_beam(queries), sight)), kept
-        sight = caches.kept(kept, own, U, tuple(map(by_beam, rows)))
-        return self._output(self.over(by_beam(queries), sight)), self._append(kept, rows, own, U)
+            kept = self._append(kept, rows, own)
+            sight = caches.kept(kept, prompt, own, None)
+            return self._output(self.over(_by_beam(queries, own), sight)), kept
+        sight = caches.kept(kept, prompt, own, tuple(_by_beam(each, own) for each in rows))
+        return self._output(self.over(_by_beam(queries, own), sight)), self._append(kept, rows, own)
 
     def across(self, x_BLD: jax.Array, context: Context, rows: Rows | None, rate: float = 0.0, key: Key = None):
         """Cross-attention: y_BLD.
@@ -166,10 +170,15 @@ class Attention(nnx.Module):
         assert self.memory is not None, "only cross-attention has a memory"
         return self.memory(memory_BMD)
 
-    def _append(self, kept: Rows, rows: tuple[jax.Array, ...], past: Past, fed: int) -> Rows:
-        by_beam = tuple(each.reshape(each.shape[0], fed, -1, each.shape[-1]) for each in rows)
-        return caches.append(kept, by_beam, past, self.config)
+    def _append(self, kept: Rows, rows: tuple[jax.Array, ...], past: Past) -> Rows:
+        return caches.append(kept, [_by_beam(each, past) for each in rows], past, self.config)
 
     def _output(self, o: jax.Array) -> jax.Array:
         """y_BLD of [B, L, H, V], or of [B, U, C, H, V]."""
         return self.output(o.reshape(o.shape[0], -1, *o.shape[-2:]))[0]
+
+
+def _by_beam(each: jax.Array, past: Past) -> jax.Array:
+    """[B, W * C, ...] -> [B, W, C, ...]"""
+    W, C = past.ancestry_BWM.shape[1], past.live_BCM.shape[1]
+    return each.reshape(each.shape[0], W, C, *each.shape[2:])

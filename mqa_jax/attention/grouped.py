@@ -21,6 +21,8 @@ from mqa_jax.kernels import over_cache
 from mqa_jax.kernels.over_cache import Kept
 from mqa_jax.layers import Weight
 
+BIASES = ("none", "inputs", "all")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Grouped(AttentionConfig):
@@ -28,12 +30,14 @@ class Grouped(AttentionConfig):
     Attributes:
       write_heads: G; query head h reads write head h // (H / G).
       rotary: how positions turn queries and keys; None where the model adds positions to its input.
+      biases: "inputs", of queries, keys and values; "all", of the output too; "none" of all.
     """
 
     name = "grouped"
 
     write_heads: int
     rotary: Rotary | None = None
+    biases: str = "none"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,6 +47,8 @@ class Grouped(AttentionConfig):
                 f"config.attention.write_heads={self.write_heads} does not divide config.attention.heads={self.heads}; "
                 "choose a divisor (1 is multi-query, all of them multi-head)"
             )
+        if self.biases not in BIASES:
+            raise InputError(f"config.attention.biases={self.biases!r} is unknown; choose from: {', '.join(BIASES)}")
         if self.rotary and self.key_size % 2:
             raise InputError(f"config.attention.key_size={self.key_size} must be even for rotary positions")
 
@@ -53,11 +59,16 @@ class Grouped(AttentionConfig):
 
     def parameters(self, width: int) -> int:
         """See `AttentionConfig`."""
-        return width * (self.heads + self.write_heads) * (self.key_size + self.value_size)
+        biases = self.heads * self.key_size + self._row_biases() if self.biases != "none" else 0
+        biases += width if self.biases == "all" else 0
+        return width * (self.heads + self.write_heads) * (self.key_size + self.value_size) + biases
 
     def memory_parameters(self, width: int) -> int:
         """See `AttentionConfig`."""
-        return width * self.write_heads * (self.key_size + self.value_size)
+        return width * self.write_heads * (self.key_size + self.value_size) + self._row_biases()
+
+    def _row_biases(self) -> int:
+        return self.write_heads * (self.key_size + self.value_size) if self.biases != "none" else 0
 
     def rows(self) -> tuple[Row, ...]:
         """See `AttentionConfig`."""
@@ -79,7 +90,8 @@ class Grouped(AttentionConfig):
         """See `AttentionConfig`."""
         sizes = f"d_k {self.key_size}, d_v {self.value_size}"
         rotary = ", rotary" if self.rotary else ""
-        return f"{self.heads} query heads, {self.write_heads} write heads, {sizes}{rotary}{self.sight()}"
+        biases = f", biases of {self.biases}" if self.biases != "none" else ""
+        return f"{self.heads} query heads, {self.write_heads} write heads, {sizes}{rotary}{biases}{self.sight()}"
 
 
 class GroupedAttention(Attention):
@@ -93,16 +105,18 @@ class GroupedAttention(Attention):
 
     def __init__(self, config: Grouped, place: Place, rngs: nnx.Rngs):
         D, H, G, K, V = place.width, config.heads, config.write_heads, config.key_size, config.value_size
+        bq, bk, bv = ("bq_HK", "bk_GK", "bv_GV") if config.biases != "none" else (None, None, None)
+        bo = "bo_D" if config.biases == "all" else None
         super().__init__(
             config,
             place,
             rngs,
-            queries={"wq_DHK": Weight((D, H, K), ("width", "heads", "head_size"))},
+            queries={"wq_DHK": Weight((D, H, K), ("width", "heads", "head_size"), bias=bq)},
             rows={
-                "wk_DGK": Weight((D, G, K), ("width", "write_heads", "head_size")),
-                "wv_DGV": Weight((D, G, V), ("width", "write_heads", "head_size")),
+                "wk_DGK": Weight((D, G, K), ("width", "write_heads", "head_size"), bias=bk),
+                "wv_DGV": Weight((D, G, V), ("width", "write_heads", "head_size"), bias=bv),
             },
-            output=Weight((H, V, D), ("heads", "head_size", "width"), contracted=2),
+            output=Weight((H, V, D), ("heads", "head_size", "width"), contracted=2, bias=bo),
         )
         self.write_heads, self.rotary = G, config.rotary
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from mqa_jax.errors import InputError
 
-SCALINGS = ("none", "linear", "llama3")
+SCALINGS = ("none", "linear", "llama3", "yarn")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,9 @@ class Rotary:
     Attributes:
       base: theta; pair i of a head of size K turns by position * base^(-2 i / K).
       scaling: `linear` divides every frequency by `factor`; `llama3` only the slow ones: those that turn fewer than
-        `low` times in `original` positions, with a ramp up to `high` times.
+        `low` times in `original` positions, with a ramp up to `high` times; `yarn` (arXiv 2309.00071) the same with
+        a ramp over the number of the pair.
+      length: what queries and keys are multiplied by, as in YaRN.
     """
 
     base: float = 10_000.0
@@ -32,6 +34,7 @@ class Rotary:
     low: float = 1.0
     high: float = 4.0
     original: int = 8192
+    length: float = 1.0
 
     def __post_init__(self) -> None:
         if self.scaling not in SCALINGS:
@@ -41,6 +44,8 @@ class Rotary:
             raise InputError(f"config.attention.rotary.base={self.base} must be above 1, or None for none")
         if not self.factor >= 1:
             raise InputError(f"config.attention.rotary.factor={self.factor} must be at least 1")
+        if not self.length > 0:
+            raise InputError(f"config.attention.rotary.length={self.length} must be above 0")
         if not (0 < self.low < self.high and self.original >= 1):
             raise InputError(
                 f"config.attention.rotary has low={self.low}, high={self.high}, original={self.original}; low must be "
@@ -54,8 +59,14 @@ class Rotary:
             return plain
         if self.scaling == "linear":
             return plain / self.factor
-        turns = self.original * plain / (2 * math.pi)
-        kept = np.clip((turns - self.low) / (self.high - self.low), 0, 1)
+        if self.scaling == "yarn":
+            # The pair that turns so many times; a ramp begins and ends at a whole number.
+            at = lambda turns: size * math.log(self.original / (2 * math.pi * turns)) / (2 * math.log(self.base))  # noqa: E731
+            first, last = max(math.floor(at(self.high)), 0), min(math.ceil(at(self.low)), size - 1)
+            kept = 1 - np.clip((np.arange(size // 2) - first) / max(last - first, 1e-3), 0, 1)
+        else:
+            turns = self.original * plain / (2 * math.pi)
+            kept = np.clip((turns - self.low) / (self.high - self.low), 0, 1)
         return plain * kept + plain / self.factor * (1 - kept)
 
 
@@ -65,6 +76,6 @@ def rotate(x_BLHK: jax.Array, positions_BL: jax.Array, rotary: Rotary | None) ->
         return x_BLHK
     frequency_K = jnp.asarray(rotary.frequencies(x_BLHK.shape[-1]), jnp.float32)
     angle_BLHK = positions_BL.astype(jnp.float32)[..., None, None] * frequency_K[None, None, None]
-    cos, sin = jnp.cos(angle_BLHK), jnp.sin(angle_BLHK)
+    cos, sin = rotary.length * jnp.cos(angle_BLHK), rotary.length * jnp.sin(angle_BLHK)
     first, second = jnp.split(x_BLHK.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x_BLHK.dtype)

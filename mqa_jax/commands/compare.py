@@ -5,7 +5,8 @@
         --workdir=runs/table1
 
 The first variant is the baseline. Given again, the command goes on where it was. Started several times on one folder,
-each start takes runs that nobody holds, and the last one times and reports.
+each start takes runs that nobody holds, and the last one times and reports. With --distributed, as in train.py, several
+processes are one start, which trains each run together.
 """
 
 import pathlib
@@ -13,7 +14,7 @@ import sys
 
 from absl import flags
 
-from mqa_jax import command, compare, config, progress, workers
+from mqa_jax import command, compare, config, processes, progress, workers
 from mqa_jax.errors import InputError
 from mqa_jax.kernels import host
 from mqa_jax.report import tables
@@ -23,6 +24,7 @@ CONFIG = command.config_flag()
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the comparison.", required=True)
 VARIANTS = flags.DEFINE_list("variants", None, "Variants of the config, the baseline first. Default: all.")
 SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds; every variant is trained once for each.")
+OTHERS = command.other_processes()
 WORKERS = flags.DEFINE_integer(
     "workers", 1, "Processes that train and evaluate side by side, each on its share of the CPU's cores.", lower_bound=1
 )
@@ -43,8 +45,12 @@ def main() -> None:
     if len(set(seeds)) != max(1, len(seeds)):
         raise InputError(f"--seeds={','.join(SEEDS.value)} must be one seed or several, each once")
     experiments = [config.read(config.select_variant(CONFIG.value, name)) for name in names]
+    if others := command.joining(OTHERS):
+        if WORKERS.value > 1:
+            raise InputError(f"--workers={WORKERS.value} are of one machine; leave it out, or --distributed")
+        processes.join(*others)
     folder = pathlib.Path(WORKDIR.value)
-    command.check_folder(WORKDIR)
+    processes.first_alone(lambda: command.check_folder(WORKDIR))
     if WORKERS.value > 1:
         total = len(experiments) * len(seeds)
         count = min(WORKERS.value, total)
@@ -57,7 +63,7 @@ def main() -> None:
         if code:
             sys.exit(code)
     records = compare.compare(experiments, seeds, folder, ROWS.value)
-    if ROWS.value:
+    if ROWS.value or not processes.is_first():
         return
     print(command.lines(tables.summary(Selection(records, names)).to_rich()))
     print(f"report: {folder / 'report.html'}, {folder / 'report.md'}")

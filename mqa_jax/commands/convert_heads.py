@@ -39,7 +39,7 @@ def main() -> None:
     check_flags()
     sites, layers = command.names(SITES), command.integers(LAYERS, least=0)
     source, to, start = pathlib.Path(WORKDIR.value), pathlib.Path(TO.value), time.perf_counter()
-    folder.check(to)
+    folder.check("--to", to)
     experiment = workdir.owner(source)
     target, name = chosen(experiment.model.positions)
     model_config = convert.converted(experiment.model, target, sites, layers)

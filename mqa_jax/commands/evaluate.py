@@ -15,7 +15,7 @@ import pathlib
 from absl import flags
 
 from mqa_jax import command
-from mqa_jax.data import sources, test_sets, text
+from mqa_jax.data import sources, test_sets, text, unknown
 from mqa_jax.errors import InputError
 from mqa_jax.evaluate import quality
 from mqa_jax.experiment import MOST_BEAMS
@@ -50,6 +50,7 @@ def main() -> None:
         name = TEST_SET.value.replace("/", "-")
     elif files:
         split, origin = text.read_split(files, experiment.task), f"files {', '.join(files)}"
+        split = dataclasses.replace(split, target=unknown.replaced(split.target, experiment.data.unk))
         name = f"file-{pathlib.Path(files[-1]).stem}"  # not `test`, which is the run's own
     else:
         split = sources.load(experiment.data, experiment.task).splits[name]

@@ -39,7 +39,7 @@ def main() -> None:
     corpus = load(experiment.data, experiment.task)
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(WORKDIR.value or temporary)
-        vocabulary = vocabularies.obtain(experiment.data, corpus, folder / "vocabulary.model")
+        vocabulary = vocabularies.obtain(experiment.data, corpus, vocabularies.path_in(folder))
         record = timing.time_data(experiment, corpus, vocabulary, ROUNDS.value)
         if WORKDIR.value:
             records.write(folder / "records", record, f"{record['read_as']}-{record['cores']}cores")

@@ -22,10 +22,7 @@ from mqa_jax.timing.train import peak_rate
 from mqa_jax.train import log, loop
 
 CONFIG = command.config_flag()
-DISTRIBUTED = flags.DEFINE_bool("distributed", False, "One of several processes, named by the cluster's environment.")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "One of several processes: HOST:PORT of the first.")
-PROCESSES = flags.DEFINE_integer("processes", None, "With --coordinator: how many processes.", lower_bound=1)
-PROCESS = flags.DEFINE_integer("process", None, "With --coordinator: which of them this is, from 0.", lower_bound=0)
+OTHERS = command.other_processes()
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, vocabulary, records.")
 WANDB = flags.DEFINE_string("wandb", None, "Send metrics to this Weights & Biases project too.")
 DESCRIBE = flags.DEFINE_bool("describe", False, "Print the model's parts, sizes and decode costs, and exit.")
@@ -34,8 +31,8 @@ JSON = command.json_flag()
 
 def main() -> None:
     host.keep_freed_memory()
-    if DISTRIBUTED.value or COORDINATOR.present or PROCESSES.present or PROCESS.present:
-        processes.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    if others := command.joining(OTHERS):
+        processes.join(*others)
     experiment = config.read(CONFIG.value)
     if DESCRIBE.value:
         description = describe.describe(experiment)
@@ -47,9 +44,9 @@ def main() -> None:
     processes.first_alone(lambda: command.check_folder(WORKDIR))
     processes.first_alone(lambda: workdir.check(folder, experiment))
     processes.together(lambda: memory.check_training(experiment))
-    corpus = sources.load(experiment.data, experiment.task)
-    path = folder / "vocabulary.model"
-    vocabulary = processes.first_then_others(lambda: vocabularies.obtain(experiment.data, corpus, path))
+    corpus = processes.together(lambda: sources.load(experiment.data, experiment.task))
+    obtain = lambda: vocabularies.obtain(experiment.data, corpus, vocabularies.path_in(folder))  # noqa: E731
+    vocabulary = processes.first_then_others(obtain)
     translate = translations.translator(experiment, corpus, vocabulary)
     first = processes.is_first()
     sinks = [log.Wandb(WANDB.value, folder, experiment)] if WANDB.value and first else []

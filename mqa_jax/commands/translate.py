@@ -9,11 +9,11 @@ stderr.
 """
 
 import dataclasses
-import functools
 import pathlib
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 from absl import flags
 
@@ -43,14 +43,14 @@ RECORD = flags.DEFINE_string("record", None, "Also keep how fast it went, as a J
 def main() -> None:
     run = trained.load(pathlib.Path(WORKDIR.value), AVERAGE.value, DTYPE.value, CACHE_DTYPE.value, TENSOR.value)
     check_flags(run.experiment.task)
-    config = run.experiment.decode
+    config, unk = run.experiment.decode, run.experiment.data.unk
     config = dataclasses.replace(config, beam=BEAM.value or config.beam, batch=BATCH.value or config.batch)
-    model = {"model": run.model, "parameters": run.decoding_parameters(), "vocabulary": run.vocabulary}
+    own = {"model": run.model, "parameters": run.decoding_parameters(), "vocabulary": run.vocabulary}
     if run.experiment.task == "translation":
-        answer = functools.partial(generate.translate, **model, config=config)
+        answer = partial(generate.translate, **own, config=config)
     else:
         draw = generate.Sampling(SEED.value, TEMPERATURE.value, TOP_K.value, TOP_P.value) if TEMPERATURE.value else None
-        answer = functools.partial(generate.continue_text, **model, config=config, tokens=TOKENS.value, sampling=draw)
+        answer = partial(generate.continue_text, **own, config=config, tokens=TOKENS.value, sampling=draw, unk=unk)
     if INPUT.value == "-" and sys.stdin and sys.stdin.isatty():
         with text.writer(OUTPUT.value) as write:
             return answer_each(answer, write)

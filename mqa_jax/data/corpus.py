@@ -45,6 +45,10 @@ class Split:
         """(source, target), or (target,) for a language model."""
         return list(zip(*self.sides.values(), strict=True))
 
+    def first(self, lines: int) -> "Split":
+        """The first so many lines; all, if 0."""
+        return Split(self.source[:lines], self.target[:lines]) if lines else self
+
     def digest(self) -> str:
         """The first 16 hex digits of a SHA-256 of the lines and, where they are weighed, of what is joined."""
         sums = hashlib.sha256(repr((list(self.sides), self.sizes if self.weights else ())).encode())

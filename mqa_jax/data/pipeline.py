@@ -26,7 +26,7 @@ from mqa_jax.data.examples import Examples, PreparedSplit, join
 from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DataConfig
-from mqa_jax.tokens import BOS, PAD
+from mqa_jax.tokens import PAD
 
 MOST_BINS, ENOUGH_BINS = 512, 64  # of all streams together; of one stream where there are many
 SMALLEST_BUCKET = 16
@@ -58,7 +58,7 @@ def training_iterator(
     Raises:
       InputError: nothing is left to train on, or prepared ids of another vocabulary.
     """
-    return batches(training_corpora(split, words, data), split.weights, data, seed, streams)
+    return batches(training_corpora(split, words, data), split.weights, data, seed, words.bos, streams)
 
 
 def training_corpora(split: Split | PreparedSplit, words: Vocabulary, data: DataConfig) -> list[Examples]:
@@ -71,6 +71,7 @@ def batches(
     weights: Sequence[float],
     data: DataConfig,
     seed: int,
+    bos: int,
     streams: Sequence[int] | None = None,
 ) -> "Streams":
     """What `training_iterator` gives, from ids. Corpora that have weights are mixed in those shares, each shuffled and
@@ -92,8 +93,9 @@ def batches(
 
     def together(made: Sequence[Any]) -> Batch:
         if not data.packing:
-            return _one_a_row(list(itertools.chain(*made)), columns)
-        return _packed({name: np.concatenate([each[name] for each in made]) for name in made[0]}, data.positions)
+            return _one_a_row(list(itertools.chain(*made)), columns, bos)
+        joined = {name: np.concatenate([each[name] for each in made]) for name in made[0]}
+        return _packed(joined, data.positions, bos)
 
     streams = range(data.streams) if streams is None else streams
     joined = grain_experimental.ZipIterDataset([rows_of_stream(stream) for stream in streams]).map(together)
@@ -209,7 +211,7 @@ def scoring_batches(
         examples = examples.cut(columns)
     own = range(rows) if own is None else own
     if data.packed_scoring and len(examples):
-        yield from _packed_batches(examples, columns, data.positions, rows, own)
+        yield from _packed_batches(examples, columns, data.positions, words.bos, rows, own)
         return
     lengths = np.max(list(examples.lengths.values()), axis=0)
     order = np.argsort(-lengths, kind="stable")
@@ -219,11 +221,12 @@ def scoring_batches(
         while bucket < lengths[members[0]]:
             bucket *= 2
         sizes = {name: min(bucket, limit) for name, limit in columns.items()}
-        yield _one_a_row([examples[members[row]] for row in own if row < len(members)], sizes, len(own))
+        members = [examples[members[row]] for row in own if row < len(members)]
+        yield _one_a_row(members, sizes, words.bos, len(own))
 
 
 def _packed_batches(
-    examples: Examples, columns: Mapping[str, int], positions: str, rows: int, own: Sequence[int]
+    examples: Examples, columns: Mapping[str, int], positions: str, bos: int, rows: int, own: Sequence[int]
 ) -> Iterator[Batch]:
     in_order: Any = grain.MapDataset.source(examples).to_iter_dataset(
         grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
@@ -234,7 +237,7 @@ def _packed_batches(
     while members := list(itertools.islice(packed, rows)):
         filling = {name: np.zeros_like(array) for name, array in members[0].items()}
         held = [members[row] if row < len(members) else filling for row in own]
-        yield _packed({name: np.stack([row[name] for row in held]) for name in filling}, positions)
+        yield _packed({name: np.stack([row[name] for row in held]) for name in filling}, positions, bos)
 
 
 def lost_in_scoring(split: Split, words: Vocabulary, data: DataConfig) -> tuple[int, int]:
@@ -262,14 +265,16 @@ def packing_share(batches: Iterable[Batch]) -> float:
     return float(real / total)
 
 
-def shift_right(tokens_BL: Array, segments_BL: Array) -> np.ndarray:
+def shift_right(tokens_BL: Array, segments_BL: Array, bos: int) -> np.ndarray:
     """The decoder's inputs: each token moved one place to the right inside its segment, BOS in the first place."""
     before_BL = np.pad(tokens_BL, ((0, 0), (1, 0)))[:, :-1]
     first_BL = segments_BL != np.pad(segments_BL, ((0, 0), (1, 0)))[:, :-1]
-    return np.where(segments_BL == 0, PAD, np.where(first_BL, BOS, before_BL)).astype(np.int32)
+    return np.where(segments_BL == 0, PAD, np.where(first_BL, bos, before_BL)).astype(np.int32)
 
 
-def _one_a_row(examples: Sequence[dict[str, np.ndarray]], sizes: Mapping[str, int], count: int | None = None) -> Batch:
+def _one_a_row(
+    examples: Sequence[dict[str, np.ndarray]], sizes: Mapping[str, int], bos: int, count: int | None = None
+) -> Batch:
     """Each example alone in a row, and empty rows up to `count`."""
 
     def rows(name: str) -> Rows:
@@ -280,10 +285,10 @@ def _one_a_row(examples: Sequence[dict[str, np.ndarray]], sizes: Mapping[str, in
             segments_BL[row, : len(example[name])] = 1
         return Rows(tokens_BL, segments_BL, _row_positions(tokens_BL))
 
-    return _batch({name: rows(name) for name in sizes})
+    return _batch({name: rows(name) for name in sizes}, bos)
 
 
-def _packed(arrays: Mapping[str, np.ndarray], positions: str) -> Batch:
+def _packed(arrays: Mapping[str, np.ndarray], positions: str, bos: int) -> Batch:
     """A batch of grain's packed rows."""
 
     def rows(name: str) -> Rows:
@@ -291,12 +296,12 @@ def _packed(arrays: Mapping[str, np.ndarray], positions: str) -> Batch:
         positions_BL = arrays[f"{name}_positions"] if positions == "segment" else _row_positions(tokens_BL)
         return Rows(tokens_BL, segments_BL, positions_BL)
 
-    return _batch({name: rows(name) for name in ("source", "target") if name in arrays})
+    return _batch({name: rows(name) for name in ("source", "target") if name in arrays}, bos)
 
 
-def _batch(sides: Mapping[str, Rows]) -> Batch:
+def _batch(sides: Mapping[str, Rows], bos: int) -> Batch:
     target = sides["target"]
-    return Batch(target, shift_right(target.tokens_BL, target.segments_BL), sides.get("source"))
+    return Batch(target, shift_right(target.tokens_BL, target.segments_BL, bos), sides.get("source"))
 
 
 def _row_positions(tokens_BL: np.ndarray) -> np.ndarray:

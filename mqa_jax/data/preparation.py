@@ -55,8 +55,9 @@ def prepare(data: DataConfig, task: str) -> dict[str, Any]:
         if path.is_file()
     ]
     what = {"description": corpus.description, "asked": asked, "sources": from_files}
-    manifest = write(place, corpus.splits, vocabulary.obtain(data, corpus, model), what)
-    model.unlink()
+    words = vocabulary.obtain(data, corpus, model)
+    manifest = write(place, corpus.splits, words, what)
+    words.path.unlink()
     return manifest
 
 
@@ -73,14 +74,14 @@ def write(
       InputError: another process prepares the same folder.
     """
     with _replacing(place) as folder:
-        shutil.copyfile(words.path, folder / "vocabulary.model")
+        shutil.copyfile(words.path, folder / f"vocabulary{words.path.suffix}")
         manifest = {
             "schema": prepared.SCHEMA,
             "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             **what,
             "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
             "vocabulary": {"pieces": words.size, "fingerprint": words.fingerprint}
-            | _entry(folder / "vocabulary.model", 0),
+            | _entry(folder / f"vocabulary{words.path.suffix}", 0),
             "ids": "",
             "splits": {},
         }

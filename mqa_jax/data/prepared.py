@@ -74,16 +74,19 @@ def read(place: pathlib.Path, manifest: Mapping[str, Any]) -> Corpus:
 
 
 def asked(data: DataConfig, task: str) -> dict[str, Any]:
-    """The settings that decide what is prepared, as JSON gives them back; those in `FREE` do not."""
+    """The settings that decide what is prepared, as JSON gives them back; those in `FREE` do not.
+
+    Of config.data.unk it is what the file holds, wherever it is.
+    """
     values = {key: value for key, value in dataclasses.asdict(data).items() if key not in FREE}
+    values["unk"] = data.unk and checksum(_named("unk", data.unk))[:16]
     return json.loads(json.dumps({"task": task} | values))
 
 
 def source_files(data: DataConfig) -> dict[str, pathlib.Path]:
     """Where the files should be that the corpus is read from, by their names in the config."""
     if data.kind == "tfds":
-        path = tfds.description_file(data)
-        return {str(path): path}
+        return {str(path): path for path in (tfds.description_file(data), *tfds.held_out_files(data).values())}
     return {name: pathlib.Path(data.folder) / name for name in (*data.train, *data.dev, *data.test)}
 
 
@@ -94,9 +97,7 @@ def difference(data: DataConfig, task: str, manifest: Mapping[str, Any]) -> str:
         if there.get(key) != value:
             return f"{key} is {there.get(key)!r} there, {value!r} here"
     named = data.vocabulary_file
-    if named and not pathlib.Path(named).is_file():
-        raise InputError(f"config.data.vocabulary_file={named} is missing; check the path")
-    if named and checksum(pathlib.Path(named)) != manifest["vocabulary"]["sha256"]:
+    if named and checksum(_named("vocabulary_file", named)) != manifest["vocabulary"]["sha256"]:
         return f"config.data.vocabulary_file={named} is not its vocabulary"
     written = (folder(data) / "manifest.json").stat().st_mtime
     paths = source_files(data) if data.kind != "tfds" else {}
@@ -108,6 +109,13 @@ def difference(data: DataConfig, task: str, manifest: Mapping[str, Any]) -> str:
         if size != source["bytes"] or (changed and checksum(path) != source["sha256"]):
             return f"{path} has changed since"
     return ""
+
+
+def _named(key: str, name: str) -> pathlib.Path:
+    path = pathlib.Path(name)
+    if not path.is_file():
+        raise InputError(f"config.data.{key}={name} is missing; check the path")
+    return path
 
 
 def checksum(path: pathlib.Path) -> str:

@@ -10,7 +10,7 @@ import platform
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from mqa_jax import progress
-from mqa_jax.data import grammar, prepared, tfds
+from mqa_jax.data import grammar, prepared, tfds, unknown
 from mqa_jax.data.corpus import Corpus, Split
 from mqa_jax.data.text import read_split
 from mqa_jax.errors import InputError
@@ -39,8 +39,9 @@ def load_text(data: DataConfig, task: str) -> Corpus:
     """As `load`, whatever was prepared."""
     if data.kind not in LOADERS:
         raise InputError(f"config.data.kind={data.kind!r} is unknown; choose from: {', '.join(LOADERS)}")
-    for key in ("train", "dev", "test", "weights") if data.kind != "text" else ():
-        if value := getattr(data, key):
+    read = {"text": ("train", "dev", "test", "weights"), "tfds": tfds.FILES}.get(data.kind, ())
+    for key in ("train", "dev", "test", "weights"):
+        if (value := getattr(data, key)) and key not in read:
             raise InputError(
                 f"config.data.{key}={','.join(map(str, value))} is not read where config.data.kind={data.kind!r}; set "
                 f"config.data.kind=text, or empty the first (--config.data.{key}=)"
@@ -50,7 +51,15 @@ def load_text(data: DataConfig, task: str) -> Corpus:
             f"config.data.folder={data.folder} is not a folder here; give the data's place, or write it into the "
             "experiment.json of a run that was moved"
         )
+    if data.unk and task != "language":
+        raise InputError(f"config.data.unk={data.unk} is for a language model; leave it out (--config.data.unk=)")
     corpus = LOADERS[data.kind](data, task)
+    if data.unk:
+        splits = {
+            name: Split((), unknown.replaced(split.target, data.unk), split.sizes, split.weights)
+            for name, split in corpus.splits.items()
+        }
+        corpus = dataclasses.replace(corpus, splits=splits)
     for name, split in corpus.splits.items():
         if not len(split):
             raise InputError(f"config.data.{name} holds no lines; give it at least one")

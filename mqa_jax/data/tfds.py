@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from mqa_jax import progress
 from mqa_jax.data.corpus import Corpus, Split
+from mqa_jax.data.text import read_lines
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DataConfig
 
@@ -28,6 +29,8 @@ DATASETS = {
     "wmt_t2t_translate": _Dataset("translation", ("en", "de"), "tensorflow_datasets.translate.wmt_t2t", _NEWSTEST),
     "lm1b": _Dataset("language", ("text",), "tensorflow_datasets.text.lm1b", "dev and test are halves of its test set"),
 }
+FILES = ("dev", "test")  # keys of config.data that may name held-out files of LM1B
+ARCHIVE = "1-billion-word-language-modeling-benchmark-r13output.tar.gz"
 
 
 def builder(data: DataConfig) -> Any:
@@ -60,10 +63,12 @@ def description_file(data: DataConfig) -> pathlib.Path:
 def load(data: DataConfig, task: str) -> Corpus:
     """The corpus, whose lines are read as they are asked for.
 
-    LM1B has no dev set: every other line of its test set is dev, beginning with the first.
+    LM1B's test set is all of its held-out files, shuffled. So dev and test are the files that the config names, from
+    the archive itself, or else the halves of that set: every other line is dev, beginning with the first.
 
     Raises:
-      InputError: the dataset is unknown, of another task, or not prepared in a form that is read without TensorFlow.
+      InputError: the dataset is unknown, of another task, or not prepared in a form that is read without TensorFlow; or
+        a held-out file is not there.
     """
     known = _known(data)
     if known.task != task:
@@ -89,8 +94,43 @@ def load(data: DataConfig, task: str) -> Corpus:
         name: _split(rows[theirs], range(start, len(rows[theirs]), stride), known.fields)
         for name, (theirs, start, stride) in parts.items()
     }
+    held_out = held_out_files(data)
+    splits |= {name: Split((), [line.strip() for line in read_lines(path)]) for name, path in held_out.items()}
     sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
-    return Corpus(f"{data.dataset} of TFDS: {sizes}; {known.note}", splits)
+    note = ", ".join(f"{name} is {path.name}" for name, path in held_out.items()) or known.note
+    return Corpus(f"{data.dataset} of TFDS: {sizes}; {note}", splits)
+
+
+def held_out_files(data: DataConfig) -> dict[str, pathlib.Path]:
+    """LM1B's files for dev and test: in config.data.folder, or where TFDS unpacked the archive. Empty for the halves.
+
+    Raises:
+      InputError: one is not there or of another dataset, or only one of the two splits has a file.
+    """
+    named = {name: getattr(data, name) for name in FILES if getattr(data, name)}
+    if not named:
+        return {}
+    if _known(data).task != "language":
+        raise InputError(
+            f"config.data.{next(iter(named))}={','.join(*named.values())} is not read where "
+            f"config.data.dataset={data.dataset!r}; empty it"
+        )
+    if any(len(names) != 1 for names in named.values()) or len(named) < len(FILES):
+        given = " and ".join(f"config.data.{name}={','.join(getattr(data, name))}" for name in FILES)
+        raise InputError(f"{given} must name a held-out file each, or be empty both, for the halves of all of them")
+    root = pathlib.Path(builder(data).data_dir_root)
+    return {name: _held_out_file(root, name, file) for name, (file,) in named.items()}
+
+
+def _held_out_file(root: pathlib.Path, split: str, name: str) -> pathlib.Path:
+    unpacked = sorted((root / "downloads" / "extracted").glob(f"*/*/heldout-*/{name}"))
+    found = [path for path in (root / name, *unpacked) if path.is_file()]
+    if not found:
+        raise InputError(
+            f"config.data.{split}={name} is neither in {root} nor unpacked below {root / 'downloads'}; put that file "
+            f"of {ARCHIVE} into the first, or empty config.data.dev and config.data.test, for the halves of all files"
+        )
+    return found[0]
 
 
 def prepare(data: DataConfig) -> None:

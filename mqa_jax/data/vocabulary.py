@@ -1,14 +1,21 @@
-"""The subword vocabulary: SentencePiece, shared by both languages."""
+"""The subword vocabulary: SentencePiece, shared by both languages; or what came with a model from outside.
 
+A run's folder has one file of it: `vocabulary.model` is SentencePiece's, `vocabulary.json` holds a tokenizer of Hugging
+Face's `tokenizers` and the ids of the tokens that begin and end a text.
+"""
+
+import abc
 import hashlib
 import io
 import itertools
+import json
 import pathlib
 import random
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import sentencepiece
+import tokenizers
 
 from mqa_jax import files, progress
 from mqa_jax.data.corpus import Corpus, Split
@@ -22,29 +29,27 @@ CHUNK = 65_536  # lines encoded at a time
 SPECIAL = {"pad": PAD, "eos": EOS, "bos": BOS, "unk": UNK}
 
 
-class Vocabulary:
-    """Text to ids and back, with the SentencePiece model at `path`.
+class Vocabulary(abc.ABC):
+    """Text to ids and back.
 
-    Raises:
-      InputError: no such file, no model, or one with other special ids.
+    Attributes:
+      path: of its file.
+      size: number of ids, the special ones included.
+      bos, eos: the ids that are fed before a text's first token, and that end one.
     """
 
-    def __init__(self, path: str | pathlib.Path):
-        self.path = pathlib.Path(path)
-        if not self.path.is_file():
-            raise InputError(f"vocabulary {path} is missing; check the path")
-        try:
-            self._processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
-        except (OSError, RuntimeError) as error:
-            raise InputError(f"{path} is not a SentencePiece model; delete it or name another") from error
-        special = {name: getattr(self._processor, f"{name}_id")() for name in SPECIAL}
-        if special != SPECIAL:
-            raise InputError(f"{path} has the special ids {special}; train one with {SPECIAL}")
+    path: pathlib.Path
+    size: int
+    bos: int
+    eos: int
 
-    @property
-    def size(self) -> int:
-        """Number of pieces, the four special ones included."""
-        return self._processor.get_piece_size()
+    @abc.abstractmethod
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of many texts, without EOS, on all cores."""
+
+    @abc.abstractmethod
+    def text_of(self, ids: list[int]) -> str:
+        """Text of ids of the vocabulary."""
 
     @property
     def fingerprint(self) -> str:
@@ -53,11 +58,7 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without EOS."""
-        return self._processor.encode(text)
-
-    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of many texts, on all cores."""
-        return self._processor.encode(list(texts), num_threads=-1)
+        return self.encode_all([text])[0]
 
     def encode_split(self, split: Split, share: range | None = None) -> Iterator[Examples]:
         """The ids of the lines of `share`, or of all, each side ending in EOS, some thousand lines at a time."""
@@ -69,15 +70,78 @@ class Vocabulary:
             for name, side in split.sides.items():
                 encoded = self.encode_all(side[part.start : part.stop])
                 for ids in encoded:
-                    ids.append(EOS)
+                    ids.append(self.eos)
                 lengths[name] = np.fromiter(map(len, encoded), np.int64, len(encoded))
                 flat[name] = np.fromiter(itertools.chain.from_iterable(encoded), dtype, lengths[name].sum())
             yield Examples(flat, lengths)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids up to the first EOS; padding, BOS and ids beyond the vocabulary are left out."""
-        ended = itertools.takewhile(lambda token: token != EOS, ids)
-        return self._processor.decode([int(id) for id in ended if id not in (PAD, BOS) and 0 <= id < self.size])
+        ended = itertools.takewhile(lambda token: token != self.eos, ids)
+        return self.text_of([int(id) for id in ended if id not in (PAD, self.bos) and 0 <= id < self.size])
+
+
+class SentencePiece(Vocabulary):
+    """A SentencePiece model. One that came from outside has special ids of its own."""
+
+    def __init__(self, path: pathlib.Path):
+        self.path = path
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"{path} is not a SentencePiece model; delete it or name another") from error
+        self.size, self.eos = self._processor.get_piece_size(), self._processor.eos_id()
+        self.bos = self._processor.bos_id() if self._processor.bos_id() >= 0 else self.eos
+        if self.eos < 0:
+            raise InputError(f"{path} has no piece that ends a text; train one with the special ids {SPECIAL}")
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """See `Vocabulary`."""
+        return self._processor.encode(list(texts), num_threads=-1)
+
+    def text_of(self, ids: list[int]) -> str:
+        """See `Vocabulary`."""
+        return self._processor.decode(ids)
+
+
+class Tokenizers(Vocabulary):
+    """A tokenizer of Hugging Face's `tokenizers`. Its special tokens are read as such where a text spells them out."""
+
+    def __init__(self, path: pathlib.Path):
+        self.path = path
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+            self._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(held["tokenizer"]))
+            self.bos, self.eos = int(held["bos"]), int(held["eos"])
+        except Exception as error:  # the library raises Exception itself
+            raise InputError(f"{path} is not a tokenizer ({error}); delete it or name another") from error
+        self.size = self._tokenizer.get_vocab_size()
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """See `Vocabulary`."""
+        return [each.ids for each in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def text_of(self, ids: list[int]) -> str:
+        """See `Vocabulary`."""
+        return self._tokenizer.decode(ids)
+
+
+def read(path: str | pathlib.Path) -> Vocabulary:
+    """The vocabulary in a file.
+
+    Raises:
+      InputError: no such file, or none of a vocabulary.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise InputError(f"vocabulary {path} is missing; check the path")
+    return (Tokenizers if path.suffix == ".json" else SentencePiece)(path)
+
+
+def path_in(folder: pathlib.Path) -> pathlib.Path:
+    """Where a run has its vocabulary."""
+    there = folder / "vocabulary.json"
+    return there if there.exists() else folder / "vocabulary.model"
 
 
 def train(lines: Sequence[str], pieces: int, path: pathlib.Path, normalization: str = "nmt_nfkc") -> Vocabulary:
@@ -115,22 +179,24 @@ def train(lines: Sequence[str], pieces: int, path: pathlib.Path, normalization: 
         reason = " ".join(str(error).split())
         what = f"cannot train config.data.pieces={pieces} subwords on {len(lines)} lines"
         raise InputError(f"{what}: {reason}") from error
-    return Vocabulary(files.write(path, model.getvalue()))
+    return SentencePiece(files.write(path, model.getvalue()))
 
 
 def obtain(data: DataConfig, corpus: Corpus, path: pathlib.Path) -> Vocabulary:
     """The vocabulary at `path`: the one that is there, or a copy of the prepared ids' or the config's, or a new one.
 
+    A copy has the suffix of what it is a copy of.
+
     Raises:
       InputError: it is larger than config.data.pieces, or cannot be made.
     """
-    named = corpus.prepared.folder / "vocabulary.model" if corpus.prepared else data.vocabulary_file
+    named = path_in(corpus.prepared.folder) if corpus.prepared else data.vocabulary_file
     if path.exists():
-        vocabulary = Vocabulary(path)
+        vocabulary = read(path)
     elif named:
-        given = Vocabulary(named)
+        given = read(named)
         progress.say(f"vocabulary of {given.size} subwords from {named}")
-        vocabulary = Vocabulary(files.write(path, given.path.read_bytes()))
+        vocabulary = read(files.write(path.with_suffix(given.path.suffix), given.path.read_bytes()))
     else:
         progress.say(f"training a vocabulary of {data.pieces} subwords")
         vocabulary = train(_sampled(corpus.splits["train"], data.seed), data.pieces, path, data.normalization)

@@ -15,12 +15,13 @@ import numpy as np
 
 from mqa_jax.attention.cache import reorder
 from mqa_jax.batch import Prompt, Rows
+from mqa_jax.data import unknown
 from mqa_jax.decode import pool, replicas
 from mqa_jax.decode.search import Beam, Greedy, Sample, Search
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DecodeConfig
 from mqa_jax.model.build import Model, Parameters
-from mqa_jax.tokens import BOS, EOS, PAD, Tokenizer
+from mqa_jax.tokens import PAD, Tokenizer
 
 SMALLEST_BUCKET = 16
 FINE_BUCKETS_TO = 64
@@ -108,20 +109,23 @@ def translate(
     requests, truncated = [], []
     for index, row in _encoded(lines, vocabulary):
         truncated += [index] if len(row) > longest - 1 else []
-        source = [*row[: longest - 1], EOS]
+        source = [*row[: longest - 1], vocabulary.eos]
         limit = min(longest, int(config.length_factor * len(source) + config.length_extra))
-        requests.append(pool.Request(index, source, BOS, limit, seed=0))
+        requests.append(pool.Request(index, source, vocabulary.bos, limit, seed=0))
+
+    eos = vocabulary.eos
 
     def search(bucket: int) -> Search:
         length = longest if bucket == longest else min(longest, 2 * bucket)
-        return Beam(length, EOS, config.beam, config.alpha, reorder) if config.beam > 1 else Greedy(length, EOS)
+        return Beam(length, eos, config.beam, config.alpha, reorder) if config.beam > 1 else Greedy(length, eos)
 
     def inputs(bucket: int, sources: Sequence[Sequence[int]]) -> Rows:
         tokens_BL = np.full((len(sources), bucket), PAD, np.int32)
+        segments_BL = np.zeros_like(tokens_BL)
         for row, tokens in enumerate(sources):
-            tokens_BL[row, : len(tokens)] = tokens
+            tokens_BL[row, : len(tokens)], segments_BL[row, : len(tokens)] = tokens, 1
         positions_BL = np.broadcast_to(np.arange(bucket, dtype=np.int32), tokens_BL.shape)
-        return Rows(tokens_BL, (tokens_BL != PAD).astype(np.int32), positions_BL)
+        return Rows(tokens_BL, segments_BL, positions_BL)
 
     serve = functools.partial(_answers, requests, longest, config.batch, model, parameters, search, inputs)
     texts, tokens, used = _in_order(len(lines), requests, serve, vocabulary, on_progress, on_text)
@@ -137,15 +141,18 @@ def continue_text(
     config: DecodeConfig,
     tokens: int,
     sampling: Sampling | None = None,
+    unk: str = "",
     on_progress: Callable[[int], None] = lambda done: None,
     on_text: Callable[[str], None] = lambda text: None,
 ) -> Generated:
     """Continues each line by up to `tokens` tokens: sampled, or by beam search, or greedily (beam 1).
 
-    A prompt that leaves no room for `tokens` keeps its end. Arguments as in `translate`.
+    A prompt that leaves no room for `tokens` keeps its end. Other arguments as in `translate`.
 
+    Args:
+      unk: a file of words; each other word of a prompt is UNK, as it was in training.
     Raises:
-      InputError: the model has not positions enough for `tokens`.
+      InputError: the model has not positions enough for `tokens`, or the file of words is not one.
     """
     longest = model.config.positions - tokens
     if longest < 2:
@@ -153,16 +160,18 @@ def continue_text(
             f"--tokens={tokens} leaves no room for a prompt in the model's {model.config.positions} positions; lower it"
         )
     requests, truncated = [], []
-    for index, row in _encoded(lines, vocabulary):
+    for index, row in _encoded(unknown.replaced(lines, unk), vocabulary):
         truncated += [index] if len(row) > longest - 1 else []
-        prompt = [BOS, *row][-longest:]
+        prompt = [vocabulary.bos, *row][-longest:]
         seed = np.random.SeedSequence((sampling.seed, index)).generate_state(1)[0] if sampling else 0
         requests.append(pool.Request(index, prompt[:-1], prompt[-1], tokens, int(seed)))
 
+    eos = vocabulary.eos
+
     def search(bucket: int) -> Search:
         if sampling:
-            return Sample(tokens, EOS, sampling.temperature, sampling.top_k, sampling.top_p)
-        return Beam(tokens, EOS, config.beam, config.alpha, reorder) if config.beam > 1 else Greedy(tokens, EOS)
+            return Sample(tokens, eos, sampling.temperature, sampling.top_k, sampling.top_p)
+        return Beam(tokens, eos, config.beam, config.alpha, reorder) if config.beam > 1 else Greedy(tokens, eos)
 
     def inputs(bucket: int, prompts: Sequence[Sequence[int]]) -> Prompt:
         tokens_BP = np.full((len(prompts), bucket), PAD, np.int32)

@@ -48,6 +48,7 @@ def state_shardings(model: Model, state: DecodeState, group: Mesh) -> DecodeStat
 
     return jax.tree.map(lambda _: everywhere, state)._replace(
         caches=where(decoder.attentions, state.caches),
+        prompts=where(decoder.attentions, state.prompts) if state.prompts else (),
         memories=where(decoder.crosses, state.memories) if state.memories else (),
     )
 

@@ -67,7 +67,8 @@ def perplexity_of(run: Trained, split: Split, name: str, origin: str = OWN) -> d
     """Perplexity of a split per token and, where no target is cut, per original word; the `perplexity` record."""
     _check_own(run, split, name, origin)
     tensor = run.model.tensor
-    mesh = sharding.make_mesh(MeshConfig(tensor=tensor), jax.local_devices() if tensor > 1 else None)
+    here = jax.local_devices() if tensor > 1 else sharding.training_devices(local=True)
+    mesh = sharding.make_mesh(MeshConfig(tensor=tensor), here)
     whole, rows = _sums_over(run, mesh), run.experiment.decode.batch
     stepped, whole_nll = run.decoding_parameters() if _in_other_types(run) else None, 0.0
     data = dataclasses.replace(run.experiment.data, packed_scoring=run.experiment.data.packed_scoring and not stepped)

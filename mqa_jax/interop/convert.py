@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 
 from mqa_jax.attention.cache import Rows
-from mqa_jax.attention.config import AttentionConfig, in_turn
+from mqa_jax.attention.config import AttentionConfig, cycle, in_turn
 from mqa_jax.attention.contract import Attention, Context, Whole
 from mqa_jax.attention.grouped import Grouped
 from mqa_jax.batch import Batch
@@ -213,9 +213,7 @@ def _with(config: ModelConfig, site: str, layers: Sequence[int], target: Target)
         if not isinstance(source, Grouped):
             raise InputError(f"{where} has {source.name} attention; only {Grouped.name} attention is converted")
         attentions[layer] = target.config(source, where)
-    counts = range(1, len(attentions) + 1)
-    cycle = next(n for n in counts if all(each == attentions[at % n] for at, each in enumerate(attentions)))
     stack = dataclasses.replace(
-        _stack(config, site), **{"cross" if site == "cross" else "attention": tuple(attentions[:cycle])}
+        _stack(config, site), **{"cross" if site == "cross" else "attention": cycle(attentions)}
     )
     return dataclasses.replace(config, **{SITES[site][0]: stack})

@@ -15,11 +15,11 @@ from mqa_jax.train import checkpoint
 from mqa_jax.workdir import Fingerprint
 
 
-def check(folder: pathlib.Path) -> None:
+def check(flag: str, folder: pathlib.Path) -> None:
     """Says no before long work: raises InputError if the folder is there already or cannot be made."""
     if folder.exists():
-        raise InputError(f"--to={folder} is there already; name a new folder, or delete it")
-    files.check_folder("--to", folder)
+        raise InputError(f"{flag}={folder} is there already; name a new folder, or delete it")
+    files.check_folder(flag, folder)
 
 
 def write(
@@ -40,7 +40,7 @@ def write(
     part = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}.", suffix=".part"))
     try:
         made_of = workdir.fingerprint_of(part, experiment, digests, vocabulary.fingerprint)
-        shutil.copyfile(vocabulary.path, part / "vocabulary.model")
+        shutil.copyfile(vocabulary.path, part / f"vocabulary{vocabulary.path.suffix}")
         with workdir.full_disk_in_one_line(part):
             checkpoint.write_parameters(part, parameters, made_of)
         records.write(part / "records", record)

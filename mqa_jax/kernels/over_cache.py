@@ -14,6 +14,8 @@ A GPU takes a product for each write head too where each has one query (multi-he
 zeros are then much of what attention moves. docs/performance.md has the times.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -40,6 +42,7 @@ class Kept(NamedTuple):
       ancestry_BUM: int8, the beam that wrote slot m of beam u's history; None where all read the same slots.
       new: rows [B, U, C, X] that are not stored yet, seen by tokens of their own beam only; None where there are none.
       new_mask_BCC: which of them each token sees.
+      shared: rows that all beams read besides, as those of a prompt; None where there are none.
     """
 
     stored: tuple[Stored, ...]
@@ -47,6 +50,12 @@ class Kept(NamedTuple):
     ancestry_BUM: jax.Array | None = None
     new: tuple[jax.Array, ...] | None = None
     new_mask_BCC: jax.Array | None = None
+    shared: "Kept | None" = None
+
+
+Part = tuple[jax.Array, Callable[[jax.Array], jax.Array]]
+"""Scores of one of the parts that queries look at, [B, Q, H, M] with those not seen at the least number, and what makes
+outputs of the weights that they become."""
 
 
 def attend(
@@ -75,10 +84,11 @@ def attend(
 
     every, heads = PartitionSpec(), PartitionSpec(None, None, None, "tensor")
     rows, new = (PartitionSpec(None, None, "tensor"), heads) if G % T == 0 else (every, every)
+    shared = every if kept.shared is None else Kept._make((rows, every, every, every, every, every))
     return jax.shard_map(
         part,
         mesh=mesh,
-        in_specs=(heads, Kept._make(((rows,) * len(kept.stored), every, every, new, every))),
+        in_specs=(heads, Kept._make((rows, every, every, new, every, shared))),
         out_specs=heads,
         check_vma=False,  # a choice by platform does not say over which axes its results differ
     )(q_BUCHK, kept)
@@ -101,19 +111,38 @@ def _attend_one_of(
             return stored
         return Int8(stored.values, jax.lax.dynamic_slice_in_dim(stored.scales, own, 1, axis=-1))
 
-    o_BUCHY = _attend(wide_BUCHX, kept._replace(stored=tuple(map(alone, kept.stored))), keys, values, 1)
+    def alone_of(kept: Kept) -> Kept:
+        shared = None if kept.shared is None else alone_of(kept.shared)
+        return kept._replace(stored=tuple(map(alone, kept.stored)), shared=shared)
+
+    o_BUCHY = _attend(wide_BUCHX, alone_of(kept), keys, values, 1)
     V = o_BUCHY.shape[-1] // write_heads
     return jax.lax.dynamic_slice_in_dim(o_BUCHY, own * V, V, axis=-1)
 
 
 def _attend(q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: int) -> jax.Array:
-    """`attend` on one device.
+    """`attend` on one device: one softmax over all parts."""
+    B, U, C, H, _ = q_BUCHK.shape
+    parts = [_over(q_BUCHK, kept, keys, values, write_heads)]
+    if kept.shared is not None:
+        # Products of the same queries XLA would make one, for which it would copy both arrays into one at every step.
+        apart_BUCHK = jax.lax.optimization_barrier(q_BUCHK)
+        parts.append(_over(apart_BUCHK, kept.shared, keys, values, write_heads))
+    if kept.new is not None and kept.new_mask_BCC is not None:
+        parts.append(_over_new(q_BUCHK, kept.new[keys], kept.new[values], kept.new_mask_BCC, write_heads))
+    weights, sums_BQH = _unnormalised_softmax([scores_BQHM for scores_BQHM, _ in parts])
+    outputs = [outputs(weights_BQHM) for weights_BQHM, (_, outputs) in zip(weights, parts, strict=True)]
+    o_BQHV = functools.reduce(jnp.add, outputs)
+    return (o_BQHV / sums_BQH[..., None]).astype(q_BUCHK.dtype).reshape(B, U, C, H, -1)
+
+
+def _over(q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads: int) -> Part:
+    """What is stored.
 
     Beams that read a cache together take one product for all their scores. Then each slot's score is picked from the
     beam that wrote it, so that the softmax is over M slots, not over all N.
     """
-    B, U, C, H, K = q_BUCHK.shape
-    M, Q = kept.live_BCM.shape[-1], U * C
+    _, U, C, _, _ = q_BUCHK.shape
     live_BQM = kept.live_BCM if C == 1 else jnp.tile(kept.live_BCM, (1, U, 1))
     ancestry_BQM = kept.ancestry_BUM
     if ancestry_BQM is not None and C > 1:
@@ -121,7 +150,6 @@ def _attend(q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads:
     scores_BQHM = _scores(q_BUCHK, kept.stored[keys], write_heads)
     if ancestry_BQM is not None:
         scores_BQHM = _of_writers(scores_BQHM, ancestry_BQM, U)
-    scores_BQHM = jnp.where(live_BQM[:, :, None], scores_BQHM, jnp.finfo(jnp.float32).min)
 
     def outputs(weights_BQHM: jax.Array) -> jax.Array:
         weights_BQHM = weights_BQHM.astype(q_BUCHK.dtype)
@@ -129,20 +157,23 @@ def _attend(q_BUCHK: jax.Array, kept: Kept, keys: int, values: int, write_heads:
             weights_BQHM = _to_writers(weights_BQHM, ancestry_BQM, U)
         return _outputs(weights_BQHM, kept.stored[values], write_heads, few=C <= FEW_TOKENS)
 
-    if kept.new is None or kept.new_mask_BCC is None:
-        weights_BQHM, sums_BQH = _unnormalised_softmax(scores_BQHM)
-        o_BQHV = outputs(weights_BQHM)
-    else:
-        q_BUCGRK = q_BUCHK.reshape(B, U, C, write_heads, H // write_heads, K)
-        k_BUEGK, v_BUEGV = (kept.new[each].reshape(B, U, C, write_heads, -1) for each in (keys, values))
-        new_BUCGRE = jnp.einsum("bucgrk,buegk->bucgre", q_BUCGRK, k_BUEGK, preferred_element_type=jnp.float32)
-        mask_BCE = kept.new_mask_BCC[:, None, :, None, None]
-        new_BQHE = jnp.where(mask_BCE, new_BUCGRE, jnp.finfo(jnp.float32).min).reshape(B, Q, H, C)
-        weights_BQHM, sums_BQH = _unnormalised_softmax(jnp.concatenate([scores_BQHM, new_BQHE], axis=-1))
-        new_BUCGRE = weights_BQHM[..., M:].reshape(new_BUCGRE.shape).astype(v_BUEGV.dtype)
-        more_BUCGRV = jnp.einsum("bucgre,buegv->bucgrv", new_BUCGRE, v_BUEGV, preferred_element_type=jnp.float32)
-        o_BQHV = outputs(weights_BQHM[..., :M]) + more_BUCGRV.reshape(B, Q, H, -1)
-    return (o_BQHV / sums_BQH[..., None]).astype(q_BUCHK.dtype).reshape(B, U, C, H, -1)
+    return jnp.where(live_BQM[:, :, None], scores_BQHM, jnp.finfo(jnp.float32).min), outputs
+
+
+def _over_new(q_BUCHK, k_BUCX, v_BUCY, mask_BCC: jax.Array, write_heads: int) -> Part:
+    """Tokens that are not stored yet, each beam its own."""
+    B, U, C, H, K = q_BUCHK.shape
+    q_BUCGRK = q_BUCHK.reshape(B, U, C, write_heads, H // write_heads, K)
+    k_BUEGK, v_BUEGV = (each.reshape(B, U, C, write_heads, -1) for each in (k_BUCX, v_BUCY))
+    scores_BUCGRE = jnp.einsum("bucgrk,buegk->bucgre", q_BUCGRK, k_BUEGK, preferred_element_type=jnp.float32)
+    scores_BUCGRE = jnp.where(mask_BCC[:, None, :, None, None], scores_BUCGRE, jnp.finfo(jnp.float32).min)
+
+    def outputs(weights_BQHE: jax.Array) -> jax.Array:
+        weights_BUCGRE = weights_BQHE.reshape(scores_BUCGRE.shape).astype(v_BUEGV.dtype)
+        o_BUCGRV = jnp.einsum("bucgre,buegv->bucgrv", weights_BUCGRE, v_BUEGV, preferred_element_type=jnp.float32)
+        return o_BUCGRV.reshape(B, U * C, H, -1)
+
+    return scores_BUCGRE.reshape(B, U * C, H, C), outputs
 
 
 def _of_writers(scores_BQHN: jax.Array, ancestry_BQM: jax.Array, beams: int) -> jax.Array:
@@ -161,10 +192,12 @@ def _to_writers(weights_BQHM: jax.Array, ancestry_BQM: jax.Array, beams: int) ->
     return jnp.concatenate(own, axis=-1)
 
 
-def _unnormalised_softmax(scores: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """exp(scores - max) over the last axis and its sum: dividing the output is cheaper than the weights."""
-    weights = jnp.exp(scores - scores.max(-1, keepdims=True))
-    return weights, weights.sum(-1)
+def _unnormalised_softmax(scores: list[jax.Array]) -> tuple[list[jax.Array], jax.Array]:
+    """exp(scores - max) over the last axis of all parts together, and its sum: dividing the output is cheaper than the
+    weights."""
+    largest = functools.reduce(jnp.maximum, [each.max(-1, keepdims=True) for each in scores])
+    weights = [jnp.exp(each - largest) for each in scores]
+    return weights, functools.reduce(jnp.add, [each.sum(-1) for each in weights])
 
 
 def _scores(q_BUCHK: jax.Array, stored: Stored, write_heads: int) -> jax.Array:

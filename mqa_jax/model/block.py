@@ -39,10 +39,12 @@ class Held(NamedTuple):
 
     Attributes:
       own: rows of self-attention.
+      prompt: its rows of a prompt that all beams share.
       memory: rows of the encoder's output.
     """
 
     own: Rows | None = None
+    prompt: Rows | None = None
     memory: Rows | None = None
 
 
@@ -64,7 +66,7 @@ class Block(nnx.Module):
     ) -> tuple[jax.Array, Rows | None]:
         """[B, L, D] -> [B, L, D], and the rows of self-attention that are kept."""
         k1, k2, k3, k4, k5, k6 = split_key(context.key, 6)
-        y, kept = self.attention(self.attention_norm(x_BLD), context, held.own, rates.attention, k1)
+        y, kept = self.attention(self.attention_norm(x_BLD), context, held.own, rates.attention, k1, held.prompt)
         x = x_BLD + dropout(y, rates.residual, k2)
         if self.cross is not None and self.cross_norm is not None:
             y = self.cross.across(self.cross_norm(x), context, held.memory, rates.attention, k3)
@@ -111,47 +113,43 @@ class Stack(nnx.Module):
         return dropout(self.norm(x), self.rates.residual, keys[-1])
 
     def prefill(self, x_BPD: jax.Array, real_BP: jax.Array, state: DecodeState) -> DecodeState:
-        """An empty state with the first P tokens of each sentence read: [B, P, D], for all beams.
+        """An empty state of one beam with the first P tokens of each sentence read: [B, P, D].
 
         Args:
           real_BP: False in front of a sentence's first token.
         """
         P = x_BPD.shape[1]
         sights = self._whole(real_BP.astype("int32"))
-        pasts = self._pasts(state, P, 1)
+        pasts = self._pasts(state, P)
         contexts = [
             Context(cache.positions(state, P), sights[_sight(layer)]._replace(into=pasts[_sight(layer)]))
             for layer in self.layers
         ]
-        return self._feed(x_BPD, state, contexts, P, 1)[1]
+        return self._feed(x_BPD, state, contexts, P)[1]
 
-    def extend(self, x_BQD: jax.Array, state: DecodeState, fed: int) -> tuple[jax.Array, DecodeState]:
-        """C more tokens of each of `fed` beams: [B, fed * C, D], beams first -> [B, fed * C, D] and the state after.
-
-        Args:
-          fed: all beams, or 1: a prompt goes on, of beam 0 for all.
-        """
-        count = x_BQD.shape[1] // fed
-        positions_BC = cache.positions(state, count)
-        positions_BQ = jnp.tile(positions_BC, (1, fed))
+    def extend(self, x_BQD: jax.Array, state: DecodeState) -> tuple[jax.Array, DecodeState]:
+        """C more tokens of each of W beams: [B, W * C, D], beams first -> [B, W * C, D] and the state after."""
+        W = state.ancestry_BWM.shape[1]
+        count = x_BQD.shape[1] // W
+        positions_BQ = jnp.tile(cache.positions(state, count), (1, W))
         memory = Kept((), state.memory_mask_BM[:, None]) if state.memories else None
-        pasts = self._pasts(state, count, fed)
+        pasts = self._pasts(state, count)
         contexts = [Context(positions_BQ, pasts[_sight(layer)], memory) for layer in self.layers]
-        return self._feed(x_BQD, state, contexts, count, fed)
+        return self._feed(x_BQD, state, contexts, count)
 
     def keep(self, memory_BMD: jax.Array, dtype: str) -> tuple[Rows, ...]:
         """The memory's rows of every layer's cross-attention, made once for the whole decode."""
         return tuple(block.cross.keep(memory_BMD, dtype) for block in self.blocks if block.cross is not None)
 
     def _feed(
-        self, x: jax.Array, state: DecodeState, contexts: list[Context], count: int, fed: int
+        self, x: jax.Array, state: DecodeState, contexts: list[Context], count: int
     ) -> tuple[jax.Array, DecodeState]:
-        memories = state.memories or (None,) * len(self.blocks)
-        caches = []
-        for block, context, own, memory in zip(self.blocks, contexts, state.caches, memories, strict=True):
-            x, kept = block(self.rates, x, context, Held(own, memory))
+        none, caches = (None,) * len(self.blocks), []
+        held = map(Held, state.caches, state.prompts or none, state.memories or none)
+        for block, context, each in zip(self.blocks, contexts, held, strict=True):
+            x, kept = block(self.rates, x, context, each)
             caches.append(kept)
-        return self.norm(x), cache.advance(state, count, fed)._replace(caches=tuple(caches))
+        return self.norm(x), cache.advance(state, count)._replace(caches=tuple(caches))
 
     def _whole(self, segments_BL: jax.Array) -> dict[tuple[int, int], Whole]:
         """Who sees whom, once for each window among the layers."""
@@ -162,8 +160,8 @@ class Stack(nnx.Module):
 
         return {_sight(layer): sight(layer) for layer in dict.fromkeys(self.layers)}
 
-    def _pasts(self, state: DecodeState, count: int, fed: int) -> dict[tuple[int, int], Past]:
-        return {_sight(layer): cache.past(state, layer, count, fed) for layer in dict.fromkeys(self.layers)}
+    def _pasts(self, state: DecodeState, count: int) -> dict[tuple[int, int], Past]:
+        return {_sight(layer): cache.past(state, layer, count) for layer in dict.fromkeys(self.layers)}
 
 
 def _sight(layer: AttentionConfig) -> tuple[int, int]:

@@ -44,5 +44,5 @@ class Decoder(nnx.Module):
         position_BC = cache.positions(state, C)
         position_BWC = jnp.broadcast_to(position_BC[:, None], tokens_BWC.shape)
         x_BQD = self.embedding(tokens_BWC.reshape(B, W * C), position_BWC.reshape(B, W * C))
-        x_BQD, state = self.decoder.extend(x_BQD, state, W)
+        x_BQD, state = self.decoder.extend(x_BQD, state)
         return state, self.embedding.step_logits(x_BQD).reshape(-1, B, W, C)

@@ -32,29 +32,37 @@ class Language(Decoder):
     def begin(self, prompt: Prompt, beams: int, room: int, chunk: int | None = None) -> DecodeState:
         """Reads prompts of different lengths and makes room for so many tokens more of W beams.
 
+        One beam goes on in the array of its prompt, and so has one product a layer; several beams share the prompt.
         The last token of a prompt is not for here: search feeds it first, and gets the first logits for it.
 
         Args:
           chunk: positions that are read at once; the platform's number by default. The rest goes to the first part.
         """
         tokens_BP, lengths_B = jnp.asarray(prompt.tokens_BP), jnp.asarray(prompt.lengths_B)
+        if (
+            beams > 1
+        ):  # a TPU lays an array of another number of slots out in its own way, from which it would be copied
+            tokens_BP = jnp.pad(tokens_BP, ((0, 0), (-tokens_BP.shape[1] % 8, 0)))
         B, P = tokens_BP.shape
-        state = cache.begin(self.decoder.layers, B, beams, P + room, self.config.kept_dtype, P - lengths_B)
+        layers, dtype = self.decoder.layers, self.config.kept_dtype
+        state = cache.begin(layers, B, 1, P + room if beams == 1 else P, dtype, -lengths_B)
+        state = state._replace(time=state.time - P)
 
         def read(sizes: platforms.Sizes, tokens_BP: jax.Array, state: DecodeState) -> DecodeState:
             count = chunk or sizes.prompt
-            later = max(0, P - 1) // count
+            later = (P - 1) // count
             first = P - later * count
 
             def embed(state: DecodeState, count: int) -> tuple[jax.Array, jax.Array]:
-                part_BC = jax.lax.dynamic_slice_in_dim(tokens_BP, state.time, count, axis=1)
+                part_BC = jax.lax.dynamic_slice_in_dim(tokens_BP, P + state.time, count, axis=1)
                 position_BC = cache.positions(state, count)
                 return self.embedding(part_BC, jnp.maximum(position_BC, 0)), position_BC >= 0
 
             state = self.decoder.prefill(*embed(state, first), state)
             if later:
-                extend = lambda _, state: self.decoder.extend(embed(state, count)[0], state, 1)[1]  # noqa: E731
+                extend = lambda _, state: self.decoder.extend(embed(state, count)[0], state)[1]  # noqa: E731
                 state = jax.lax.fori_loop(0, later, extend, state)
             return state
 
-        return platforms.in_sizes(read, tokens_BP, state)
+        state = platforms.in_sizes(read, tokens_BP, state) if P else state
+        return state if beams == 1 else cache.branch(state, layers, beams, room, dtype)

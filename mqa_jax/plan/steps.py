@@ -162,7 +162,8 @@ def _part(experiment: Experiment, topology: Topology, workload: Workload) -> _Pa
 
 def _kept(state: Any) -> dict[str, Any]:
     """A decode state by what it is."""
-    return {"cache": (state.caches, state.memories), "search": state._replace(caches=(), memories=())}
+    caches = state.caches, state.prompts, state.memories
+    return {"cache": caches, "search": state._replace(caches=(), prompts=(), memories=())}
 
 
 def _of_group(part: _Part, program: Program, needed: Callable[..., cost.Cost], topology: Topology) -> Step:

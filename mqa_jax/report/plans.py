@@ -23,6 +23,7 @@ def lines(record: Record) -> list[str]:
     train, decode = record["train"], record["decode"]
     title = f"train step, {train['rows']} rows of {train['target_length']} tokens, {_mesh(record)}"
     text += ["", title, *_step(train, per_device)]
+    text.append(f"  training    {hours(record):.2f} h at the floor, {record['config']['train']['steps']:,} steps")
     groups = record["devices"] // decode["spread_over_devices"]
     over = f"{groups} x {decode['spread_over_devices']} devices" if groups > 1 else "one group of devices"
     if "prefill" in record:
@@ -32,6 +33,11 @@ def lines(record: Record) -> list[str]:
     title = f"decode step, {decode['batch']} sentences, {beam}, cache of {decode['target_length']} tokens, "
     title += over
     return [*text, "", title, *_step(decode, per_device)]
+
+
+def hours(record: Record) -> float:
+    """What all steps of the config's training take at the floor."""
+    return record["train"]["floor_s"] * record["config"]["train"]["steps"] / 3600
 
 
 def _mesh(record: Record) -> str:
@@ -62,7 +68,9 @@ def _step(step: Mapping[str, Any], per_device: float) -> list[str]:
 
 def table(found: Sequence[Record]) -> Table:
     """One row a variant: what it holds and its floors, beside the paper's microseconds a token where it has them."""
-    rows = [[record, paper.figures(record["name"], record["config"])] for record in found]
+    rows = [
+        [record, {"training_hours": hours(record)}, paper.figures(record["name"], record["config"])] for record in found
+    ]
     first, train, decode = found[0], found[0]["train"], found[0]["decode"]
     columns = [
         Column("variant", "variant"),
@@ -72,6 +80,7 @@ def table(found: Sequence[Record]) -> Table:
         Column("cache among it", "decode.held_bytes.cache", size),
         Column("training: floor", "train.floor_us_per_token", significant),
         Column("training, paper", "training_us"),
+        Column("training: hours at the floor", "training_hours", significant),
         Column("encoder: floor", "decode.encoder_floor_us_per_token", significant),
         Column("encoder, paper", f"encoder_us_beam_{decode['beam']}"),
         Column("decoder: floor", "decode.floor_us_per_token", significant),

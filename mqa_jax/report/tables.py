@@ -341,7 +341,7 @@ def _scored(runs: Selection) -> str:
     texts = dict.fromkeys(record["corpus"] for record in runs.of("train")) or [data["dataset"]]
     rows = dict.fromkeys("packed rows" if record.get("packed") else "a line in each row" for record in scored)
     words = f"words outside {data['unk']} as UNK" if data.get("unk") else "no word replaced by UNK"
-    return f"Scored on dev: {', '.join([*filter(None, [' / '.join(texts)]), ' / '.join(rows), words])}."
+    return f"Scored on all of dev: {', '.join([*filter(None, [' / '.join(texts)]), ' / '.join(rows), words])}."
 
 
 def _perplexity(split: str) -> dict[str, str]:

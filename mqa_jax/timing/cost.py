@@ -61,7 +61,7 @@ def decode_cost(
     """One decode step of all the batch, averaged over `target_length` steps.
 
     A padded cache is read in full at every step, a growing one as far as it is filled. The source's rows are
-    read once a sentence, not once a beam. A language model's source is its prompt.
+    read once a sentence, not once a beam; so are those of a prompt, which is a language model's source.
 
     Args:
       tensor: the cost is that of one of so many devices that share the model. Each reads all of a row that they cannot
@@ -73,10 +73,12 @@ def decode_cost(
     filled = [slots] * target_length if padded_cache else range(prompt + 1, slots + 1)
     weights = _step_weights(model) / tensor
     lengths = {layer: _mean_length(filled, layer) for layer in decoder.attention}
+    shared = {layer: _mean_length(filled, layer, prompt) for layer in decoder.attention}
+    read = {layer: rows * (lengths[layer] - shared[layer]) + batch * shared[layer] for layer in decoder.attention}
     return Cost(
         weight_bytes=weights * weight_bytes(model),
         weight_flops=2.0 * weights * rows,
-        self_bytes=sum(rows * lengths[layer] * token_bytes(model, layer, tensor) for layer in decoder.attentions),
+        self_bytes=sum(read[layer] * token_bytes(model, layer, tensor) for layer in decoder.attentions),
         self_flops=sum(rows * lengths[layer] * _flops(layer, True, tensor) for layer in decoder.attentions),
         cross_bytes=float(sum(batch * source_length * token_bytes(model, layer, tensor) for layer in decoder.crosses)),
         cross_flops=sum(rows * source_length * _flops(layer, True, tensor) for layer in decoder.crosses),
@@ -117,12 +119,17 @@ def train_flops(model: ModelConfig, batch: int, source_length: int, target_lengt
 def cache_bytes_per_sequence(
     model: ModelConfig, source_length: int, target_length: int, beam: int = 1, tensor: int = 1
 ) -> int:
-    """What one sequence keeps while it is decoded: its beams' own rows, or their windows', and the source's. `tensor`:
-    on one of so many devices that share the model."""
+    """What one sequence keeps while it is decoded: its beams' own rows, or their windows', and once for all beams the
+    rows of its source, or of its prompt. One beam has its prompt's rows among its own. `tensor`: on one of so many
+    devices that share the model."""
     decoder = model.decoder
-    own = target_length if decoder.cross else source_length + target_length
-    kept = sum(layer.slots(own) * token_bytes(model, layer, tensor) for layer in decoder.attentions)
-    return beam * kept + sum(source_length * token_bytes(model, layer, tensor) for layer in decoder.crosses)
+    prompt = 0 if decoder.cross else source_length
+    shared, own = (prompt, target_length) if prompt and beam > 1 else (0, prompt + target_length)
+    kept = sum(source_length * token_bytes(model, layer, tensor) for layer in decoder.crosses)
+    for layer in decoder.attentions:
+        slots = beam * layer.slots(own) + (layer.slots(shared) if shared else 0)
+        kept += slots * token_bytes(model, layer, tensor)
+    return kept
 
 
 def token_bytes(model: ModelConfig, layer: AttentionConfig, tensor: int = 1) -> int:
@@ -178,9 +185,9 @@ def _stack_weights(model: ModelConfig, stack: StackConfig) -> int:
     return attention + stack.layers * model.feed_forward_parameters(stack.feed_forward)
 
 
-def _mean_length(lengths: Sequence[int], layer: AttentionConfig) -> float:
-    """Tokens seen on average by queries that have so many behind them, their own included."""
-    return sum(map(layer.seen, lengths)) / len(lengths)
+def _mean_length(lengths: Sequence[int], layer: AttentionConfig, first: int | None = None) -> float:
+    """Tokens seen on average by queries that have so many behind them, their own included; or of the first alone."""
+    return sum(layer.seen(length, first) for length in lengths) / len(lengths)
 
 
 def _numbers(layer: AttentionConfig, tensor: int) -> int:

@@ -23,7 +23,7 @@ def time_data(experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary, ro
     """
     start = time.perf_counter()
     examples = pipeline.training_corpora(corpus.train, vocabulary, experiment.data)
-    iterator = pipeline.batches(examples, corpus.train.weights, experiment.data, experiment.seed)
+    iterator = pipeline.batches(examples, corpus.train.weights, experiment.data, experiment.seed, vocabulary.bos)
     rows = len(next(iterator).inputs_BL)
     first_batch_s = time.perf_counter() - start
     memory = _resident_mb()

@@ -8,6 +8,7 @@ depend on them. Several models are timed in turn, round by round, so that a mach
 
 import dataclasses
 import functools
+import itertools
 import statistics
 import time
 from collections.abc import Sequence
@@ -304,9 +305,8 @@ def programs(model: Model, workload: Workload) -> tuple[Any, Any]:
         search = search.over_devices(model.mesh)
         first_B, limits_B = jnp.full((B,), BOS, jnp.int32), jnp.full((B,), T, jnp.int32)
         rows: Any = search.begin(first_B, limits_B, jnp.zeros((B,), jnp.uint32))
-        prompt = 0 if model.config.encoder else max(0, workload.source_length - 1)
-        for room in workload.rooms:
-            state = grow(state, model.config.decoder.attentions, prompt + room)
+        for held, room in itertools.pairwise([workload.rooms[0], *workload.rooms]):
+            state = grow(state, model.config.decoder.attentions, room - held)
             rows, state, _ = run(search, module.step, rows, state, lambda rows, room=room: rows.t_B[0] >= min(room, T))
         rows, state = replicas.keep(model, rows, state)
         return search.best(rows), state

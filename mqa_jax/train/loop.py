@@ -206,14 +206,17 @@ def dev_loss(
     parameters: Parameters,
     stop: Stop | None = None,
 ) -> float | None:
-    """Negative log-likelihood per token of the dev set, without smoothing or dropout; None if a stop cut it short.
+    """Negative log-likelihood per token of dev, without smoothing or dropout; None if a stop cut it short.
+
+    Of dev's first `config.train.dev_lines` lines: what judges a finished run scores all of them.
 
     Each line counts once, in the process whose device it lies on.
     """
     totals = np.zeros(2)
     rows = experiment.decode.batch
     own = sharding.own_rows(rows, mesh)
-    for batch in pipeline.scoring_batches(corpus.splits["dev"], vocabulary, experiment.data, rows, own):
+    dev = corpus.splits["dev"].first(experiment.train.dev_lines)
+    for batch in pipeline.scoring_batches(dev, vocabulary, experiment.data, rows, own):
         if stop and stop.agreed():
             return None
         sums = score(model, parameters, sharding.place(batch, mesh, rows, own), mesh)

@@ -8,6 +8,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from mqa_jax import sharding, workdir
+from mqa_jax.data import vocabulary as vocabularies
 from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
@@ -61,10 +62,10 @@ def load(
     experiment = dataclasses.replace(experiment, model=experiment.model.decoding_in(dtype, cache_dtype), mesh=mesh)
     group = sharding.groups(mesh, jax.local_devices())[0]
     model = build(experiment.model).over(group)
-    path = folder / "vocabulary.model"
+    path = vocabularies.path_in(folder)
     if not path.exists():
         raise InputError(f"{path} is missing; copy it from where the run was trained or train again")
-    vocabulary = Vocabulary(path)
+    vocabulary = vocabularies.read(path)
     workdir.refuse_unlike(folder, fingerprint, {"vocabulary": vocabulary.fingerprint})
     shapes = model.shapes()
     where = sharding.parameter_shardings(model.axes(), shapes, group)

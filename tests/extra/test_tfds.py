@@ -80,6 +80,7 @@ ARCHIVES = {
         f"{LM1B}/training-monolingual.tokenized.shuffled/news.en-00001-of-00100": parallel("a", MANY)["a.en"],
         f"{LM1B}/training-monolingual.tokenized.shuffled/news.en-00002-of-00100": parallel("b", MANY)["b.en"],
         f"{LM1B}/heldout-monolingual.tokenized.shuffled/news.en.heldout-00000-of-00050": parallel("c", 30)["c.en"],
+        f"{LM1B}/heldout-monolingual.tokenized.shuffled/news.en.heldout-00001-of-00050": parallel("d", 15)["d.en"],
     },
 }
 PACKED = {url: archive(files) for url, files in ARCHIVES.items()}
@@ -168,7 +169,12 @@ def test_lm1b_is_prepared_from_an_archive_fetched_by_hand(proxy, tmp_path):
     assert len(proxy[1]) == asked, "nothing is fetched"
     experiment = tiny_run("language", tmp_path)
     corpus = sources.load(experiment.data, "language")
-    assert {name: len(split) for name, split in corpus.splits.items()} == {"dev": 15, "test": 15}
+    assert {name: list(split.target) for name, split in corpus.splits.items()} == {
+        "dev": parallel("c", 30)["c.en"].splitlines(),
+        "test": parallel("d", 15)["d.en"].splitlines(),
+    }, "the files themselves, where TFDS unpacked them"
+    halves = sources.load_text(dataclasses.replace(experiment.data, dev=(), test=()), "language").splits
+    assert {name: len(halves[name]) for name in ("dev", "test")} == {"dev": 23, "test": 22}
     assert corpus.prepared and len(corpus.prepared) == 2 * MANY
     run = tmp_path / "run"
     loop.train(experiment, corpus, vocabulary.obtain(experiment.data, corpus, run / "vocabulary.model"), run)
