@@ -185,6 +185,18 @@ def test_the_rows_of_cross_attention_are_made_of_the_memory():
     assert np.abs(queries_DD - rows_DD).max() > 0.1
 
 
+def test_without_text_the_gains_of_the_norms_count():
+    model = small.model("translation")
+    parameters = small.parameters(model)
+    gains = [random(16, seed=seed).astype("float32") for seed in range(3)]
+    first = parameters["decoder"]["blocks"][0]
+    first["attention_norm"]["scale_D"], first["cross_norm"]["scale_D"], parameters["encoder"]["norm"]["scale_D"] = gains
+    seen.clear()
+    convert.convert(model, parameters, Watched(1, "mean"), ["decoder", "cross"], [0])
+    for found, which in zip([*seen[0], *seen[1]], (0, 0, 1, 2), strict=True):
+        np.testing.assert_allclose(found, np.diag(gains[which] ** 2), atol=1e-6)
+
+
 def test_only_the_chosen_layers_of_the_chosen_sites_change(source):
     model, parameters, _ = source
     made, values = convert.convert(model, parameters, Pooled(1, "mean"), ["decoder"], [1])
@@ -214,6 +226,30 @@ def test_random_heads_are_fresh_and_the_rest_is_kept(source):
     assert same(one, again) and not same(one["wk_DGK"], other["wk_DGK"])
     assert same(one["wq_DHK"], parameters["decoder"]["blocks"][0]["attention"]["inputs"]["wq_DHK"])
     assert not same(one["wk_DGK"], draws[0]["decoder"]["blocks"][1]["attention"]["inputs"]["wk_DGK"])
+
+
+@pytest.mark.parametrize("pool", ["procrustes", "activations"])
+def test_biases_are_pooled_with_their_weights(pool):
+    """Heads that only a map of their own tells apart, biases too, merge exactly; the output's bias stays."""
+    one = dataclasses.replace(small.attention(4), biases="all", rotary=small.ROTARY)
+    model = small.model("language", [one, one])
+    parameters, batch = small.parameters(model), made_of(model)
+    for number, block in parameters["decoder"]["blocks"].items():
+        inputs, output = block["attention"]["inputs"], block["attention"]["output"]
+        output["bo_D"] = random(16, seed=number).astype("float32")
+        for w, b, rotary in (("wk_DGK", "bk_GK", True), ("wv_DGV", "bv_GV", False)):
+            size = inputs[w].shape[-1]
+            head = heads.blocks(random(17, 1, size, seed=number), rotary)
+            turns = random(4, size // 2, 1, 1, seed=number) + 1j * random(4, size // 2, 1, 1, seed=number + 9)
+            maps = turns if rotary else random(4, 1, size, size, seed=number)
+            alike = np.concatenate([heads.whole(np.einsum("dgps,pst->dgpt", head, each)) for each in maps], axis=1)
+            inputs[w], inputs[b] = alike[:-1].astype("float32"), alike[-1].astype("float32")
+    calibration = batch if pool == "activations" else None
+    made, values = convert.convert(model, parameters, Pooled(1, pool), calibration=calibration)
+    assert made.config.decoder.attention[0].biases == "all"
+    np.testing.assert_allclose(logits(made, values, batch), logits(model, parameters, batch), atol=1e-4)
+    with pytest.raises(InputError, match="decoder layer 0 has biases"):
+        convert.converted(model.config, Factored(4, 0, 9))
 
 
 @pytest.mark.parametrize("calibrated", [False, True])
