@@ -83,7 +83,7 @@ def check_flags() -> None:
         command.refuse_given([ROTARY_SIZE], "is of a latent; give --kv_rank, or leave it out")
         if POOL.value == "activations" and not TEXT.value:
             raise InputError("--pool=activations needs --text=FILE, lines for calibration (or SOURCE,TARGET)")
-        if POOL.value != "activations":
+        if POOL.value not in ("procrustes", "activations"):
             command.refuse_given([TEXT, TOKENS], f"is not used by --pool={POOL.value}; leave it out")
     else:
         command.refuse_given([POOL, SEED], "is for write heads; a latent has none, leave it out")
