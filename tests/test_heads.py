@@ -12,9 +12,10 @@ from test_run import tiny
 
 from mqa_jax import workdir
 from mqa_jax.data import sources, vocabulary
+from mqa_jax.data.corpus import Split
 from mqa_jax.errors import InputError
 from mqa_jax.evaluate import quality
-from mqa_jax.interop import convert, folder, heads
+from mqa_jax.interop import calibration, convert, folder, heads
 from mqa_jax.interop.heads import Heads, Moments
 from mqa_jax.interop.targets import Factored, Pooled
 from mqa_jax.model.build import build
@@ -319,15 +320,12 @@ def trained_run(tmp_path_factory):
 
 def test_a_converted_run_is_a_run(trained_run, run):  # noqa: F811
     base, corpus = trained_run
-    text = f"--text={base}/dev.en,{base}/dev.de"
-    given = [f"--workdir={base}/source", f"--to={base}/new", "--write_heads=2", "--pool=activations", text]
-    result = run(*given, "--sites=decoder,cross", "--tokens=50", "--json=-", program=ROOT / "scripts/convert_heads.py")
+    given = [f"--workdir={base}/source", f"--to={base}/new", "--write_heads=2", "--sites=decoder,cross"]
+    result = run(*given, "--json=-", program=ROOT / "scripts/convert_heads.py")
     assert result.returncode == 0, result.stderr
     record = json.loads(result.stdout)
-    assert not record["equal_parameters"] and 50 <= record["calibration_tokens"] < 100
-    assert record["parameters"] < record["parameters_before"] and record["variant"].endswith(
-        "activations_2_decoder_cross"
-    )
+    assert not record["equal_parameters"] and record["parameters"] < record["parameters_before"]
+    assert record["variant"] == "multi_head_mean_2_decoder_cross"
     new = trained.load(base / "new")
     assert [
         each.write_heads for each in (*new.experiment.model.decoder.attention, *new.experiment.model.encoder.attention)
@@ -336,6 +334,18 @@ def test_a_converted_run_is_a_run(trained_run, run):  # noqa: F811
     assert quality.perplexity_of(new, corpus.splits["dev"], "dev")["tokens"] > 0
     again = run(*given, program=ROOT / "scripts/convert_heads.py")
     assert again.returncode == 2 and "is there already" in again.stderr
+
+
+def test_calibration_takes_the_first_lines_with_so_many_tokens(trained_run):
+    base, corpus = trained_run
+    source, dev = trained.load(base / "source"), corpus.splits["dev"]
+    short = Split(*([line[:30] for line in side] for side in dev.sides.values()))
+    batch = calibration.batch(short, source.vocabulary, source.experiment.data, 50)
+    lengths = [len(ids) + 1 for ids in source.vocabulary.encode_all(short.target)]  # with their ends
+    rows = sorted(np.asarray(batch.target.segments_BL).sum(1).tolist())
+    lines = sum(row > 0 for row in rows)
+    assert rows[-lines:] == sorted(lengths[:lines])
+    assert sum(lengths[: lines - 1]) < 50 <= sum(lengths[:lines])
 
 
 @pytest.mark.parametrize(
