@@ -74,7 +74,10 @@ class Linear(nnx.Module):
         return {"laid": int8.quantise(w_ND) if rounded else w_ND, **biases}
 
     def _with_bias(self, y: jax.Array, weight: Weight) -> jax.Array:
-        return y if weight.bias is None else y + getattr(self, weight.bias)[...].astype(y.dtype)
+        if weight.bias is None:
+            return y
+        bias = getattr(self, weight.bias)[...].astype(y.dtype)
+        return y + jnp.expand_dims(bias, tuple(range(y.ndim - bias.ndim)))
 
 
 class Norm(nnx.Module):

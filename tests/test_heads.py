@@ -12,9 +12,10 @@ from test_run import tiny
 
 from mqa_jax import workdir
 from mqa_jax.data import sources, vocabulary
+from mqa_jax.data.corpus import Split
 from mqa_jax.errors import InputError
 from mqa_jax.evaluate import quality
-from mqa_jax.interop import convert, folder, heads
+from mqa_jax.interop import calibration, convert, folder, heads
 from mqa_jax.interop.heads import Heads, Moments
 from mqa_jax.interop.targets import Factored, Pooled
 from mqa_jax.model.build import build
@@ -110,6 +111,14 @@ def test_a_latent_of_full_rank_is_the_same_attention(moments):
     assert rank(D) < 1e-10 and rank(D - 5) > 1e-3  # the rank of [D, G (K + V)] is D
 
 
+def test_the_keys_of_a_latent_keep_the_mean_of_their_turning():
+    turn_P = np.array([0.9, 0.5j, -0.1])
+    made = heads.factored(SOURCE, D, turn_P=turn_P)
+    keys = heads.blocks(np.einsum("dc,chk->dhk", made.wc_DC, made.wk_CHK), True)
+    expected = heads.blocks(np.repeat(SOURCE.wk_DGK, H // G, axis=1), True) * turn_P[:, None]
+    np.testing.assert_allclose(keys, expected, atol=1e-10)
+
+
 # Models.
 
 
@@ -152,6 +161,43 @@ def test_converting_layer_after_layer_is_converting_them_one_by_one(source):
     assert not same(convert.convert(model, parameters, target)[1]["decoder"], at_once[1]["decoder"])
 
 
+class Watched(Pooled):
+    """Keeps what it is told of the inputs."""
+
+    def weights(self, source, config, moments):
+        seen.append(moments)
+        return super().weights(source, config, moments)
+
+
+seen = []
+
+
+def test_the_rows_of_cross_attention_are_made_of_the_memory():
+    """And padding counts nowhere."""
+    model = small.model("translation")
+    parameters, batch = small.parameters(model), made_of(model)
+    seen.clear()
+    convert.convert(model, parameters, Watched(1, "mean"), ["cross"], [0], batch)
+    memory_BMD = np.asarray(model.bind(parameters).encode(batch.source))
+    memory_ND = memory_BMD[np.asarray(batch.source.segments_BL) > 0]
+    assert len(memory_ND) == 9 + 5 + 7 < memory_BMD.shape[0] * memory_BMD.shape[1]
+    ((queries_DD, rows_DD),) = seen
+    np.testing.assert_allclose(rows_DD, memory_ND.T @ memory_ND / len(memory_ND), atol=1e-4)
+    assert np.abs(queries_DD - rows_DD).max() > 0.1
+
+
+def test_without_text_the_gains_of_the_norms_count():
+    model = small.model("translation")
+    parameters = small.parameters(model)
+    gains = [random(16, seed=seed).astype("float32") for seed in range(3)]
+    first = parameters["decoder"]["blocks"][0]
+    first["attention_norm"]["scale_D"], first["cross_norm"]["scale_D"], parameters["encoder"]["norm"]["scale_D"] = gains
+    seen.clear()
+    convert.convert(model, parameters, Watched(1, "mean"), ["decoder", "cross"], [0])
+    for found, which in zip([*seen[0], *seen[1]], (0, 0, 1, 2), strict=True):
+        np.testing.assert_allclose(found, np.diag(gains[which] ** 2), atol=1e-6)
+
+
 def test_only_the_chosen_layers_of_the_chosen_sites_change(source):
     model, parameters, _ = source
     made, values = convert.convert(model, parameters, Pooled(1, "mean"), ["decoder"], [1])
@@ -181,6 +227,30 @@ def test_random_heads_are_fresh_and_the_rest_is_kept(source):
     assert same(one, again) and not same(one["wk_DGK"], other["wk_DGK"])
     assert same(one["wq_DHK"], parameters["decoder"]["blocks"][0]["attention"]["inputs"]["wq_DHK"])
     assert not same(one["wk_DGK"], draws[0]["decoder"]["blocks"][1]["attention"]["inputs"]["wk_DGK"])
+
+
+@pytest.mark.parametrize("pool", ["procrustes", "activations"])
+def test_biases_are_pooled_with_their_weights(pool):
+    """Heads that only a map of their own tells apart, biases too, merge exactly; the output's bias stays."""
+    one = dataclasses.replace(small.attention(4), biases="all", rotary=small.ROTARY)
+    model = small.model("language", [one, one])
+    parameters, batch = small.parameters(model), made_of(model)
+    for number, block in parameters["decoder"]["blocks"].items():
+        inputs, output = block["attention"]["inputs"], block["attention"]["output"]
+        output["bo_D"] = random(16, seed=number).astype("float32")
+        for w, b, rotary in (("wk_DGK", "bk_GK", True), ("wv_DGV", "bv_GV", False)):
+            size = inputs[w].shape[-1]
+            head = heads.blocks(random(17, 1, size, seed=number), rotary)
+            turns = random(4, size // 2, 1, 1, seed=number) + 1j * random(4, size // 2, 1, 1, seed=number + 9)
+            maps = turns if rotary else random(4, 1, size, size, seed=number)
+            alike = np.concatenate([heads.whole(np.einsum("dgps,pst->dgpt", head, each)) for each in maps], axis=1)
+            inputs[w], inputs[b] = alike[:-1].astype("float32"), alike[-1].astype("float32")
+    calibration = batch if pool == "activations" else None
+    made, values = convert.convert(model, parameters, Pooled(1, pool), calibration=calibration)
+    assert made.config.decoder.attention[0].biases == "all"
+    np.testing.assert_allclose(logits(made, values, batch), logits(model, parameters, batch), atol=1e-4)
+    with pytest.raises(InputError, match="decoder layer 0 has biases"):
+        convert.converted(model.config, Factored(4, 0, 9))
 
 
 @pytest.mark.parametrize("calibrated", [False, True])
@@ -250,15 +320,12 @@ def trained_run(tmp_path_factory):
 
 def test_a_converted_run_is_a_run(trained_run, run):  # noqa: F811
     base, corpus = trained_run
-    text = f"--text={base}/dev.en,{base}/dev.de"
-    given = [f"--workdir={base}/source", f"--to={base}/new", "--write_heads=2", "--pool=activations", text]
-    result = run(*given, "--sites=decoder,cross", "--tokens=50", "--json=-", program=ROOT / "scripts/convert_heads.py")
+    given = [f"--workdir={base}/source", f"--to={base}/new", "--write_heads=2", "--sites=decoder,cross"]
+    result = run(*given, "--json=-", program=ROOT / "scripts/convert_heads.py")
     assert result.returncode == 0, result.stderr
     record = json.loads(result.stdout)
-    assert not record["equal_parameters"] and 50 <= record["calibration_tokens"] < 100
-    assert record["parameters"] < record["parameters_before"] and record["variant"].endswith(
-        "activations_2_decoder_cross"
-    )
+    assert not record["equal_parameters"] and record["parameters"] < record["parameters_before"]
+    assert record["variant"] == "multi_head_mean_2_decoder_cross"
     new = trained.load(base / "new")
     assert [
         each.write_heads for each in (*new.experiment.model.decoder.attention, *new.experiment.model.encoder.attention)
@@ -267,6 +334,18 @@ def test_a_converted_run_is_a_run(trained_run, run):  # noqa: F811
     assert quality.perplexity_of(new, corpus.splits["dev"], "dev")["tokens"] > 0
     again = run(*given, program=ROOT / "scripts/convert_heads.py")
     assert again.returncode == 2 and "is there already" in again.stderr
+
+
+def test_calibration_takes_the_first_lines_with_so_many_tokens(trained_run):
+    base, corpus = trained_run
+    source, dev = trained.load(base / "source"), corpus.splits["dev"]
+    short = Split(*([line[:30] for line in side] for side in dev.sides.values()))
+    batch = calibration.batch(short, source.vocabulary, source.experiment.data, 50)
+    lengths = [len(ids) + 1 for ids in source.vocabulary.encode_all(short.target)]  # with their ends
+    rows = sorted(np.asarray(batch.target.segments_BL).sum(1).tolist())
+    lines = sum(row > 0 for row in rows)
+    assert rows[-lines:] == sorted(lengths[:lines])
+    assert sum(lengths[: lines - 1]) < 50 <= sum(lengths[:lines])
 
 
 @pytest.mark.parametrize(

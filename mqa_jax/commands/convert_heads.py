@@ -41,15 +41,11 @@ def main() -> None:
     source, to, start = pathlib.Path(WORKDIR.value), pathlib.Path(TO.value), time.perf_counter()
     folder.check("--to", to)
     experiment = workdir.owner(source)
-    if WRITE_HEADS.value:
-        target, name = targets.Pooled(WRITE_HEADS.value, POOL.value), f"{POOL.value}_{WRITE_HEADS.value}"
-    else:
-        target = targets.Factored(KV_RANK.value, ROTARY_SIZE.value, experiment.model.positions)
-        name = f"latent_{KV_RANK.value}"
+    target, name = chosen(experiment.model.positions)
     model_config = convert.converted(experiment.model, target, sites, layers)
     lines = text.read_split(TEXT.value, experiment.task, "--text") if TEXT.value else None
     run = trained.load(source, dtype="float32")
-    batch = lines and calibration.batch(lines, run.vocabulary, experiment.data, TOKENS.value)
+    batch = calibration.batch(lines, run.vocabulary, experiment.data, TOKENS.value) if lines else None
     _, parameters = convert.convert(run.model, run.parameters, target, sites, layers, batch, SEED.value)
     figures = {
         "from": source.name,
@@ -61,7 +57,6 @@ def main() -> None:
         "calibration_tokens": int((batch.target.segments_BL > 0).sum()) if batch else 0,
         "parameters": count(parameters),
         "parameters_before": count(run.parameters),
-        "feed_forward": model_config.decoder.feed_forward,
         "equal_parameters": False,  # the feed-forward layers were not widened
         "seconds": time.perf_counter() - start,
     }
@@ -73,14 +68,22 @@ def main() -> None:
     command.show("\n".join(words), [record], JSON.value)
 
 
+def chosen(positions: int) -> tuple[targets.Target, str]:
+    """What attentions are to become, and its name."""
+    write_heads, rank = WRITE_HEADS.value, KV_RANK.value
+    if write_heads and not rank:
+        return targets.Pooled(write_heads, POOL.value), f"{POOL.value}_{write_heads}"
+    if rank and not write_heads:
+        return targets.Factored(rank, ROTARY_SIZE.value, positions), f"latent_{rank}"
+    raise InputError("give one of --write_heads=N and --kv_rank=N")
+
+
 def check_flags() -> None:
-    if (WRITE_HEADS.value is None) == (KV_RANK.value is None):
-        raise InputError("give one of --write_heads=N and --kv_rank=N")
     if WRITE_HEADS.value:
         command.refuse_given([ROTARY_SIZE], "is of a latent; give --kv_rank, or leave it out")
         if POOL.value == "activations" and not TEXT.value:
             raise InputError("--pool=activations needs --text=FILE, lines for calibration (or SOURCE,TARGET)")
-        if POOL.value != "activations":
+        if POOL.value not in ("procrustes", "activations"):
             command.refuse_given([TEXT, TOKENS], f"is not used by --pool={POOL.value}; leave it out")
     else:
         command.refuse_given([POOL, SEED], "is for write heads; a latent has none, leave it out")

@@ -25,11 +25,13 @@ from mqa_jax.errors import InputError
 from mqa_jax.experiment import DropoutConfig, ModelConfig, StackConfig
 from mqa_jax.interop.heads import Heads, Moments
 from mqa_jax.interop.targets import Target
+from mqa_jax.layers import Norm
 from mqa_jax.model.block import Block, Held
 from mqa_jax.model.build import Model, Parameters, build
 
 SITES = {"encoder": ("encoder", "attention"), "decoder": ("decoder", "attention"), "cross": ("decoder", "cross")}
-Converter = Callable[[Attention, Moments | None], Attention]
+BIASES = {"wq_DHK": "bq_HK", "wk_DGK": "bk_GK", "wv_DGV": "bv_GV"}
+Converter = Callable[[Attention, Moments], Attention]
 
 
 def converted(
@@ -85,7 +87,10 @@ def convert(
     if calibration is None:
         for block, converters in itertools.chain(*blocks):
             for name, converter in converters.items():
-                setattr(block, name, converter(getattr(block, name), None))
+                attention, norms = getattr(block, name), [block.attention_norm] * 2
+                if attention.place.cross:
+                    norms = [block.cross_norm, getattr(module, "encoder").norm]  # noqa: B009
+                setattr(block, name, converter(attention, Moments(*map(_expected, norms))))
     else:
         for (_, stack), each in zip(stacks, blocks, strict=True):
             stack.blocks = nnx.List([_Converting(block, converters) for block, converters in each])
@@ -152,13 +157,20 @@ class _Tap(nnx.Module):
         return self.attention.across(x_BLD, *others)
 
 
+def _expected(norm: Norm) -> np.ndarray:
+    """The `_moment` of what a norm leaves, where nothing is known but its gains: no direction goes with another."""
+    gain_D = np.asarray(norm.scale_D[...], np.float64)
+    return np.diag(np.append(gain_D**2, 1))
+
+
 def _moment(x_BLD: jax.Array, segments_BL: jax.Array) -> np.ndarray:
-    """E[x x^T] over the real tokens."""
+    """E[x x^T] over the real tokens, with the 1 behind x that biases are weights of."""
     x_ND = np.asarray(x_BLD, np.float64)[np.asarray(segments_BL) > 0]
+    x_ND = np.concatenate([x_ND, np.ones((len(x_ND), 1))], axis=1)
     return x_ND.T @ x_ND / len(x_ND)
 
 
-def _remade(attention: Attention, moments: Moments | None, target: Target, where: str, key: jax.Array) -> Attention:
+def _remade(attention: Attention, moments: Moments, target: Target, where: str, key: jax.Array) -> Attention:
     """One attention as its target has it."""
     source = attention.config
     assert isinstance(source, Grouped)
@@ -167,7 +179,16 @@ def _remade(attention: Attention, moments: Moments | None, target: Target, where
         return attention
     made = config.module(attention.place, nnx.Rngs(params=key))
     weights = {name: np.asarray(weight[...], np.float64) for name, weight in _weights(attention)}
-    values = target.weights(Heads(**weights), source, moments)
+    for name, bias in BIASES.items():
+        if bias in weights:
+            weights[name] = np.concatenate([weights[name], weights[bias][None]])
+    D = len(weights["wq_DHK"])
+    moments = Moments(*(moment[:D, :D] for moment in moments))
+    values = target.weights(Heads(*(weights[name] for name in Heads._fields)), source, moments)
+    values |= {name: weights[name] for name in ("bo_D",) if name in weights}
+    for name, bias in BIASES.items():
+        if bias in weights and name in values:
+            values |= {name: values[name][:-1], bias: values[name][-1]}
     for name, weight in _weights(made):
         if name in values:
             weight[...] = jax.numpy.asarray(values[name], weight[...].dtype)

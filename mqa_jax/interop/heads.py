@@ -20,7 +20,7 @@ import numpy as np
 
 Array = np.ndarray
 
-ROUNDS = 100  # of Procrustes, at most
+ROUNDS = 30  # of Procrustes, at most
 RANK = 1e-12  # share of the largest eigenvalue below which a direction is not there
 STILL = 1e-6  # change of a rotation at which Procrustes has ended
 
@@ -181,7 +181,7 @@ def whole(w_DHPS: Array) -> Array:
     """The heads of some blocks."""
     if not np.iscomplexobj(w_DHPS):
         return w_DHPS[:, :, 0]
-    return np.concatenate([w_DHPS.real[..., 0], w_DHPS.imag[..., 0]], axis=-1)
+    return np.concatenate([np.real(w_DHPS)[..., 0], np.imag(w_DHPS)[..., 0]], axis=-1)
 
 
 def power(matrix_gSS: Array, exponent: float) -> Array:

@@ -23,7 +23,7 @@ class Target(Protocol):
         """The attention's config. Raises InputError if it cannot become so; `where` names it."""
         ...
 
-    def weights(self, source: Heads, config: Grouped, moments: Moments | None) -> dict[str, np.ndarray]:
+    def weights(self, source: Heads, config: Grouped, moments: Moments) -> dict[str, np.ndarray]:
         """Its weights by their names; one that is not there keeps its fresh values."""
         ...
 
@@ -44,7 +44,7 @@ class Pooled:
             )
         return dataclasses.replace(source, write_heads=self.write_heads)
 
-    def weights(self, source: Heads, config: Grouped, moments: Moments | None) -> dict[str, np.ndarray]:
+    def weights(self, source: Heads, config: Grouped, moments: Moments) -> dict[str, np.ndarray]:
         """See `Target`."""
         if self.pool == RANDOM:
             return {"wq_DHK": source.wq_DHK, "wo_HVD": source.wo_HVD}
@@ -66,6 +66,10 @@ class Factored:
 
     def config(self, source: Grouped, where: str) -> Latent:
         """See `Target`."""
+        if source.biases != "none":
+            raise InputError(
+                f"{where} has biases, for which a latent has no place; give --write_heads in place of --kv_rank"
+            )
         size, rotary_size = source.key_size, self.rotary_size if source.rotary else 0
         most = source.write_heads * (size + source.value_size)
         if self.kv_rank > most:
@@ -78,12 +82,13 @@ class Factored:
         rotary = source.rotary or Rotary()
         return Latent(**shared, kv_rank=self.kv_rank, rotary_size=rotary_size, rotary=rotary, normalised=False)
 
-    def weights(self, source: Heads, config: Grouped, moments: Moments | None) -> dict[str, np.ndarray]:
+    def weights(self, source: Heads, config: Grouped, moments: Moments) -> dict[str, np.ndarray]:
         """See `Target`. A latent's queries are scaled by the size of both their parts."""
         turn_P, size = None, config.key_size
         if config.rotary is not None:
             distances = np.arange(min(self.distances, config.window or self.distances))
             turn_P = np.exp(-1j * distances[:, None] * config.rotary.frequencies(size)).mean(0)
+            turn_P *= config.rotary.length**2  # which turning gives queries and keys
         rotary_size = self.rotary_size if config.rotary else 0
         made = heads.factored(source, self.kv_rank, rotary_size, turn_P, moments)
         scale = ((size + rotary_size) / size) ** 0.5
