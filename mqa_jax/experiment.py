@@ -45,6 +45,7 @@ SomeLayers = Annotated[int, Must(f"an integer from 1 to {MOST_LAYERS}", lambda v
 Above0 = Annotated[float, Must("a finite number above 0", lambda value: value > 0)]
 NotNegative = Annotated[float, Must("a finite number of at least 0", lambda value: value >= 0)]
 Rate = Annotated[float, Must("a number of at least 0 and below 1", lambda value: 0 <= value < 1)]
+Share = Annotated[float, Must("a number from 0 to 1", lambda value: 0 <= value <= 1)]
 Columns = Annotated[
     tuple[int, ...], Must("two column numbers, counted from 1", lambda value: len(value) == 2 and min(value) >= 1)
 ]
@@ -180,7 +181,9 @@ class TrainConfig:
 
     steps: Positive = 1000
     optimizer: Annotated[str, one_of("adafactor", "adamw")] = "adamw"
-    schedule: Annotated[str, one_of("paper", "warmup_cosine", "warmup_rsqrt", "constant")] = "warmup_cosine"
+    schedule: Annotated[
+        str, one_of("paper", "warmup_cosine", "warmup_rsqrt", "warmup_flat_sqrt", "constant")
+    ] = "warmup_cosine"
     learning_rate: Above0 = 1e-3
     warmup: Count = 100
     cooldown: Count = 0
@@ -198,6 +201,11 @@ class TrainConfig:
     spike: NotNegative = 2.0  # nats per token above the running average that end the run; 0: only what is no number
     skips: Count = 0  # steps that may be left out for that before the run ends
     translations: Count = 4  # sentences of dev to translate at each evaluation
+    # Of a run that starts from another: begin the optimiser's statistics anew, or go on with the other's.
+    optimizer_state: Annotated[str, one_of("reset", "keep")] = "reset"
+    teacher: str = ""  # folder of a run whose distributions are learned too
+    teacher_weight: Share = 0.5  # of the divergence from the teacher; the cross-entropy has the rest
+    temperature: Above0 = 1.0  # of both distributions, in that divergence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,6 +260,7 @@ class Experiment(ExperimentBase):
     """Everything that defines one run."""
 
     model: ModelConfig
+    start: str = ""  # folder of the run that gave the first parameters; empty: they were drawn
 
     @property
     def task(self) -> str:

@@ -93,7 +93,10 @@ def is_there(folder: str | os.PathLike[str], name: str, experiment: Experiment, 
 def config_of(experiment: Experiment) -> dict[str, Any]:
     """The experiment as a reader of JSON finds it, without where a machine has its data: of these the names alone."""
     config = json.loads(json.dumps(dataclasses.asdict(experiment)))
-    return config | {"data": config["data"] | {key: pathlib.PurePath(config["data"][key]).name for key in PLACES}}
+    name = lambda path: pathlib.PurePath(path).name  # noqa: E731
+    config["data"] |= {key: name(config["data"][key]) for key in PLACES}
+    config["train"]["teacher"], config["start"] = name(config["train"]["teacher"]), name(config["start"])
+    return config
 
 
 def _load(path: pathlib.Path) -> dict[str, Any]:

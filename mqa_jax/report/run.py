@@ -13,8 +13,11 @@ from mqa_jax.report.table import Column, Table
 FIGURES = (
     Column("steps", "steps", integer),
     Column("parameters", "parameters", integer),
+    Column("parameters from", "config.start"),
+    Column("teacher", "config.train.teacher"),
     Column("data", "corpus"),
     Column("final training loss, nats per token", "final_loss", decimals(4)),
+    Column("final divergence from the teacher, nats per token", "final_divergence", decimals(4)),
     Column("final dev NLL, nats per token", "final_dev_nll", decimals(4)),
     Column("lowest dev NLL of a kept checkpoint", "best.dev_nll_per_token", decimals(4)),
     Column("its step", "best.step", integer),

@@ -28,6 +28,7 @@ from mqa_jax.train.step import TrainState
 
 ENTRIES = "metrics.jsonl"
 TRANSLATIONS = "translations.jsonl"
+DIVERGENCE = "divergence_per_token"
 
 FIELDS = ("source", "reference", "output")
 Translation = Mapping[str, str]  # of these
@@ -42,15 +43,18 @@ class Rate:
     peak_flops_per_s: float
 
 
-def values(state: TrainState, seconds: float, rate: Rate | None = None) -> dict[str, float]:
+def values(state: TrainState, seconds: float, rate: Rate | None = None, taught: bool = False) -> dict[str, float]:
     """The values of an entry: the open interval's, which took `seconds` to train. Waits for the last step.
 
     A loss that is not a number is left out of the means.
+
+    Args:
+      taught: there is a teacher, and so a divergence from it.
     """
     guard, interval = jax.device_get((state.guard, state.interval))
     counted, source, target = int(interval.counted), int(interval.source_tokens), int(interval.target_tokens)
     found = {
-        "loss": float(interval.objective) / counted if counted else math.nan,
+        "loss": float(interval.loss) / counted if counted else math.nan,
         "nll_per_token": float(interval.nll) / counted if counted else math.nan,
         "tokens": source + target,
         "target_tokens": target,
@@ -58,6 +62,8 @@ def values(state: TrainState, seconds: float, rate: Rate | None = None) -> dict[
         "tokens_per_s": (source + target) / seconds,
         "gradient_norm": float(guard.gradient_norm),
     }
+    if taught:
+        found[DIVERGENCE] = float(interval.divergence) / counted if counted else math.nan
     if rate:
         flops = rate.flops_per_source_token * source + rate.flops_per_target_token * target
         found["mfu"] = flops / seconds / rate.peak_flops_per_s
@@ -69,6 +75,8 @@ def values(state: TrainState, seconds: float, rate: Rate | None = None) -> dict[
 def text(entry: Mapping[str, float]) -> str:
     """An entry for the progress bar."""
     words = [f"loss {entry['loss']:.3f}"]
+    if DIVERGENCE in entry:
+        words.append(f"kl {entry[DIVERGENCE]:.3f}")
     if "dev_nll_per_token" in entry:
         words.append(f"dev {entry['dev_nll_per_token']:.3f}")
     words.append(f"{entry['tokens_per_s']:,.0f} tokens/s")
@@ -85,7 +93,7 @@ def figures(entries: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     for each in entries:
         seconds, tokens = seconds + each["seconds"], tokens + each["tokens"]
         point = {"step": each["step"], "seconds": seconds, "tokens": tokens, "loss": each["loss"]}
-        curve.append(point | {name: each[name] for name in ("dev_nll_per_token",) if name in each})
+        curve.append(point | {name: each[name] for name in ("dev_nll_per_token", DIVERGENCE) if name in each})
     known = bool(entries) and all("mfu" in each for each in entries)
     targets = [each["target_tokens"] for each in entries if "target_tokens" in each]  # an earlier version has none
     return {
@@ -94,6 +102,7 @@ def figures(entries: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         "mfu": sum(each["mfu"] * each["seconds"] for each in entries) / seconds if known else None,
         "train_s": seconds,
         "final_loss": curve[-1]["loss"] if curve else math.nan,
+        **({"final_divergence": curve[-1][DIVERGENCE]} if curve and DIVERGENCE in curve[-1] else {}),
         "curve": curve,
     }
 
@@ -101,7 +110,8 @@ def figures(entries: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 def words(record: Mapping[str, Any]) -> str:
     """A `train` record for a person to read, in one line."""
     dev = [f"dev nll {point['dev_nll_per_token']:.4f}" for point in record["curve"] if "dev_nll_per_token" in point]
-    rest = [f"loss {record['final_loss']:.4f}", *dev[-1:], f"{record['tokens_per_s']:,.0f} tokens/s"]
+    kl = [f"kl {record['final_divergence']:.4f}"] if "final_divergence" in record else []
+    rest = [f"loss {record['final_loss']:.4f}", *kl, *dev[-1:], f"{record['tokens_per_s']:,.0f} tokens/s"]
     return f"step {record['steps']:,}: {', '.join(rest)}"
 
 

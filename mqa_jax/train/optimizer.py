@@ -54,6 +54,15 @@ def _warmup_rsqrt(config: TrainConfig) -> optax.Schedule:
     return rate
 
 
+def _warmup_flat_sqrt(config: TrainConfig) -> optax.Schedule:
+    """Linear up over `warmup` steps, flat, and over the last `cooldown` steps down to 0 as 1 - sqrt(share of them)."""
+    cooldown = min(config.cooldown, config.steps)
+    warmup, turn = min(config.warmup, config.steps - cooldown), config.steps - cooldown
+    fall = lambda step: config.learning_rate * (1 - jnp.sqrt(jnp.clip(step / max(cooldown, 1), 0, 1)))  # noqa: E731
+    flat = optax.warmup_constant_schedule(0.0, config.learning_rate, warmup)
+    return optax.join_schedules([flat, fall], [turn]) if cooldown else flat
+
+
 def _adafactor(config: TrainConfig, axes: Any) -> optax.GradientTransformation:
     """The paper's: factored, scaled by parameter size, update clipped at 1.0, decay power 0.8, no momentum."""
     adafactor = optax.adafactor(
@@ -104,6 +113,7 @@ SCHEDULES: dict[str, Callable[[TrainConfig], optax.Schedule]] = {
     "paper": _paper,
     "warmup_cosine": _warmup_cosine,
     "warmup_rsqrt": _warmup_rsqrt,
+    "warmup_flat_sqrt": _warmup_flat_sqrt,
     "constant": lambda config: optax.constant_schedule(config.learning_rate),
 }
 OPTIMIZERS: dict[str, Callable[[TrainConfig, Any], optax.GradientTransformation]] = {

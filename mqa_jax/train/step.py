@@ -19,7 +19,7 @@ from mqa_jax.batch import Batch
 from mqa_jax.experiment import TrainConfig
 from mqa_jax.model.block import as_it_is
 from mqa_jax.model.build import Model, Parameters
-from mqa_jax.train.loss import Sums, loss_sums
+from mqa_jax.train.loss import Lesson, Sums, loss_sums
 
 DECAY = 0.99  # of the guard's running average
 SETTLED = 100  # accepted steps before which a loss may jump as it likes
@@ -46,12 +46,13 @@ class Interval(NamedTuple):
     """Totals of the steps since the last log entry. A checkpoint holds them, so an entry after a stop counts all steps.
 
     Attributes:
-      objective, nll, counted: sums and target tokens (int32) of the steps whose objective is a finite number.
+      loss, nll, divergence, counted: sums and target tokens (int32) of the steps whose objective is a finite number.
       source_tokens, target_tokens, steps: int32, of all steps.
     """
 
-    objective: jax.Array
+    loss: jax.Array
     nll: jax.Array
+    divergence: jax.Array
     counted: jax.Array
     source_tokens: jax.Array
     target_tokens: jax.Array
@@ -84,7 +85,7 @@ def fresh_guard() -> Guard:
 
 
 def fresh_interval() -> Interval:
-    return Interval(jnp.zeros(()), jnp.zeros(()), *(jnp.zeros((), jnp.int32) for _ in range(4)))
+    return Interval(*(jnp.zeros(()) for _ in range(3)), *(jnp.zeros((), jnp.int32) for _ in range(4)))
 
 
 def init_state(model: Model, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
@@ -118,21 +119,29 @@ def state_shardings(model: Model, optimizer: optax.GradientTransformation, mesh:
 
 
 def make_train_step(
-    model: Model, optimizer: optax.GradientTransformation, config: TrainConfig, mesh: Mesh
-) -> Callable[[TrainState, Batch], tuple[TrainState, Sums]]:
-    """A jitted step that gives the next state and the batch's sums. It donates the state.
+    model: Model, optimizer: optax.GradientTransformation, config: TrainConfig, mesh: Mesh, teacher: Model | None = None
+) -> Callable[..., tuple[TrainState, Sums]]:
+    """A jitted step of a state and a batch that gives the next state and the batch's sums. It donates the state.
+
+    With a teacher it takes the teacher's parameters as well, and the objective is `loss.Lesson`'s.
 
     Gradients are those of the mean over all target tokens of the batch, wherever its rows lie. A batch that the guard
     refuses counts as a step and leaves parameters and optimiser as they were.
     """
     shardings = state_shardings(model, optimizer, mesh)
     around = jax.checkpoint if config.rematerialise else as_it_is
+    taught = [sharding.parameter_shardings(teacher.axes(), teacher.shapes(), mesh)] if teacher else []
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
+    def step(state: TrainState, batch: Batch, *knowledge: Parameters) -> tuple[TrainState, Sums]:
         tokens = jnp.maximum((batch.target.segments_BL > 0).sum(), 1)
 
         def objective(parameters: Parameters, rows: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
-            sums = _sums(model.bind(parameters), rows, mesh, config.label_smoothing, config.z_loss, key, around)
+            x_BLD, table_VD = _operands(model.bind(parameters), rows, mesh, key, around)
+            lesson = None
+            if teacher:
+                says = _operands(teacher.bind(*knowledge), rows, mesh)
+                lesson = Lesson(*says, config.teacher_weight, config.temperature)
+            sums = loss_sums(x_BLD, table_VD, rows.target, config.label_smoothing, config.z_loss, mesh.size, lesson)
             return sums.objective / tokens, sums
 
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
@@ -153,7 +162,7 @@ def make_train_step(
     return jax.jit(
         step,
         donate_argnums=0,
-        in_shardings=(shardings, sharding.batch_sharding(mesh)),
+        in_shardings=(shardings, sharding.batch_sharding(mesh), *taught),
         out_shardings=(shardings, sharding.replicated(mesh)),
     )
 
@@ -184,19 +193,23 @@ def extended(interval: Interval, sums: Sums, batch: Batch) -> Interval:
     """The interval with one more step."""
     tokens, finite = sums.tokens.astype(jnp.int32), jnp.isfinite(sums.objective)
     source = 0 if batch.source is None else jnp.count_nonzero(batch.source.segments_BL)
-    counted = (jnp.where(finite, each, 0) for each in (sums.objective, sums.nll, tokens))
+    counted = (jnp.where(finite, each, 0) for each in (sums.loss, sums.nll, sums.divergence, tokens))
     return Interval(*(total + each for total, each in zip(interval, (*counted, source, tokens, 1), strict=True)))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def score(model: Model, parameters: Parameters, batch: Batch, mesh: Mesh | None = None) -> Sums:
     """The sums of one batch without dropout, smoothing or z-loss. `mesh`: what parameters and rows are sharded over."""
-    return _sums(model.bind(parameters), batch, mesh)
+    x_BLD, table_VD = _operands(model.bind(parameters), batch, mesh)
+    return loss_sums(x_BLD, table_VD, batch.target, devices=mesh.size if mesh else 1)
 
 
-def _sums(module: Any, batch: Batch, mesh: Mesh | None, smoothing=0.0, z_loss=0.0, key=None, around=as_it_is) -> Sums:
+def _operands(
+    module: Any, batch: Batch, mesh: Mesh | None, key: jax.Array | None = None, around: Any = as_it_is
+) -> tuple[jax.Array, jax.Array]:
+    """The last hidden values and the softmax's weights, of which the loss makes the logits."""
     if mesh is None:
-        return loss_sums(module.hidden(batch, key, around), module.embedding.softmax(), batch.target, smoothing, z_loss)
+        return module.hidden(batch, key, around), module.embedding.softmax()
 
     def in_place(block: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         block = around(block)
@@ -204,8 +217,7 @@ def _sums(module: Any, batch: Batch, mesh: Mesh | None, smoothing=0.0, z_loss=0.
 
     hidden_BLD = sharding.keep_rows(module.hidden(batch, key, in_place), mesh)
     # The loss works in chunks: a table in pieces would be gathered, and its gradient summed, in each of them.
-    table_VD = sharding.keep_width(module.embedding.softmax(), mesh)
-    return loss_sums(hidden_BLD, table_VD, batch.target, smoothing, z_loss, devices=mesh.size)
+    return hidden_BLD, sharding.keep_width(module.embedding.softmax(), mesh)
 
 
 def accumulated(function: Callable[..., Any], parts: int) -> Callable[..., Any]:
