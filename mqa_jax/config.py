@@ -29,9 +29,11 @@ from mqa_jax.experiment import (
     Layers,
     ModelBase,
     ModelConfig,
+    NotNegative,
     Positive,
     SomeLayers,
     StackConfig,
+    TrainConfig,
     block,
     one_of,
 )
@@ -82,16 +84,34 @@ _ATTENTION = dataclasses.make_dataclass(
 )()
 
 
+@dataclasses.dataclass(frozen=True)
+class TrainSettings(TrainConfig):
+    """`config.train`. Its steps are given as such, or in one of two other ways."""
+
+    tokens: NotNegative = 0.0  # places for target tokens: rows x target_length in each step
+    share: NotNegative = 0.0  # of the steps of the run that this one starts from
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(ExperimentBase):
+class Continuation(ExperimentBase):
+    """The config of a run that starts from another, whose model it has."""
+
+    variant: str = "source"
+    train: TrainSettings = TrainSettings()
+    dropout: DropoutConfig = dataclasses.field(default=DropoutConfig())
+    variants: dict = dataclasses.field(default_factory=lambda: {"source": {}})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(Continuation):
     """A config."""
 
+    variant: str = "multi_head"
     model: ModelSettings = ModelSettings()
     baseline: Baseline = Baseline()
     equal_parameters: bool = True
     attention: AttentionBase = _ATTENTION
     variants: dict = dataclasses.field(default_factory=lambda: {"multi_head": {}, "multi_query": {"write_heads": 1}})
-    dropout: DropoutConfig = dataclasses.field(default=DropoutConfig())
 
 
 EQUAL = "equal_parameters"  # the one key of a variant that is not of its attention
@@ -100,6 +120,11 @@ EQUAL = "equal_parameters"  # the one key of a variant that is not of its attent
 def defaults() -> ConfigDict:
     """Every key there is, with the value it has where a config file is silent."""
     return ConfigDict(_tree(Settings()))
+
+
+def continuation() -> ConfigDict:
+    """The same without what a run has from the one that it starts from."""
+    return ConfigDict(_tree(Continuation()))
 
 
 def _tree(settings: Any) -> dict[str, Any]:
@@ -128,15 +153,30 @@ def select_variant(config: Any, variant: str) -> Any:
     return chosen
 
 
-def read(config: ConfigDict) -> Experiment:
+def read(config: ConfigDict, start: str = "", source: Experiment | None = None) -> Experiment:
     """Checks a config whose variant is already selected and freezes it.
+
+    Args:
+      start, source: the folder and the experiment of the run that this one starts from. It gives the model and the
+        vocabulary, and the text where the config names none.
 
     Raises:
       InputError: an unknown key, a value that cannot be, or values that do not go together; the message names key,
         value and fix.
     """
-    settings = block(Settings, config.to_dict())
-    data, model, train = settings.data, settings.model, settings.train
+    given = config.to_dict()
+    if "model" not in given and not source:
+        raise InputError("the config has no model; name the run to start from: scripts/train.py --from=RUN")
+    if "model" in given and source:
+        raise InputError(f"the model is that of --from={start}, and the config has one; use configs/uptrain.py")
+    if source:
+        settings = block(Continuation, given)
+        data, model = _continued(settings.data, start, source.data), source.model
+        model = dataclasses.replace(model, dropout=settings.dropout)
+    else:
+        settings = block(Settings, given)
+        data, model = settings.data, _model(settings)
+    train = settings.train
     pieces, streams = data.pieces or model.vocabulary, data.streams or math.gcd(data.rows, STREAMS)
     for key, value, limit, most in (
         ("pieces", pieces, "vocabulary", model.vocabulary),
@@ -150,7 +190,49 @@ def read(config: ConfigDict) -> Experiment:
             raise InputError(f"config.{key}={value} does not divide config.data.rows={data.rows}; choose a divisor")
     shared = {field.name: getattr(settings, field.name) for field in dataclasses.fields(ExperimentBase)}
     shared["data"] = dataclasses.replace(_placed(data), pieces=pieces, streams=streams)
-    return Experiment(**shared, model=_model(settings))
+    shared["train"] = _training(train, shared["data"], source)
+    if source:
+        shared["variant"] = source.variant
+    return Experiment(**shared, model=model, start=start and os.path.abspath(start))
+
+
+def _continued(data: DataConfig, start: str, source: DataConfig) -> DataConfig:
+    """What a run that starts from another trains on: the config's text, or the other's; in the other's tokens."""
+    if data.vocabulary_file:
+        raise InputError(
+            f"config.data.vocabulary_file={data.vocabulary_file}: the vocabulary is that of --from={start}; leave it out"
+        )
+    names_text = data.train or data.kind != DataConfig.kind
+    changed = {
+        field.name: value
+        for field in dataclasses.fields(DataConfig)
+        if (value := getattr(data, field.name)) != field.default
+    }
+    tokens = {"pieces": source.pieces, "normalization": source.normalization, "streams": data.streams}
+    return dataclasses.replace(DataConfig() if names_text else source, **changed | tokens)
+
+
+def _training(train: TrainSettings, data: DataConfig, source: Experiment | None) -> TrainConfig:
+    """With the steps that the tokens or the share make, and a teacher that is found from another folder too."""
+    values = {field.name: getattr(train, field.name) for field in dataclasses.fields(TrainConfig)}
+    if train.tokens and train.share:
+        raise InputError(f"config.train.tokens={train.tokens} and share={train.share} both make the steps; give one")
+    if not source:
+        for key, value, default in (("share", train.share, 0), ("optimizer_state", train.optimizer_state, "reset")):
+            if value != default:
+                raise InputError(
+                    f"config.train.{key}={value} is of another run; name that: scripts/train.py --from=RUN"
+                )
+    if train.tokens:
+        values["steps"] = math.ceil(train.tokens / (data.rows * data.target_length))
+    if train.share and source:
+        if source.data.kind == "text" and not source.data.train:
+            raise InputError(
+                f"config.train.share={train.share}: the run to start from was not trained here, so nobody knows its "
+                "steps; set config.train.steps or config.train.tokens"
+            )
+        values["steps"] = max(1, round(train.share * source.train.steps))
+    return TrainConfig(**values | {"teacher": train.teacher and os.path.abspath(train.teacher)})
 
 
 def _placed(data: DataConfig) -> DataConfig:

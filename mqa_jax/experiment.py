@@ -181,9 +181,9 @@ class TrainConfig:
 
     steps: Positive = 1000
     optimizer: Annotated[str, one_of("adafactor", "adamw")] = "adamw"
-    schedule: Annotated[
-        str, one_of("paper", "warmup_cosine", "warmup_rsqrt", "warmup_flat_sqrt", "constant")
-    ] = "warmup_cosine"
+    schedule: Annotated[str, one_of("paper", "warmup_cosine", "warmup_rsqrt", "warmup_flat_sqrt", "constant")] = (
+        "warmup_cosine"
+    )
     learning_rate: Above0 = 1e-3
     warmup: Count = 100
     cooldown: Count = 0

@@ -40,6 +40,7 @@ PARTS = {
     "dev": "the text of config.data.dev",
     "test": "the text of config.data.test",
     "config": "the config",
+    "teacher": "the checkpoint of config.train.teacher",
 }
 
 Fingerprint = Mapping[str, str]  # a digest for each of `PARTS`
@@ -83,13 +84,16 @@ def claim(workdir: pathlib.Path, experiment: Experiment, found: Fingerprint) -> 
     files.write(workdir / "experiment.json", text + "\n")
 
 
-def owner(workdir: pathlib.Path) -> Experiment:
+def owner(workdir: pathlib.Path, flag: str = "--workdir") -> Experiment:
     """The experiment that was trained in `workdir`.
+
+    Args:
+      flag: what the user gave the folder as.
 
     Raises:
       InputError: there is none, or its description is damaged.
     """
-    return _read(workdir)[0]
+    return _read(workdir, flag)[0]
 
 
 def fingerprint(workdir: pathlib.Path) -> Fingerprint:
@@ -142,13 +146,13 @@ def refuse_unlike(place: pathlib.Path, there: Fingerprint, here: Fingerprint) ->
         raise InputError(f"{place} was made of something else ({differs}); put back what it was made of, or train anew")
 
 
-def _read(workdir: pathlib.Path) -> tuple[Experiment, Fingerprint]:
+def _read(workdir: pathlib.Path, flag: str = "--workdir") -> tuple[Experiment, Fingerprint]:
     path = workdir / "experiment.json"
     if not path.exists():
         inside = sorted(each.parent.name for each in workdir.glob("*/experiment.json"))
         names = ", ".join(str(workdir / each) for each in inside)
         there = f"name one of those in it: {names}" if inside else "train one first: scripts/train.py"
-        raise InputError(f"--workdir={workdir} holds no run (no experiment.json); {there}")
+        raise InputError(f"{flag}={workdir} holds no run (no experiment.json); {there}")
     try:
         text = path.read_text(encoding="utf-8")
         return experiments.from_json(text), dict(json.loads(text).get("fingerprint", {}))

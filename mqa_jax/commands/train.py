@@ -2,8 +2,11 @@
 
     python scripts/train.py --config=configs/wmt14.py:multi_query --workdir=runs/mq [--config.train.steps=1000]
     python scripts/train.py --config=configs/wmt14.py:multi_query --describe
+    python scripts/train.py --config=configs/uptrain.py --from=runs/converted --workdir=runs/up
+    python scripts/train.py --workdir=runs/up
 
-A run that was stopped or killed goes on from its newest checkpoint when the same command is given again.
+A run that was stopped or killed goes on from its newest checkpoint when the same command is given again, or the last
+one: without --config it goes on with the config that it has.
 """
 
 import pathlib
@@ -15,13 +18,15 @@ from mqa_jax.data import sources
 from mqa_jax.data import vocabulary as vocabularies
 from mqa_jax.errors import InputError
 from mqa_jax.evaluate import translations
+from mqa_jax.experiment import Experiment
 from mqa_jax.kernels import host
 from mqa_jax.report import run
 from mqa_jax.timing import describe, memory
 from mqa_jax.timing.train import peak_rate
-from mqa_jax.train import log, loop
+from mqa_jax.train import log, loop, source, teacher
 
-CONFIG = command.config_flag()
+CONFIG = command.config_flag(required=False)
+FROM = flags.DEFINE_string("from", None, "Run whose model, vocabulary and parameters this one starts with.")
 OTHERS = command.other_processes()
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, vocabulary, records.")
 WANDB = flags.DEFINE_string("wandb", None, "Send metrics to this Weights & Biases project too.")
@@ -29,11 +34,30 @@ DESCRIBE = flags.DEFINE_bool("describe", False, "Print the model's parts, sizes 
 JSON = command.json_flag()
 
 
+def chosen() -> Experiment:
+    """The config's experiment; without a config, that of the folder."""
+    if CONFIG.value is None:
+        command.refuse_given([FROM], "needs --config, for instance --config=configs/uptrain.py")
+        if not WORKDIR.value:
+            raise InputError("--config is missing; name a config, or with --workdir a run to go on with")
+        return workdir.owner(pathlib.Path(WORKDIR.value))
+    start = workdir.owner(pathlib.Path(FROM.value), "--from") if FROM.value else None
+    return config.read(CONFIG.value, FROM.value or "", start)
+
+
+def check_others(experiment: Experiment) -> None:
+    """Says no before any work if a run that this one needs is not there, or does not fit."""
+    if FROM.value:
+        source.check(experiment)
+    if experiment.train.teacher:
+        teacher.check(experiment)
+
+
 def main() -> None:
     host.keep_freed_memory()
     if others := command.joining(OTHERS):
         processes.join(*others)
-    experiment = config.read(CONFIG.value)
+    experiment = chosen()
     if DESCRIBE.value:
         description = describe.describe(experiment)
         command.show(describe.text(description), [description], JSON.value)
@@ -43,6 +67,7 @@ def main() -> None:
     folder = pathlib.Path(WORKDIR.value)
     processes.first_alone(lambda: command.check_folder(WORKDIR))
     processes.first_alone(lambda: workdir.check(folder, experiment))
+    processes.together(lambda: check_others(experiment))
     processes.together(lambda: memory.check_training(experiment))
     corpus = processes.together(lambda: sources.load(experiment.data, experiment.task))
     obtain = lambda: vocabularies.obtain(experiment.data, corpus, vocabularies.path_in(folder))  # noqa: E731

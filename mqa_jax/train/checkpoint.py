@@ -226,6 +226,11 @@ def _sums(checkpoint: pathlib.Path) -> dict[str, str]:
     return found
 
 
+def digest(checkpoint: pathlib.Path) -> str:
+    """16 hex digits of all that is in a checkpoint."""
+    return hashlib.sha256(json.dumps(_sums(checkpoint)).encode()).hexdigest()[:16]
+
+
 def stored_tree(checkpoint: pathlib.Path) -> dict[str, Any]:
     """The state that is stored, with shapes for arrays."""
     with ocp.PyTreeCheckpointer() as reader:

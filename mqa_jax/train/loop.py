@@ -22,7 +22,8 @@ from mqa_jax.errors import InputError, Stopped
 from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import Model, Parameters, build, count
 from mqa_jax.train import log as logs
-from mqa_jax.train import refused, signals
+from mqa_jax.train import refused, signals, source
+from mqa_jax.train import teacher as teachers
 from mqa_jax.train.checkpoint import Checkpoints
 from mqa_jax.train.log import Log, Rate, Sink, Translation
 from mqa_jax.train.optimizer import optimizer as make_optimizer
@@ -62,11 +63,13 @@ def train(
         held.enter_context(workdir.full_disk_in_one_line(folder))
         stop = held.enter_context(signals.watched())
         processes.first_alone(lambda: held.enter_context(workdir.locked(folder)))
-        fingerprint = workdir.fingerprint_of(folder, experiment, corpus.digests, vocabulary.fingerprint)
+        mesh = sharding.make_mesh(experiment.mesh)
+        teacher = teachers.load(experiment, vocabulary.fingerprint, mesh) if config.teacher else None
+        digests = {**corpus.digests, "teacher": teacher.digest} if teacher else corpus.digests
+        fingerprint = workdir.fingerprint_of(folder, experiment, digests, vocabulary.fingerprint)
         processes.together(lambda: workdir.refuse_another(folder, experiment, fingerprint))
 
-        # Mesh, model, data.
-        mesh = sharding.make_mesh(experiment.mesh)
+        # Model, data.
         model = build(experiment.model, mesh)
         optimizer = make_optimizer(config, model.axes())
         batches, place = training_batches(experiment, corpus, vocabulary, mesh)
@@ -83,6 +86,8 @@ def train(
         checkpoints = held.enter_context(contextlib.closing(Checkpoints(folder, config.keep, dev_losses, fingerprint)))
         restored = checkpoints.restore(abstract, batches)
         first, state, seconds = restored or (0, init(), 0.0)
+        if restored is None and experiment.start:
+            state = source.begin(experiment, state, vocabulary.fingerprint)
         if first > config.steps:
             raise InputError(
                 f"{folder} is at step {first} already, beyond config.train.steps={config.steps}; set that to {first} "
@@ -108,7 +113,8 @@ def train(
             f"d_ff {experiment.model.decoder.feed_forward}" + (f", going on from step {first}" if first else "")
         )
         bar = held.enter_context(progress.bar(f"train {experiment.variant}", config.steps, first))
-        train_step: Any = make_train_step(model, optimizer, config, mesh)
+        train_step: Any = make_train_step(model, optimizer, config, mesh, teacher and teacher.model)
+        knowledge = [teacher.parameters] if teacher else []
         in_flight: collections.deque[Any] = collections.deque()
         compile_s, text, began = 0.0, "", time.perf_counter()
 
@@ -118,10 +124,10 @@ def train(
                 batch = place(rows)
                 if step == first + 1:
                     began = time.perf_counter()
-                    train_step = train_step.lower(state, batch).compile()
+                    train_step = train_step.lower(state, batch, *knowledge).compile()
                     compile_s = time.perf_counter() - began
                     began = time.perf_counter()
-                state, sums = train_step(state, batch)
+                state, sums = train_step(state, batch, *knowledge)
                 unread[step] = rows
                 in_flight.append(sums)
                 if len(in_flight) > STEPS_IN_FLIGHT:
@@ -130,7 +136,7 @@ def train(
             if is_due(config.log_every, step, config.steps) and state.interval.steps:  # waits for the step
                 refusals = write_refused(state.guard, refusals, unread)
                 seconds += time.perf_counter() - began
-                entry, translations = logs.values(state, seconds, rate), []
+                entry, translations = logs.values(state, seconds, rate, teacher is not None), []
                 evaluating = is_due(config.evaluate_every, step, config.steps)
                 dev = evaluate(state.parameters) if evaluating else None
                 if dev is not None:

@@ -85,9 +85,7 @@ def mean_parameters(
     Raises:
       InputError: there are not so many checkpoints that can be read, or they are of another architecture or run.
     """
-    steps = sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit())
-    if not steps:
-        raise InputError(f"no checkpoint in {folder}; train first: scripts/train.py")
+    steps = _steps(folder)
 
     def read(step: int) -> tuple[int, Parameters]:
         made_of = checkpoints.stored_metadata(folder / str(step)).get("fingerprint", {})
@@ -110,6 +108,18 @@ def mean_parameters(
     return mean, sorted(used)
 
 
+def newest(folder: pathlib.Path) -> pathlib.Path:
+    """The newest checkpoint of those in `folder`. Raises InputError if there is none."""
+    return folder / str(_steps(folder)[-1])
+
+
+def _steps(folder: pathlib.Path) -> list[int]:
+    steps = sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit())
+    if not steps:
+        raise InputError(f"no checkpoint in {folder}; train first: scripts/train.py")
+    return steps
+
+
 def parameters(checkpoint: pathlib.Path, abstract: Any) -> Parameters:
     """The parameters of one checkpoint, whatever lies beside them, in the shapes of `abstract`.
 
@@ -121,13 +131,18 @@ def parameters(checkpoint: pathlib.Path, abstract: Any) -> Parameters:
         raise InputError(
             f"the checkpoint {checkpoint} is of another architecture: {difference}; use the config it was trained with"
         )
+    return part(checkpoint, "parameters", abstract)
+
+
+def part(checkpoint: pathlib.Path, name: str, abstract: Any) -> Any:
+    """A part of the state of one checkpoint, whatever lies beside it, in the shapes of `abstract`."""
     arguments = ocp.args.PyTreeRestore(
-        item={"parameters": abstract},
-        restore_args=ocp.checkpoint_utils.construct_restore_args({"parameters": abstract}),
+        item={name: abstract},
+        restore_args=ocp.checkpoint_utils.construct_restore_args({name: abstract}),
         partial_restore=True,
     )
     with ocp.PyTreeCheckpointer() as reader:
-        return reader.restore(checkpoint / "state", args=arguments)["parameters"]
+        return reader.restore(checkpoint / "state", args=arguments)[name]
 
 
 def _saved(checkpoint: pathlib.Path) -> list[int]:

@@ -1,0 +1,68 @@
+"""The run that another learns from: its parameters in bfloat16, which no checkpoint of the learner holds."""
+
+import dataclasses
+import pathlib
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from mqa_jax import sharding, workdir
+from mqa_jax.errors import InputError
+from mqa_jax.experiment import Experiment
+from mqa_jax.model.build import Model, Parameters, build
+from mqa_jax.train import checkpoint, trained
+
+KEY = "config.train.teacher"
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+    """
+    Attributes:
+      digest: of the checkpoint that its parameters are from.
+    """
+
+    model: Model
+    parameters: Parameters
+    digest: str
+
+
+def check(experiment: Experiment) -> None:
+    """Says no before any work: raises InputError if the teacher is gone, or nothing that this run can learn from."""
+    folder, data, model = pathlib.Path(experiment.train.teacher), experiment.data, experiment.model
+    other = workdir.owner(folder, KEY)
+    trained.newest(folder / "checkpoints")
+    longest = max(data.target_length, data.source_length if model.encoder else 0)
+    for what, there, here in (
+        ("task", other.task, experiment.task),
+        ("config.model.vocabulary", other.model.vocabulary, model.vocabulary),
+        ("positions", min(other.model.positions, longest), longest),
+    ):
+        if there != here:
+            raise InputError(f"{KEY}={folder} cannot teach this run: {what} is {there} there, {here} here")
+
+
+def load(experiment: Experiment, vocabulary: str, mesh: Mesh) -> Teacher:
+    """The teacher, its parameters split as the learner's are.
+
+    Args:
+      vocabulary: fingerprint of the run's.
+    Raises:
+      InputError: see `check`; or its vocabulary is another one.
+    """
+    check(experiment)
+    folder = pathlib.Path(experiment.train.teacher)
+    made_of = workdir.fingerprint(folder)
+    if made_of.get("vocabulary") != vocabulary:
+        raise InputError(
+            f"{KEY}={folder} cannot teach this run: its vocabulary has the fingerprint {made_of.get('vocabulary')}, "
+            f"this run's {vocabulary}"
+        )
+    config = workdir.owner(folder, KEY).model
+    model = build(dataclasses.replace(config, dtype="bfloat16"), mesh)
+    shapes = jax.tree.map(lambda each: jax.ShapeDtypeStruct(each.shape, jnp.bfloat16), model.shapes())
+    where = sharding.parameter_shardings(model.axes(), shapes, mesh)
+    checkpoints = folder / "checkpoints"
+    parameters, (step,) = trained.mean_parameters(checkpoints, sharding.placed(shapes, where), 1, made_of)
+    return Teacher(model, parameters, checkpoint.digest(checkpoints / str(step)))
