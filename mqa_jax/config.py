@@ -200,7 +200,8 @@ def _continued(data: DataConfig, start: str, source: DataConfig) -> DataConfig:
     """What a run that starts from another trains on: the config's text, or the other's; in the other's tokens."""
     if data.vocabulary_file:
         raise InputError(
-            f"config.data.vocabulary_file={data.vocabulary_file}: the vocabulary is that of --from={start}; leave it out"
+            f"config.data.vocabulary_file={data.vocabulary_file}: the vocabulary is that of --from={start}; "
+            "leave it out"
         )
     names_text = data.train or data.kind != DataConfig.kind
     changed = {
@@ -220,9 +221,7 @@ def _training(train: TrainSettings, data: DataConfig, source: Experiment | None)
     if not source:
         for key, value, default in (("share", train.share, 0), ("optimizer_state", train.optimizer_state, "reset")):
             if value != default:
-                raise InputError(
-                    f"config.train.{key}={value} is of another run; name that: scripts/train.py --from=RUN"
-                )
+                raise InputError(f"config.train.{key}={value} is of another run; name it: scripts/train.py --from=RUN")
     if train.tokens:
         values["steps"] = math.ceil(train.tokens / (data.rows * data.target_length))
     if train.share and source:

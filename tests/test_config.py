@@ -14,7 +14,7 @@ from mqa_jax.errors import InputError
 from mqa_jax.model.build import build, count
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
-FILES = sorted(path.stem for path in CONFIGS.glob("*.py"))
+FILES = sorted(path.stem for path in CONFIGS.glob("*.py") if path.stem != "uptrain")  # which has no model
 LATENT_NORM = collections.defaultdict(int, mla=512)  # scales of an attention, which no feed-forward width makes up for
 
 

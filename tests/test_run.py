@@ -249,11 +249,14 @@ def test_a_log_entry_tells_the_objective_from_the_likelihood():
     """Two steps of 10 and 2 tokens, and one whose loss is no number: its tokens are trained on, but not in the mean."""
     state = jax.jit(lambda: init_state(model("translation"), optimizer(tiny().train, {}), 0))()
     texts, interval = batch(sentences(0, [3]), 5, sentences(1, [5])), state.interval
-    for sums in ((30.0, 20.0, 10.0), (9.0, 8.0, 2.0), (np.nan, np.nan, 4.0)):
+    for objective, nll, divergence, tokens in ((30, 20, 5, 10), (9, 8, 1, 2), (np.nan, np.nan, 1, 4)):
+        sums = objective, objective, nll, divergence, tokens
         interval = extended(interval, Sums(*map(np.float32, sums)), texts)
     assert int(interval.steps) == 3
     rate = log.Rate(flops_per_source_token=2.0, flops_per_target_token=3.0, peak_flops_per_s=100.0)
     entry = log.values(state._replace(interval=interval), 0.5, rate)
+    assert "divergence_per_token" not in entry
+    assert log.values(state._replace(interval=interval), 0.5, rate, taught=True)["divergence_per_token"] == 0.5
     assert (entry["loss"], entry["nll_per_token"]) == pytest.approx((39 / 12, 28 / 12))
     assert (entry["tokens"], entry["tokens_per_s"]) == (16 + 3 * 5, 62)
     assert entry["mfu"] == pytest.approx((2 * 15 + 3 * 16) / 0.5 / 100)

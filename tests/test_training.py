@@ -55,11 +55,13 @@ def test_loss_sums_match_the_slow_twin(smoothing, z_loss, at_once, monkeypatch):
     monkeypatch.setattr(platforms, "CPU", dataclasses.replace(platforms.CPU, loss_tokens=at_once))
     x, table, target = softmax_operands()
     slow = slow_sums(x @ table.T, target, smoothing, z_loss)
-    np.testing.assert_allclose(loss_sums(x, table, target, smoothing, z_loss), slow, rtol=1e-5)
-    (objective, (nll, tokens)), _ = jax.value_and_grad(
-        lambda x: (lambda sums: (sums[0], sums[1:]))(loss_sums(x, table, target, smoothing, z_loss)), has_aux=True
+    of = lambda sums: (sums.objective, sums.nll, sums.tokens)  # noqa: E731
+    np.testing.assert_allclose(of(loss_sums(x, table, target, smoothing, z_loss)), slow, rtol=1e-5)
+    (_, sums), _ = jax.value_and_grad(
+        lambda x: (lambda sums: (sums.objective, sums))(loss_sums(x, table, target, smoothing, z_loss)), has_aux=True
     )(x)
-    np.testing.assert_allclose((objective, nll, tokens), slow, rtol=1e-5)
+    np.testing.assert_allclose(of(sums), slow, rtol=1e-5)
+    assert (sums.loss, sums.divergence) == (sums.objective, 0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -270,6 +272,7 @@ RATES = {
     },
     "warmup_cosine": {0: 0, 1: 0.1, 9: 0.9, 10: 1, 55: 0.5, 100: 0},
     "warmup_rsqrt": {0: 0.1, 8: 0.9, 9: 1, 10: (10 / 11) ** 0.5, 39: 0.5, 99: 10**-0.5},
+    "warmup_flat_sqrt": {0: 0, 1: 0.1, 9: 0.9, **dict.fromkeys((10, 50, 80), 1), 85: 0.5, 99: 1 - 0.95**0.5, 100: 0},
     "constant": dict.fromkeys((0, 9, 10, 100), 1),
 }
 

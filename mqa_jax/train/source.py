@@ -1,4 +1,4 @@
-"""The run that another starts from: it gives the first parameters and, where that is asked for, the optimiser's state."""
+"""The run that another starts from: it gives the first parameters and, if the config keeps it, the optimiser's state."""
 
 import pathlib
 from typing import Any
