@@ -157,8 +157,8 @@ def read(config: ConfigDict, start: str = "", source: Experiment | None = None) 
     """Checks a config whose variant is already selected and freezes it.
 
     Args:
-      start, source: the folder and the experiment of the run that this one starts from. It gives the model and the
-        vocabulary, and the text where the config names none.
+      start, source: the folder and the experiment (`train.source.of`) of the run that this one starts from. It gives
+        the model and the vocabulary, and the text where the config names none.
 
     Raises:
       InputError: an unknown key, a value that cannot be, or values that do not go together; the message names key,
@@ -204,18 +204,19 @@ def _continued(data: DataConfig, start: str, source: DataConfig) -> DataConfig:
             "leave it out"
         )
     names_text = data.train or data.kind != DataConfig.kind
-    changed = {
+    changed: dict[str, Any] = {
         field.name: value
         for field in dataclasses.fields(DataConfig)
         if (value := getattr(data, field.name)) != field.default
     }
-    tokens = {"pieces": source.pieces, "normalization": source.normalization, "streams": data.streams}
-    return dataclasses.replace(DataConfig() if names_text else source, **changed | tokens)
+    tokens = {"pieces": source.pieces, "normalization": source.normalization}
+    tokens["vocabulary_file"] = source.vocabulary_file
+    return dataclasses.replace(DataConfig() if names_text else source, **changed | tokens, streams=data.streams)
 
 
 def _training(train: TrainSettings, data: DataConfig, source: Experiment | None) -> TrainConfig:
     """With the steps that the tokens or the share make, and a teacher that is found from another folder too."""
-    values = {field.name: getattr(train, field.name) for field in dataclasses.fields(TrainConfig)}
+    values: dict[str, Any] = {field.name: getattr(train, field.name) for field in dataclasses.fields(TrainConfig)}
     if train.tokens and train.share:
         raise InputError(f"config.train.tokens={train.tokens} and share={train.share} both make the steps; give one")
     if not source:

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 from small import batch, model, parameters, sentences
-from test_config import get
+from test_config import CONFIGS, get
 from test_run import corpus, one_device, run, tiny, whole, words  # noqa: F401  the fixtures
 from test_sharding import train_config
 from test_training import softmax_operands
@@ -29,13 +29,12 @@ from mqa_jax.train.step import init_state, make_train_step, state_shardings
 
 def uptrain(folder, **train):
     scope = {}
-    exec((config_file := get.__globals__["CONFIGS"] / "uptrain.py").read_text(), scope)
-    assert config_file.exists()
+    exec((CONFIGS / "uptrain.py").read_text(), scope)
     base = scope["get_config"]()
     base.train.update(steps=4, log_every=2, evaluate_every=4, checkpoint_every=2, warmup=1, cooldown=1, keep=5)
     base.train.update(train)
     base.decode.update(batch=16)
-    return config.read(base, str(folder), workdir.owner(folder))
+    return config.read(base, str(folder), source.of(folder))
 
 
 def slow_divergence(taught, logits, target, temperature):
@@ -159,6 +158,7 @@ def test_a_run_starts_with_the_others_parameters(corpus, words, whole, tmp_path)
     folder, record = whole
     experiment = uptrain(folder, steps=1, cooldown=0)
     assert experiment.variant == "multi_query" and experiment.data.sentences == 200
+    assert experiment.data.vocabulary_file == str(folder / "vocabulary.model")
     source.check(experiment)
     started = run(experiment, corpus, words, tmp_path / "up")
     assert started["curve"][-1]["dev_nll_per_token"] == record["curve"][-1]["dev_nll_per_token"]
@@ -226,6 +226,9 @@ def test_a_teacher_that_cannot_teach_is_refused(whole, words, tmp_path):  # noqa
     longer = dataclasses.replace(learner.data, target_length=65)
     with pytest.raises(InputError, match=r"positions is 64 there, 65 here"):
         teacher.check(dataclasses.replace(learner, data=longer))
+    taught_by = teacher.load(learner, words.fingerprint, mesh)
+    assert {leaf.dtype for leaf in jax.tree.leaves(taught_by.parameters)} == {jnp.dtype("bfloat16")}
+    assert taught_by.model.config.dtype == "bfloat16"
     with pytest.raises(InputError, match=r"its vocabulary has the fingerprint .*, this run's another"):
         teacher.load(learner, "another", mesh)
 

@@ -41,7 +41,7 @@ def chosen() -> Experiment:
         if not WORKDIR.value:
             raise InputError("--config is missing; name a config, or with --workdir a run to go on with")
         return workdir.owner(pathlib.Path(WORKDIR.value))
-    start = workdir.owner(pathlib.Path(FROM.value), "--from") if FROM.value else None
+    start = source.of(pathlib.Path(FROM.value)) if FROM.value else None
     return config.read(CONFIG.value, FROM.value or "", start)
 
 

@@ -1,5 +1,6 @@
-"""The run that another starts from: it gives the first parameters and, if the config keeps it, the optimiser's state."""
+"""The run that another starts from: it gives the first parameters and, if asked for, the optimiser's state."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -8,12 +9,24 @@ import jax.numpy as jnp
 import optax
 
 from mqa_jax import workdir
+from mqa_jax.data import vocabulary as vocabularies
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import build
 from mqa_jax.train import checkpoint, trained
 from mqa_jax.train.optimizer import optimizer
 from mqa_jax.train.step import TrainState
+
+
+def of(folder: pathlib.Path) -> Experiment:
+    """The experiment of the run that another is to start from, with its vocabulary as the one to take.
+
+    Raises:
+      InputError: there is no run.
+    """
+    there = workdir.owner(folder, "--from")
+    vocabulary = str(vocabularies.path_in(folder.absolute()))
+    return dataclasses.replace(there, data=dataclasses.replace(there.data, vocabulary_file=vocabulary))
 
 
 def check(experiment: Experiment) -> None:
