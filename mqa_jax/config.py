@@ -203,15 +203,14 @@ def _continued(data: DataConfig, start: str, source: DataConfig) -> DataConfig:
             f"config.data.vocabulary_file={data.vocabulary_file}: the vocabulary is that of --from={start}; "
             "leave it out"
         )
-    names_text = data.train or data.kind != DataConfig.kind
+    has_text = data.train or data.kind != DataConfig.kind
     changed: dict[str, Any] = {
         field.name: value
         for field in dataclasses.fields(DataConfig)
         if (value := getattr(data, field.name)) != field.default
     }
-    tokens = {"pieces": source.pieces, "normalization": source.normalization}
-    tokens["vocabulary_file"] = source.vocabulary_file
-    return dataclasses.replace(DataConfig() if names_text else source, **changed | tokens, streams=data.streams)
+    changed |= {name: getattr(source, name) for name in ("pieces", "normalization", "vocabulary_file")}
+    return dataclasses.replace(DataConfig() if has_text else source, **changed | {"streams": data.streams})
 
 
 def _training(train: TrainSettings, data: DataConfig, source: Experiment | None) -> TrainConfig:
@@ -232,7 +231,8 @@ def _training(train: TrainSettings, data: DataConfig, source: Experiment | None)
                 "steps; set config.train.steps or config.train.tokens"
             )
         values["steps"] = max(1, round(train.share * source.train.steps))
-    return TrainConfig(**values | {"teacher": train.teacher and os.path.abspath(train.teacher)})
+    values["teacher"] = train.teacher and os.path.abspath(train.teacher)
+    return TrainConfig(**values)
 
 
 def _placed(data: DataConfig) -> DataConfig:
