@@ -152,7 +152,8 @@ class File:
             if default:
                 return default[0]
             raise InputError(f"{self.path} lacks the field {key}; it is damaged, or of another kind")
-        return field.contents()
+        value = field.contents()
+        return float(str(np.float32(value))) if isinstance(value, float) else value  # 1e-5, not 9.99999974e-06
 
     def _halves(self, array: np.ndarray, heads: int) -> np.ndarray:
         """Rows of pairs side by side -> the firsts of all pairs of a head, then the seconds."""
