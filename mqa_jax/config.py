@@ -129,12 +129,14 @@ def select_variant(config: Any, variant: str) -> Any:
 
 
 def read(config: ConfigDict) -> Experiment:
-    """Checks a config whose variant is already selected and freezes it.
+    """Checks a config whose variant is already selected and freezes it. One of a run has a model that is built.
 
     Raises:
       InputError: an unknown key, a value that cannot be, or values that do not go together; the message names key,
         value and fix.
     """
+    if "decoder" in config.model:
+        return block(Experiment, config.to_dict(), old=True)
     settings = block(Settings, config.to_dict())
     data, model, train = settings.data, settings.model, settings.train
     pieces, streams = data.pieces or model.vocabulary, data.streams or math.gcd(data.rows, STREAMS)

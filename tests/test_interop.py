@@ -306,6 +306,10 @@ def test_a_model_goes_in_is_scored_and_comes_out(there, run, tmp_path):  # noqa:
         logits = Compiled(of.model.bind(of.parameters))(Batch(side, pipeline.shift_right(target, side.segments_BL, 5)))
         wanted = jax.nn.log_softmax(logits[0])[np.arange(target.size), target[0]].sum()
         np.testing.assert_allclose(float(log_probability), wanted, atol=2e-4)
+    given = [f"--config={tmp_path}/run", "--config.timing.batch=3", "--describe", "--json=-"]
+    result = run(*given, program=ROOT / "scripts/train.py")
+    described = json.loads(result.stdout)
+    assert (described["width"], described["batch"], described["feed_forward"]) == (16, 3, 24)
     result = run(f"--workdir={tmp_path}/run", f"--to={tmp_path}/out", program=ROOT / "scripts/export_model.py")
     assert result.returncode == 0, result.stderr
     for name in ("model.safetensors", "tokenizer.json"):
