@@ -135,7 +135,7 @@ def read(config: ConfigDict) -> Experiment:
       InputError: an unknown key, a value that cannot be, or values that do not go together; the message names key,
         value and fix.
     """
-    if "decoder" in config.model:
+    if "decoder" in config.to_dict()["model"]:
         return block(Experiment, config.to_dict(), old=True)
     settings = block(Settings, config.to_dict())
     data, model, train = settings.data, settings.model, settings.train

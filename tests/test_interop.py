@@ -89,7 +89,7 @@ def values_of(config, seed=0):
 def written(folder, config, dtype="float32", seed=0):
     folder.mkdir(exist_ok=True)
     values = values_of(config, seed)
-    hugging_face.write(folder, llama.outside(config) | IDS, llama.written(config, values, dtype), dtype)
+    hugging_face.write(folder, llama.outside(config) | IDS, llama.written(values, llama.tensors(config), dtype), dtype)
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer()))
     return values
 
@@ -157,7 +157,7 @@ def test_tensors_in_short_types_come_back_byte_for_byte(dtype, tmp_path):
     config = KINDS["llama, grouped"]
     written(tmp_path / "a", config, dtype)
     _, found = read(Folder(tmp_path / "a"))
-    hugging_face.write(tmp_path, llama.outside(config), llama.written(config, found, dtype), dtype)
+    hugging_face.write(tmp_path, llama.outside(config), llama.written(found, llama.tensors(config), dtype), dtype)
     once, again = (load_file(folder / "model.safetensors") for folder in (tmp_path / "a", tmp_path))
     assert once.keys() == again.keys() and all(once[name].tobytes() == again[name].tobytes() for name in once)
 
@@ -208,7 +208,7 @@ def gguf_of(path, config, values, quantised=gguf.GGMLQuantizationType.F32, chang
     writer.add_token_merges(["t h"])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
-    for name, array in llama.written(config, values, "float32"):
+    for name, array in llama.written(values, llama.tensors(config), "float32"):
         for head, heads in (("q_proj", given["num_attention_heads"]), ("k_proj", given["num_key_value_heads"])):
             if head in name:
                 halves = array.reshape(heads, 2, -1, array.shape[-1])
