@@ -5,6 +5,7 @@ Exit codes: 0 done or stopped in good order, 1 the work failed (a diverged run, 
 """
 
 import ast
+import dataclasses
 import difflib
 import errno
 import json
@@ -33,7 +34,8 @@ flags.disclaim_key_flags()  # what is defined here counts as the calling command
 CONFIGS = pathlib.Path(__file__).with_name("configs")  # a link to the checkout's configs/, which wheels get a copy of
 CONFIG_HELP = (
     "FILE or FILE:VARIANT, a config and one of its variants; a name without folder and .py is that of a shipped config "
-    f"({', '.join(sorted(path.stem for path in CONFIGS.glob('*.py')))}). --config.KEY=VALUE behind it changes a key, "
+    f"({', '.join(sorted(path.stem for path in CONFIGS.glob('*.py')))}). Or the folder of a run, for what it was run "
+    "with. --config.KEY=VALUE behind it changes a key, "
     "for instance --config.train.steps=100; mqa_jax/experiment.py and config.py list them all. Lists are written a,b,c."
 )
 
@@ -206,6 +208,27 @@ class _ConfigFile(flags.ArgumentParser):
     """Loads FILE[:VARIANT] and checks the keys of its overrides, which ml_collections turns into flags next."""
 
     def parse(self, argument: str) -> ConfigDict:
+        config = self._of_run(argument) if os.path.isdir(argument) else self._of_file(argument)
+        known = list(_keys(config))
+        for override in filter(None, (re.match(r"--?(?:no)?config\.([^=]*)", given) for given in sys.argv[1:])):
+            if override[1].split(".")[0] in ("variant", "variants"):  # the file has made the attention of them already
+                raise InputError(
+                    f"--config.{override[1]} comes too late; choose a variant with --config=FILE:VARIANT, change it "
+                    "with --config.attention.KEY=VALUE"
+                )
+            if override[1] not in known:
+                raise InputError(f"--config.{override[1]} is not a key of the config{_nearest(override[1], known)}")
+        return config.lock()
+
+    @staticmethod
+    def _of_run(folder: str) -> ConfigDict:
+        from mqa_jax import workdir  # which imports JAX, not needed for --help
+
+        run = workdir.owner(pathlib.Path(folder))
+        return ConfigDict({**dataclasses.asdict(run), "variants": {run.variant: {}}})
+
+    @staticmethod
+    def _of_file(argument: str) -> ConfigDict:
         name, _, variant = argument.partition(":")
         shipped = {path.stem: str(path) for path in CONFIGS.glob("*.py")}
         path = name if os.path.isfile(name) else shipped.get(name, name)
@@ -222,16 +245,7 @@ class _ConfigFile(flags.ArgumentParser):
             raise InputError(f"--config={argument} fails{where}: {type(error).__name__}: {error}") from error
         if not isinstance(config, ConfigDict):
             raise InputError(f"--config={argument}: get_config() gave a {type(config).__name__}, not a ConfigDict")
-        known = list(_keys(config))
-        for override in filter(None, (re.match(r"--?(?:no)?config\.([^=]*)", given) for given in sys.argv[1:])):
-            if override[1].split(".")[0] in ("variant", "variants"):  # the file has made the attention of them already
-                raise InputError(
-                    f"--config.{override[1]} comes too late; choose a variant with --config=FILE:VARIANT, change it "
-                    "with --config.attention.KEY=VALUE"
-                )
-            if override[1] not in known:
-                raise InputError(f"--config.{override[1]} is not a key of the config{_nearest(override[1], known)}")
-        return config.lock()
+        return config
 
     def flag_type(self) -> str:
         return "config"

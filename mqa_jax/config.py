@@ -154,7 +154,7 @@ def select_variant(config: Any, variant: str) -> Any:
 
 
 def read(config: ConfigDict, start: str = "", source: Experiment | None = None) -> Experiment:
-    """Checks a config whose variant is already selected and freezes it.
+    """Checks a config whose variant is already selected and freezes it. One of a run has a model that is built.
 
     Args:
       start, source: the folder and the experiment (`train.source.of`) of the run that this one starts from. It gives
@@ -169,6 +169,8 @@ def read(config: ConfigDict, start: str = "", source: Experiment | None = None) 
         raise InputError("the config has no model; name the run to start from: scripts/train.py --from=RUN")
     if "model" in given and source:
         raise InputError(f"the model is that of --from={start}, and the config has one; use configs/uptrain.py")
+    if "decoder" in given.get("model", {}):
+        return block(Experiment, given, old=True)
     if source:
         settings = block(Continuation, given)
         data, model = _continued(settings.data, start, source.data), source.model

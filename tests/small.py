@@ -29,7 +29,7 @@ BOS, EOS = 2, 1
 ROTARY = Rotary(base=100.0)
 TYPES: dict[str, AttentionConfig] = {
     **{f"grouped_{G}": Grouped(heads=HEADS, write_heads=G, key_size=4, value_size=6) for G in WRITE_HEADS},
-    "grouped_2_rotary": Grouped(heads=HEADS, write_heads=2, key_size=4, value_size=6, rotary=ROTARY),
+    "grouped_2_rotary": Grouped(heads=HEADS, write_heads=2, key_size=4, value_size=6, rotary=ROTARY, biases="all"),
     "latent": Latent(heads=HEADS, key_size=4, value_size=6, kv_rank=10, rotary_size=2, rotary=ROTARY),
     "latent_ranked": Latent(heads=HEADS, key_size=4, value_size=6, kv_rank=8, query_rank=5, rotary_size=4),
 }
@@ -105,7 +105,7 @@ def parameters(of: Model, seed: int = 0) -> dict:
 
     def draw(shape: jax.ShapeDtypeStruct, std: float | None) -> jax.Array:
         drawn = random.standard_normal(shape.shape, np.float32)
-        return jnp.asarray(np.ones_like(drawn) if std is None else std * drawn)
+        return jnp.asarray(np.ones_like(drawn) if std is None else (std or 0.2) * drawn)  # 0: a bias
 
     state = nnx.state(of._abstract(), nnx.Param)
     values = jax.tree.map(draw, nnx.to_pure_dict(state), build._metadata(state, "std"))

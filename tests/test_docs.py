@@ -109,7 +109,7 @@ def test_commands_are_real(document):
             assert target in targets, f"{document.name}: {line}"
         named = None
         for name, variant in re.findall(r"(?:--config=|configs/)+(\w+)(?:\.py)?(?::(\w+))?", line):
-            named = config_of(name, variant)
+            named = named if name == "runs" else config_of(name, variant)  # a run's folder is a config too
         commands = COMMAND.findall(line) or [("*", line)]  # a flag by itself is one of any command
         for command, rest in commands:
             unknown = set(re.findall(r"(?<!\S)--([a-z_]\w*)(?![\w.])", rest)) - flags_of(command)

@@ -40,7 +40,7 @@ def tiny(variant="multi_query", name="toy", **train):
 def one_device():
     """A program for one device compiles faster; test_sharding and test_processes train on several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sharding, "training_devices", lambda: jax.devices()[:1])
+        patch.setattr(sharding, "training_devices", lambda local=False: jax.devices()[:1])
         yield
 
 

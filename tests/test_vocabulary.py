@@ -131,6 +131,6 @@ def test_special_ids_of_another_project_are_refused(tmp_path):
             sentence_iterator=iter(ENGLISH), model_writer=file, vocab_size=40, hard_vocab_limit=False, minloglevel=2
         )
     data = dataclasses.replace(DATA, vocabulary_file=str(tmp_path / "theirs.model"))
-    with pytest.raises(InputError, match=r"theirs.model has the special ids .*'unk': 0.*; train one with .*'unk': 3"):
+    with pytest.raises(InputError, match=r"theirs.model has special ids other than .*'unk': 3"):
         vocabulary.obtain(data, CORPUS, tmp_path / "v.model")
     assert not (tmp_path / "v.model").exists()

@@ -3,7 +3,7 @@
     python scripts/export_model.py --workdir=runs/llama --to=llama-mq
 
 The model must be of Llama's blocks (configs/lm_llama.py, or an imported one). Its windows and biases decide whether it
-is a Llama, a Mistral or a Qwen2 there.
+is a Llama, a Mistral or a Qwen2 there. With latent attention it is a DeepSeek-V2.
 """
 
 import pathlib
@@ -11,8 +11,9 @@ import pathlib
 from absl import flags
 
 from mqa_jax import command, progress, records
+from mqa_jax.attention.latent import Latent
 from mqa_jax.errors import InputError
-from mqa_jax.interop import folder, hugging_face, llama
+from mqa_jax.interop import deepseek, folder, hugging_face, llama
 from mqa_jax.train import trained
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained run.", required=True)
@@ -31,10 +32,16 @@ def main() -> None:
         raise InputError(
             "the vocabulary normalises text as nothing outside does; train with --config.data.normalization=identity"
         )
-    config, known = llama.outside(run.model.config), records.read_run(source)
+    latent = isinstance(run.model.config.decoder.attentions[0], Latent)
+    config = (deepseek if latent else llama).outside(run.model.config)
+    known = records.read_run(source)
     dtype = DTYPE.value or next((each["stored_in"] for each in known if each["kind"] == "import"), "float32")
+    if latent:
+        tensors = deepseek.written(run.model.config, run.parameters, dtype)
+    else:
+        tensors = llama.written(run.parameters, llama.tensors(run.model.config), dtype)
     with folder.replacing(to) as part:
-        hugging_face.write(part, config, llama.written(run.model.config, run.parameters, dtype), dtype)
+        hugging_face.write(part, config, tensors, dtype)
         hugging_face.write_vocabulary(part, run.vocabulary)
         hugging_face.write_card(part, f"{run.experiment.name} {run.experiment.variant}", known)
     progress.say(f"{to}: {config['architectures'][0]} in {dtype}")

@@ -36,12 +36,14 @@ class Vocabulary(abc.ABC):
       path: of its file.
       size: number of ids, the special ones included.
       bos, eos: the ids that are fed before a text's first token, and that end one.
+      silent: the ids that stand for no text.
     """
 
     path: pathlib.Path
     size: int
     bos: int
     eos: int
+    silent: tuple[int, ...]
 
     @abc.abstractmethod
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
@@ -80,9 +82,9 @@ class Vocabulary(abc.ABC):
             yield Examples(flat, lengths)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of ids up to the first EOS; padding, BOS and ids beyond the vocabulary are left out."""
+        """Text of ids up to the first EOS; `silent` ids and those beyond the vocabulary are left out."""
         ended = itertools.takewhile(lambda token: token != self.eos, ids)
-        return self.text_of([int(id) for id in ended if id not in (PAD, self.bos) and 0 <= id < self.size])
+        return self.text_of([int(id) for id in ended if id not in self.silent and 0 <= id < self.size])
 
 
 class SentencePiece(Vocabulary):
@@ -96,6 +98,7 @@ class SentencePiece(Vocabulary):
             raise InputError(f"{path} is not a SentencePiece model; delete it or name another") from error
         self.size, self.eos = self._processor.get_piece_size(), self._processor.eos_id()
         self.bos = self._processor.bos_id() if self._processor.bos_id() >= 0 else self.eos
+        self.silent = (PAD, self.bos) if self.is_ours else (self.bos,)
         if self.eos < 0:
             raise InputError(f"{path} has no piece that ends a text; train one with the special ids {SPECIAL}")
 
@@ -133,6 +136,7 @@ class Tokenizers(Vocabulary):
         except Exception as error:  # the library raises Exception itself
             raise InputError(f"{path} is not a tokenizer ({error}); delete it or name another") from error
         self.size = self._tokenizer.get_vocab_size()
+        self.silent = (self.bos,)  # id 0 may be a letter
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """See `Vocabulary`."""
@@ -216,6 +220,8 @@ def obtain(data: DataConfig, corpus: Corpus, path: pathlib.Path) -> Vocabulary:
         vocabulary = read(path)
     elif named:
         given = read(named)
+        if isinstance(given, SentencePiece) and not given.is_ours:
+            raise InputError(f"{named} has special ids other than {SPECIAL}; train one with these")
         progress.say(f"vocabulary of {given.size} subwords from {named}")
         vocabulary = read(files.write(path.with_suffix(given.path.suffix), given.path.read_bytes()))
     else:

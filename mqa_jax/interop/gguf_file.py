@@ -93,9 +93,13 @@ class File:
             )
         tokens, types = self._field("tokenizer.ggml.tokens"), self._field("tokenizer.ggml.token_type", [])
         merges = [tuple(merge.split(" ", 1)) for merge in self._field("tokenizer.ggml.merges")]
-        made = tokenizers.Tokenizer(
-            models.BPE({token: n for n, token in enumerate(tokens)}, merges, ignore_merges=kind == "llama-bpe")
-        )
+        ids_of = {token: n for n, token in enumerate(tokens)}
+        try:
+            made = tokenizers.Tokenizer(models.BPE(ids_of, merges, ignore_merges=kind == "llama-bpe"))
+        except Exception as error:  # the library raises Exception itself
+            raise InputError(
+                f"{self.path} has tokenizer.ggml.merges that do not fit ({error}); fetch it again"
+            ) from error
         split, by_words = _SPLITS[kind]
         byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=by_words)
         made.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level]) if split else byte_level
@@ -152,7 +156,8 @@ class File:
             if default:
                 return default[0]
             raise InputError(f"{self.path} lacks the field {key}; it is damaged, or of another kind")
-        return field.contents()
+        value = field.contents()
+        return float(str(np.float32(value))) if isinstance(value, float) else value  # 1e-5, not 9.99999974e-06
 
     def _halves(self, array: np.ndarray, heads: int) -> np.ndarray:
         """Rows of pairs side by side -> the firsts of all pairs of a head, then the seconds."""

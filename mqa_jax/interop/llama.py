@@ -6,7 +6,7 @@ write head h // (H / G), and rotary pairs are the halves of a head, in both.
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -58,19 +58,26 @@ class Tensor(NamedTuple):
 
 
 def tensors(config: ModelConfig) -> Iterator[Tensor]:
-    """Every parameter of a model."""
-    yield Tensor("model.embed_tokens.weight", ("embedding", "tokens_VD"))
+    """Every parameter of a model with grouped attention."""
+    yield from around(config)
     for layer, attention in enumerate(config.decoder.attentions):
         assert isinstance(attention, Grouped)
+        outer, inner = f"model.layers.{layer}.self_attn", ("decoder", "blocks", layer, "attention")
+        for name, weight, bias in (("q", "wq_DHK", "bq_HK"), ("k", "wk_DGK", "bk_GK"), ("v", "wv_DGV", "bv_GV")):
+            yield Tensor(f"{outer}.{name}_proj.weight", (*inner, "inputs", weight), 1)
+            if attention.biases != "none":
+                yield Tensor(f"{outer}.{name}_proj.bias", (*inner, "inputs", bias))
+        yield Tensor(f"{outer}.o_proj.weight", (*inner, "output", "wo_HVD"), 2)
+        if attention.biases == "all":
+            yield Tensor(f"{outer}.o_proj.bias", (*inner, "output", "bo_D"))
+
+
+def around(config: ModelConfig) -> Iterator[Tensor]:
+    """Every parameter but the attentions'."""
+    yield Tensor("model.embed_tokens.weight", ("embedding", "tokens_VD"))
+    for layer in range(config.decoder.layers):
         outer, inner = f"model.layers.{layer}", ("decoder", "blocks", layer)
         yield Tensor(f"{outer}.input_layernorm.weight", (*inner, "attention_norm", "scale_D"))
-        for name, weight, bias in (("q", "wq_DHK", "bq_HK"), ("k", "wk_DGK", "bk_GK"), ("v", "wv_DGV", "bv_GV")):
-            yield Tensor(f"{outer}.self_attn.{name}_proj.weight", (*inner, "attention", "inputs", weight), 1)
-            if attention.biases != "none":
-                yield Tensor(f"{outer}.self_attn.{name}_proj.bias", (*inner, "attention", "inputs", bias))
-        yield Tensor(f"{outer}.self_attn.o_proj.weight", (*inner, "attention", "output", "wo_HVD"), 2)
-        if attention.biases == "all":
-            yield Tensor(f"{outer}.self_attn.o_proj.bias", (*inner, "attention", "output", "bo_D"))
         yield Tensor(f"{outer}.post_attention_layernorm.weight", (*inner, "feed_forward_norm", "scale_D"))
         yield Tensor(f"{outer}.mlp.gate_proj.weight", (*inner, "feed_forward", "inputs", "w_gate_DF"), 1)
         yield Tensor(f"{outer}.mlp.up_proj.weight", (*inner, "feed_forward", "inputs", "w_in_DF"), 1)
@@ -80,9 +87,9 @@ def tensors(config: ModelConfig) -> Iterator[Tensor]:
         yield Tensor("lm_head.weight", ("embedding", "softmax_VD"))
 
 
-def written(config: ModelConfig, parameters: Mapping[str, Any], dtype: str) -> Iterator[tuple[str, np.ndarray]]:
-    """The tensors outside, one after the other, in this type."""
-    for each in tensors(config):
+def written(parameters: Mapping[str, Any], wanted: Iterable[Tensor], dtype: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Tensors outside, one after the other, in this type."""
+    for each in wanted:
         array: Any = parameters
         for key in each.path:
             array = array[key]
@@ -152,6 +159,26 @@ def outside(config: ModelConfig) -> dict[str, Any]:
     Raises:
       InputError: the model has something that Llama's block has not.
     """
+    layers = config.decoder.attentions
+    first, windows = _alike(layers), [each.window for each in layers]
+    kind = {"inputs": "qwen2", "all": "llama"}.get(first.biases, "mistral" if any(windows) else "llama")
+    made = {
+        **outside_attention(config),
+        "architectures": [{"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2"}[kind] + "ForCausalLM"],
+        "model_type": kind,
+        "num_key_value_heads": first.write_heads,
+        "head_dim": first.key_size,
+        **outer_rotary(first.rotary),
+    }
+    return made | ({"attention_bias": first.biases == "all"} if kind == "llama" else {}) | _outer_windows(kind, windows)
+
+
+def outside_attention(config: ModelConfig) -> dict[str, Any]:
+    """What a `config.json` says but for the attention.
+
+    Raises:
+      InputError: the model has something that Llama's block has not.
+    """
     for has, what in (
         (config.encoder is not None, "an encoder"),
         (config.feed_forward != "swiglu", f"{config.feed_forward} feed-forward layers"),
@@ -160,30 +187,22 @@ def outside(config: ModelConfig) -> dict[str, Any]:
     ):
         if has:
             raise InputError(f"the model has {what}, and Llama's block has not; train one with configs/lm_llama.py")
-    layers = config.decoder.attentions
-    first, windows = _alike(layers), [each.window for each in layers]
-    if config.width % first.heads:
+    heads = config.decoder.attentions[0].heads
+    if config.width % heads:
         raise InputError(
-            f"the model's width {config.width} is no multiple of its {first.heads} heads, which transformers refuses"
+            f"the model's width {config.width} is no multiple of its {heads} heads, which transformers refuses"
         )
-    kind = {"inputs": "qwen2", "all": "llama"}.get(first.biases, "mistral" if any(windows) else "llama")
-    made = {
-        "architectures": [{"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2"}[kind] + "ForCausalLM"],
-        "model_type": kind,
+    return {
         "hidden_size": config.width,
         "intermediate_size": config.decoder.feed_forward,
         "num_hidden_layers": config.decoder.layers,
-        "num_attention_heads": first.heads,
-        "num_key_value_heads": first.write_heads,
-        "head_dim": first.key_size,
+        "num_attention_heads": heads,
         "hidden_act": "silu",
         "max_position_embeddings": config.positions,
         "rms_norm_eps": config.norm_eps,
         "vocab_size": config.vocabulary,
         "tie_word_embeddings": config.tied_softmax,
-        **_outer_rotary(first.rotary),
     }
-    return made | ({"attention_bias": first.biases == "all"} if kind == "llama" else {}) | _outer_windows(kind, windows)
 
 
 def _alike(layers: Sequence[AttentionConfig]) -> Grouped:
@@ -237,7 +256,8 @@ def _yarn_length(scaling: Mapping[str, Any]) -> float:
     return grown(1)
 
 
-def _outer_rotary(rotary: Rotary | None) -> dict[str, Any]:
+def outer_rotary(rotary: Rotary | None) -> dict[str, Any]:
+    """What a `config.json` says of positions."""
     assert rotary is not None
     scaling: dict[str, Any] | None = {"rope_type": rotary.scaling, "type": rotary.scaling, "factor": rotary.factor}
     if rotary.scaling == "none":

@@ -56,7 +56,8 @@ def check(files: Outside, model: Model, place: str) -> None:
         there.discard("lm_head.weight")  # the embedding's
     for names, what in ((wanted.keys() - there, "lacks"), (there - wanted.keys(), "has the unknown")):
         if names:
-            raise InputError(f"{place} {what} tensor {min(names)} and {len(names) - 1} others; the config does not fit")
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise InputError(f"{place} {what} tensor {min(names)}{more}; it does not fit the config")
     shapes = model.shapes()
     for name, each in wanted.items():
         shape = each.outer_shape(_at(shapes, each.path).shape)
