@@ -31,7 +31,7 @@ def uptrain(folder, **train):
     scope = {}
     exec((CONFIGS / "uptrain.py").read_text(), scope)
     base = scope["get_config"]()
-    base.train.update(steps=4, log_every=2, evaluate_every=4, checkpoint_every=2, warmup=1, cooldown=1, keep=5)
+    base.train.update(steps=4, log_every=1, evaluate_every=1, checkpoint_every=2, warmup=1, cooldown=1, keep=5)
     base.train.update(train)
     base.decode.update(batch=16)
     return config.read(base, str(folder), source.of(folder))
@@ -153,33 +153,32 @@ def test_a_kept_optimizer_state_goes_on_as_the_run_would(name, tmp_path):
     assert any((a != b).any() for a, b in zip(jax.tree.leaves(ends[0]), jax.tree.leaves(ends[2]), strict=True))
 
 
-def test_a_run_starts_with_the_others_parameters(corpus, words, whole, tmp_path):  # noqa: F811
-    """The first step's rate is 0, so after it the loss is still the other's."""
-    folder, record = whole
-    experiment = uptrain(folder, steps=1, cooldown=0)
-    assert experiment.variant == "multi_query" and experiment.data.sentences == 200
-    assert experiment.data.vocabulary_file == str(folder / "vocabulary.model")
-    source.check(experiment)
-    started = run(experiment, corpus, words, tmp_path / "up")
-    assert started["curve"][-1]["dev_nll_per_token"] == record["curve"][-1]["dev_nll_per_token"]
-    assert started["config"]["start"] == folder.name and started["config"]["name"] == "uptrain"
-    written = page.write(tmp_path / "up", [started], []).read_text()
-    assert f"| parameters from | {folder.name} |" in written
-    assert workdir.owner(tmp_path / "up") == experiment, "it goes on without --from"
-    shutil.copytree(folder, tmp_path / "other")
-    with pytest.raises(InputError, match=r"config.start is '.*' there, '.*/other' here"):
-        workdir.check(tmp_path / "up", uptrain(tmp_path / "other", steps=1, cooldown=0))
-
-
 @pytest.fixture(scope="module")
 def taught(corpus, words, whole, tmp_path_factory):  # noqa: F811
     """Learns from the run that it started from."""
     folder = tmp_path_factory.mktemp("taught")
     teacher_of = tmp_path_factory.mktemp("teacher") / "run"
     shutil.copytree(whole[0], teacher_of)
-    experiment = uptrain(whole[0], teacher=str(teacher_of), teacher_weight=0.9, schedule="constant", learning_rate=1e-3)
+    experiment = uptrain(whole[0], teacher=str(teacher_of), teacher_weight=0.9, learning_rate=1e-2)
+    source.check(experiment)
     teacher.check(experiment)
     return folder, run(experiment, corpus, words, folder), experiment
+
+
+def test_a_run_starts_with_the_others_parameters(whole, taught, tmp_path):  # noqa: F811
+    """The first step's rate is 0, so after it the loss is still the other's."""
+    folder, record = whole
+    up, started, experiment = taught
+    first = started["curve"][0]
+    assert first["step"] == 1 and first["dev_nll_per_token"] == record["curve"][-1]["dev_nll_per_token"]
+    assert started["curve"][-1]["dev_nll_per_token"] != first["dev_nll_per_token"]
+    assert experiment.variant == "multi_query" and experiment.data.sentences == 200
+    assert experiment.data.vocabulary_file == str(folder / "vocabulary.model")
+    assert (started["config"]["start"], started["config"]["name"]) == (folder.name, "uptrain")
+    assert workdir.owner(up) == experiment, "it goes on without --from"
+    shutil.copytree(folder, tmp_path / "other")
+    with pytest.raises(InputError, match=r"config.start is '.*' there, '.*/other' here"):
+        workdir.check(up, uptrain(tmp_path / "other"))
 
 
 def test_a_distilled_run_resumes_to_the_bit_and_says_how_far_it_is(corpus, words, taught, tmp_path):  # noqa: F811
@@ -194,13 +193,15 @@ def test_a_distilled_run_resumes_to_the_bit_and_says_how_far_it_is(corpus, words
     for a, b in zip(*(jax.tree.leaves(trained.load(each).parameters) for each in (folder, cut)), strict=True):
         np.testing.assert_array_equal(a, b)
     assert 0 < record["curve"][0]["divergence_per_token"] < 0.1 < record["curve"][0]["loss"]
+    assert record["final_divergence"] == record["curve"][-1]["divergence_per_token"] > 0
     entries = log.entries(folder)
     assert entries[0]["loss"] == pytest.approx(entries[0]["nll_per_token"])
     assert record["config"]["train"]["teacher"] == "run"
     names = checkpoint.stored_tree(folder / "checkpoints" / "4").keys()
     assert names == {"step", "parameters", "optimizer", "guard", "interval", "key"}, "and no teacher"
     written = page.write(cut, [record], []).read_text()
-    assert "| teacher | run |" in written and "| final divergence from the teacher" in written
+    assert "| teacher | run |" in written and f"| parameters from | {experiment.start.split('/')[-1]} |" in written
+    assert "| final divergence from the teacher" in written
     (cut / "checkpoints" / "4").rename(cut / "away")
     another = tmp_path / "another"
     shutil.copytree(experiment.train.teacher, another)
