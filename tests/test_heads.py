@@ -297,7 +297,8 @@ def test_other_types_and_rotary_sizes_that_do_not_fit_are_named():
     with pytest.raises(InputError, match="decoder layer 0 has latent attention; only grouped"):
         convert.converted(small.model("language", "latent").config, Pooled(1, "mean"))
     with pytest.raises(InputError, match="--rotary_size=3 must be even and divide the key size 4"):
-        convert.converted(small.model("language", "grouped_2_rotary").config, Factored(8, 3, 9))
+        rotary = dataclasses.replace(small.TYPES["grouped_2_rotary"], biases="none")
+        convert.converted(small.model("language", [rotary]).config, Factored(8, 3, 9))
 
 
 # Folders.
