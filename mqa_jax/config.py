@@ -212,7 +212,8 @@ def _continued(data: DataConfig, start: str, source: DataConfig) -> DataConfig:
         if (value := getattr(data, field.name)) != field.default
     }
     changed |= {name: getattr(source, name) for name in ("pieces", "normalization", "vocabulary_file")}
-    return dataclasses.replace(DataConfig() if has_text else source, **changed | {"streams": data.streams})
+    new = DataConfig(source_length=source.source_length, target_length=source.target_length)
+    return dataclasses.replace(new if has_text else source, **changed | {"streams": data.streams})
 
 
 def _training(train: TrainSettings, data: DataConfig, source: Experiment | None) -> TrainConfig:

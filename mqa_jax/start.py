@@ -28,6 +28,7 @@ def run(name: str) -> None:
 
 
 compare = functools.partial(run, "compare")
+compare_heads = functools.partial(run, "compare_heads")
 convert_heads = functools.partial(run, "convert_heads")
 evaluate = functools.partial(run, "evaluate")
 export_model = functools.partial(run, "export_model")

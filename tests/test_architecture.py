@@ -27,6 +27,7 @@ FLOORS = (
     ("train", "decode"),
     ("timing", "evaluate", "interop"),
     ("compare", "plan", "soak"),
+    ("compare_heads",),
     ("command",),
     ("commands",),
     ("start",),

@@ -8,18 +8,13 @@ The feed-forward layers stay as they are, so budgets differ from an equal compar
 each pool does. The new folder has parameters and no optimiser state.
 """
 
-import dataclasses
 import pathlib
-import time
 
 from absl import flags
 
-from mqa_jax import command, records, workdir
-from mqa_jax.data import text
+from mqa_jax import command, workdir
 from mqa_jax.errors import InputError
-from mqa_jax.interop import calibration, convert, folder, heads, targets
-from mqa_jax.model.build import count
-from mqa_jax.train import trained
+from mqa_jax.interop import folder, heads, runs, targets
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained run.", required=True)
 TO = flags.DEFINE_string("to", None, "Folder of the new run.", required=True)
@@ -38,33 +33,12 @@ JSON = command.json_flag()
 def main() -> None:
     check_flags()
     sites, layers = command.names(SITES), command.integers(LAYERS, least=0)
-    source, to, start = pathlib.Path(WORKDIR.value), pathlib.Path(TO.value), time.perf_counter()
+    source, to = pathlib.Path(WORKDIR.value), pathlib.Path(TO.value)
     folder.check("--to", to)
-    experiment = workdir.owner(source)
-    target, name = chosen(experiment.model.positions)
-    model_config = convert.converted(experiment.model, target, sites, layers)
-    lines = text.read_split(TEXT.value, experiment.task, "--text") if TEXT.value else None
-    run = trained.load(source, dtype="float32")
-    batch = calibration.batch(lines, run.vocabulary, experiment.data, TOKENS.value) if lines else None
-    _, parameters = convert.convert(run.model, run.parameters, target, sites, layers, batch, SEED.value)
-    figures = {
-        "from": source.name,
-        "checkpoints": list(run.steps),
-        "pool": name,
-        "sites": sites,
-        "layers": layers,
-        "calibration": [pathlib.Path(path).name for path in command.names(TEXT)],
-        "calibration_tokens": int((batch.target.segments_BL > 0).sum()) if batch else 0,
-        "parameters": count(parameters),
-        "parameters_before": count(run.parameters),
-        "equal_parameters": False,  # the feed-forward layers were not widened
-        "seconds": time.perf_counter() - start,
-    }
-    variant = "_".join([experiment.variant, name, *sites, *map(str, layers)])
-    converted = dataclasses.replace(experiment, variant=variant, model=model_config)
-    words = [*convert.changes(experiment.model, model_config), f"{figures['parameters']:,} parameters in {to}"]
-    record = records.make("convert", converted, figures)
-    folder.write(to, converted, parameters, run.vocabulary, workdir.fingerprint(source), record)
+    target, name = chosen(workdir.owner(source).model.positions)
+    lines = command.names(TEXT)
+    record = runs.converted(source, to, target, name, sites, layers, lines, TOKENS.value, SEED.value)
+    words = [*record["changes"], f"{record['parameters']:,} parameters in {to}"]
     command.show("\n".join(words), [record], JSON.value)
 
 

@@ -9,60 +9,22 @@ timed, planned, converted (scripts/convert_heads.py) and trained on from. docs/c
 """
 
 import pathlib
-import tempfile
 
 from absl import flags
 
-from mqa_jax import command, progress, records, sharding
-from mqa_jax.data import vocabulary as vocabularies
-from mqa_jax.errors import InputError
-from mqa_jax.experiment import DataConfig, Experiment, MeshConfig
-from mqa_jax.interop import folder, llama, outside
-from mqa_jax.interop.gguf_file import File
-from mqa_jax.interop.hugging_face import Folder
-from mqa_jax.model.build import build, count
+from mqa_jax import command
+from mqa_jax.experiment import model_of
+from mqa_jax.interop import folder, runs
 
 FROM = flags.DEFINE_string("from", None, "Folder with config.json and safetensors, or a .gguf file.", required=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the new run.", required=True)
 JSON = command.json_flag()
 
-LENGTH = 512  # of the rows that text is scored in
-
 
 def main() -> None:
-    path, to = pathlib.Path(FROM.value), pathlib.Path(WORKDIR.value)
-    if not path.exists():
-        raise InputError(f"--from={path} is not there; name a folder with config.json and safetensors, or a .gguf file")
+    to = pathlib.Path(WORKDIR.value)
     folder.check("--workdir", to)
-    files: outside.Outside = Folder(path) if path.is_dir() else File(path)
-    model = build(llama.model_config(files.config, str(path)))
-    outside.check(files, model, str(path))
-    suffix, content = files.vocabulary()
-    with tempfile.TemporaryDirectory() as scratch:
-        held = pathlib.Path(scratch) / f"vocabulary{suffix}"
-        held.write_bytes(content)
-        vocabulary = vocabularies.read(held)
-        if vocabulary.size > model.config.vocabulary:
-            raise InputError(
-                f"{path} has a tokenizer of {vocabulary.size} tokens and an embedding of {model.config.vocabulary}; "
-                "they are not of one model"
-            )
-        length = min(model.config.positions, LENGTH)
-        data = DataConfig(
-            normalization="identity", pieces=vocabulary.size, source_length=length, target_length=length, streams=8
-        )
-        experiment = Experiment(name=path.stem, variant="imported", model=model.config, data=data)
-        mesh = sharding.make_mesh(MeshConfig(data=1, fsdp=-1))
-        shapes = model.shapes()
-        progress.say(f"reading {count(shapes):,} parameters from {path}")
-        parameters = outside.parameters(files, model, sharding.parameter_shardings(model.axes(), shapes, mesh))
-        figures = {
-            "from": path.name,
-            "stored_in": files.dtype,
-            "parameters": count(shapes),
-            "vocabulary": vocabulary.size,
-        }
-        record = records.make("import", experiment, figures)
-        folder.write(to, experiment, parameters, vocabulary, {}, record)
-    words = f"{model.config.decoder.layers} layers of {model.config.decoder.attention[0].describe()}"
-    command.show(f"{path.name}: {words}; {count(shapes):,} parameters in {to}", [record], JSON.value)
+    record = runs.imported(pathlib.Path(FROM.value), to)
+    decoder = model_of(record).decoder
+    words = f"{record['from']}: {decoder.layers} layers of {decoder.attention[0].describe()}"
+    command.show(f"{words}; {record['parameters']:,} parameters in {to}", [record], JSON.value)

@@ -175,6 +175,31 @@ def cache_size(runs: Selection) -> Figure | None:
 
 
 @_styled
+def quality_against_cache(rows: Mapping[str, Sequence[Record]]) -> Figure | None:
+    """Dev loss of each model against the bytes that a token leaves in its cache, before and after training on.
+
+    Args:
+      rows: the records of each model, the original's first.
+    """
+    figure, (axes,) = _figure(3.2)
+    for place, (name, found) in enumerate(rows.items()):
+        sizes = [each["cache_bytes_per_token"] for each in found if each["kind"] == "timing"]
+        losses = {each["split"]: each["nll_per_token"] for each in found if each["kind"] == "perplexity"}
+        if not sizes or not {"before", "dev"} <= losses.keys():
+            continue
+        color, marker = COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)]
+        x = sizes[0] * (1 + 0.03 * place)  # beside each other where they are the same
+        axes.plot([x, x], [losses["before"], losses["dev"]], color=color, lw=1, linestyle=":")
+        axes.plot([x], [losses["before"]], color=color, marker=marker, mfc="none", lw=0)
+        axes.plot([x], [losses["dev"]], color=color, marker=marker, lw=0, label=name)
+    if not axes.has_data():
+        return None
+    axes.set(xlabel="bytes a token leaves in the cache", ylabel="dev, nats a token")
+    _log(axes, "x")
+    return _finished(figure, "Quality against cache", "hollow: before training on; filled: after", "")
+
+
+@_styled
 def capacity(found: Sequence[Record]) -> Figure:
     """Tokens a second against the time of a token, from one sequence to as many as fit; a line a variant and cache."""
     figure, (axes,) = _figure(4.2)

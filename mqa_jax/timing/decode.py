@@ -174,6 +174,7 @@ class TimedDecode:
             **published(),
             "compile_s": self.replicas[0].compile_s,
             "peak_memory_mb": stopwatch.peak_memory_mb(),
+            "cache_bytes_per_token": sum(cost.token_bytes(model, each) for each in model.decoder.attentions),
             "cache_bytes_per_sequence": cost.cache_bytes_per_sequence(model, load.source_length, load.target_length),
             "repeats": len(self.decoder_s),
         }

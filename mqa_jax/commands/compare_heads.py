@@ -1,0 +1,45 @@
+"""Asks of a model what it would lose and gain with fewer key/value heads: converts, trains on, scores, times, reports.
+
+    python scripts/compare_heads.py --config=configs/uptrain.py --from=SmolLM2-135M-Instruct.Q4_1.gguf \
+        --write_heads=1 --pool=mean,activations --text=news.txt --config.data.train=news.txt \
+        --config.data.dev=dev.txt --config.data.test=test.txt --config.train.tokens=2e5 --workdir=runs/smol-heads
+
+--from is a run's folder, a Hugging Face folder or a GGUF file. The original is trained on with the same tokens, for a
+fair comparison. Given again, the command goes on where it was.
+"""
+
+import pathlib
+
+from absl import flags
+
+from mqa_jax import command
+from mqa_jax.compare_heads import compare_heads
+from mqa_jax.errors import InputError
+from mqa_jax.interop import heads, targets
+
+CONFIG = command.config_flag()
+FROM = flags.DEFINE_string(
+    "from", None, "The model: a run's folder, a Hugging Face folder, a .gguf file.", required=True
+)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the comparison.", required=True)
+WRITE_HEADS = flags.DEFINE_list("write_heads", ["1"], "Numbers of key/value heads to try.")
+POOL = flags.DEFINE_list("pool", ["mean", "activations"], "How write heads are made of several.")
+TEXT = flags.DEFINE_list("text", None, "Calibration lines: a file, or a translation's source,target.")
+CONTEXTS = flags.DEFINE_list("contexts", ["512", "2048", "8192"], "Tokens in the cache, of which decoding is timed.")
+TAUGHT = flags.DEFINE_bool("taught", False, "The conversions also learn the original's distributions.")
+
+
+def main() -> None:
+    command.check_folder(WORKDIR)
+    for pool in command.names(POOL):
+        if pool not in heads.POOLS:
+            raise InputError(f"--pool={pool} is unknown; choose from: {', '.join(heads.POOLS)}")
+    if "activations" in POOL.value and not TEXT.value:
+        raise InputError("--pool=activations needs --text=FILE, lines for calibration (or SOURCE,TARGET)")
+    wanted = {
+        f"{pool}_{count}": targets.Pooled(count, pool) for count in command.integers(WRITE_HEADS) for pool in POOL.value
+    }
+    contexts = command.integers(CONTEXTS)
+    text, folder = command.names(TEXT), pathlib.Path(WORKDIR.value)
+    page = compare_heads(pathlib.Path(FROM.value), CONFIG.value, wanted, text, contexts, TAUGHT.value, folder)
+    command.show(str(page), [], None)

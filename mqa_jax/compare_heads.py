@@ -1,0 +1,111 @@
+"""What a model would lose and gain with fewer key/value heads: converted, trained on, scored, timed, reported.
+
+The original is trained on too, on the same tokens: a conversion that sees text the original has not seen may win by the
+text alone. Every stage leaves its result, and a later start goes on where an earlier one was.
+
+    FOLDER/sources/{original,POOL_G}/   FOLDER/{original,POOL_G}-s0/{checkpoints,records}   report.html   heads.html
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from ml_collections import ConfigDict
+
+from mqa_jax import config, progress, records
+from mqa_jax.compare import DEPENDS_ON, compare
+from mqa_jax.data import sources
+from mqa_jax.evaluate import quality
+from mqa_jax.experiment import Experiment
+from mqa_jax.interop import runs
+from mqa_jax.interop.targets import Pooled
+from mqa_jax.report import heads, page
+from mqa_jax.timing import sweep
+from mqa_jax.timing.decode import Workload
+from mqa_jax.train import source, trained
+
+ORIGINAL, BEFORE = "original", "before"  # the variant that the others are compared with; the split's name in records
+
+
+def compare_heads(
+    given: pathlib.Path,
+    settings: ConfigDict,
+    targets: Mapping[str, Pooled],
+    calibration: Sequence[str],
+    contexts: Sequence[int],
+    taught: bool,
+    folder: pathlib.Path,
+) -> pathlib.Path:
+    """Compares a model with conversions of it.
+
+    Args:
+      given: a run's folder, or a model outside (`runs.imported`).
+      settings: the config of the training on (configs/uptrain.py).
+      targets: the conversions by their names.
+      calibration: files of text for those that take any.
+      contexts: tokens in the cache, of which decoding is timed.
+      taught: whether the conversions learn from the original too.
+    Returns:
+      The page with the picture.
+    Raises:
+      InputError: see `runs`, `config.read` and `compare.compare`.
+    """
+    from_runs = _made(given, targets, calibration, folder / "sources")
+    experiments = [_experiment(name, each, settings) for name, each in from_runs.items()]
+    if taught:
+        teacher = str(from_runs[ORIGINAL].absolute())
+        train = dataclasses.replace(experiments[0].train, teacher=teacher)
+        experiments[1:] = [dataclasses.replace(each, train=train) for each in experiments[1:]]
+    _score_untrained(experiments, folder)
+    compare(experiments, [experiments[0].seed], folder)
+    _time(experiments, contexts, folder)
+    found, names = records.read(folder), list(from_runs)
+    title = f"{experiments[0].name}: fewer key/value heads"
+    page.write([each for each in found if each["variant"] in names], folder, title, names)
+    return heads.write(found, folder, title, names)
+
+
+def _made(
+    given: pathlib.Path, targets: Mapping[str, Pooled], calibration: Sequence[str], folder: pathlib.Path
+) -> dict[str, pathlib.Path]:
+    """The runs that training starts from; those that are not there are made."""
+    original = given
+    if not (given / "experiment.json").exists():
+        original = folder / ORIGINAL
+        if not original.exists():
+            runs.imported(given, original)
+    made = {ORIGINAL: original}
+    for name, target in targets.items():
+        made[name] = folder / name
+        if not made[name].exists():
+            progress.say(f"converting {original} to {name}")
+            uses_text = target.pool in ("procrustes", "activations")
+            runs.converted(original, made[name], target, name, lines=calibration if uses_text else ())
+    return made
+
+
+def _experiment(name: str, start: pathlib.Path, settings: ConfigDict) -> Experiment:
+    return dataclasses.replace(config.read(settings, str(start), source.of(start)), variant=name)
+
+
+def _score_untrained(experiments: Sequence[Experiment], folder: pathlib.Path) -> None:
+    """The perplexity of dev of each run as it is before it is trained on."""
+    corpus = sources.load(experiments[0].data, experiments[0].task)
+    for each in experiments:
+        place, parts = _place(folder, each), DEPENDS_ON["perplexity"]
+        if records.is_there(place / "records", f"perplexity-{BEFORE}", each, parts):
+            progress.say(f"{each.variant}: perplexity before training is there")
+            continue
+        run = dataclasses.replace(trained.load(pathlib.Path(each.start)), folder=place, experiment=each)
+        quality.perplexity_of(run, corpus.splits["dev"], BEFORE, "dev, before training")
+
+
+def _time(experiments: Sequence[Experiment], contexts: Sequence[int], folder: pathlib.Path) -> None:
+    timing = experiments[0].timing
+    workloads = [Workload(timing.batch, 1, context, timing.target_length, padded_cache=True) for context in contexts]
+    place = {each.variant: _place(folder, each) for each in experiments}
+    sweep.time_missing(experiments, workloads, place, timing.repeats, DEPENDS_ON["timing"])
+
+
+def _place(folder: pathlib.Path, experiment: Experiment) -> pathlib.Path:
+    return folder / f"{experiment.variant}-s{experiment.seed}"

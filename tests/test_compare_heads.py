@@ -1,0 +1,59 @@
+"""One command from a model outside to the page that says what fewer heads lose and gain."""
+
+import pytest
+from test_command import ROOT, forked, run, script  # noqa: F401  the fixtures
+from test_interop import KINDS, written
+
+from mqa_jax import records, workdir
+
+NAMES = "original", "activations_1"
+
+
+def start(run, folder, *more):  # noqa: F811
+    lines = f"{folder}/lines"
+    texts = [f"--text={lines}", *(f"--config.data.{split}={lines}.{split}" for split in ("train", "dev", "test"))]
+    small = ["--config.data.target_length=16", "--config.data.rows=8", "--config.data.streams=1", "--contexts=8"]
+    small += ["--config.train.steps=4", "--config.train.warmup=1", "--config.train.cooldown=1"]
+    small += ["--config.train.learning_rate=0.01", "--config.decode.batch=8", "--config.data.drop_overlap=False"]
+    small += ["--config.timing.batch=1", "--config.timing.target_length=2", "--config.timing.repeats=1"]
+    given = ["--config=uptrain", f"--from={folder}/model", f"--workdir={folder}/heads", *texts, *small, *more]
+    return run(*given, program=ROOT / "scripts/compare_heads.py")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("compare_heads")
+    written(place / "model", KINDS["llama, multi-head, biases, free softmax"])
+    for number, suffix in enumerate(("", ".train", ".dev", ".test")):
+        text = "".join(f"the cat {'abcdefghij'[n % 10]} {'klmnopq'[number + n % 3]}\n" for n in range(20))
+        (place / f"lines{suffix}").write_text(text)
+    return place
+
+
+def test_a_model_is_converted_trained_on_scored_timed_and_reported(folder, run):  # noqa: F811
+    result = start(run, folder, "--pool=activations", "--taught")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip().endswith("heads.html")
+    found = records.read(folder / "heads")
+    losses = {(each["variant"], each["split"]): each["nll_per_token"] for each in found if each["kind"] == "perplexity"}
+    assert {name for name, split in losses if split == "before"} == set(NAMES)
+    assert all(losses[name, "dev"] < losses[name, "before"] for name in NAMES), "all were trained on, the original too"
+    assert losses["original", "before"] != losses["activations_1", "before"]
+    cached = {each["variant"]: each["cache_bytes_per_token"] for each in found if each["kind"] == "timing"}
+    assert cached["original"] == 4 * cached["activations_1"]
+    page = (folder / "heads" / "heads.md").read_text()
+    assert all(f"{losses[name, 'before']:.3f}" in page for name in NAMES) and "heads.svg" in page
+    original, other = (workdir.owner(folder / "heads" / f"{name}-s0").train.teacher for name in NAMES)
+    assert original == "" and other == str(folder / "heads" / "sources" / "original")
+    before = {path: path.stat().st_mtime_ns for path in (folder / "heads").rglob("records/*.json")}
+    again = start(run, folder, "--pool=activations", "--taught")
+    assert again.returncode == 0 and before == {path: path.stat().st_mtime_ns for path in before}, "goes on"
+
+
+def test_what_cannot_be_compared_is_one_line(folder, run):  # noqa: F811
+    for more, words in (
+        (["--pool=median"], "--pool=median is unknown"),
+        (["--write_heads=3", "--pool=mean", f"--workdir={folder}/bad"], "--write_heads=3 does not divide the 4"),
+    ):
+        result = start(run, folder, *more)
+        assert result.returncode == 2 and words in result.stderr.splitlines()[-1], result.stderr
