@@ -8,11 +8,9 @@ text alone. Every stage leaves its result, and a later start goes on where an ea
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from ml_collections import ConfigDict
-
-from mqa_jax import config, progress, records
+from mqa_jax import progress, records
 from mqa_jax.compare import DEPENDS_ON, compare
 from mqa_jax.data import sources
 from mqa_jax.evaluate import quality
@@ -22,14 +20,14 @@ from mqa_jax.interop.targets import Pooled
 from mqa_jax.report import heads, page
 from mqa_jax.timing import sweep
 from mqa_jax.timing.decode import Workload
-from mqa_jax.train import source, trained
+from mqa_jax.train import trained
 
 ORIGINAL, BEFORE = "original", "before"  # the variant that the others are compared with; the split's name in records
 
 
 def compare_heads(
     given: pathlib.Path,
-    settings: ConfigDict,
+    training: Callable[[pathlib.Path], Experiment],
     targets: Mapping[str, Pooled],
     calibration: Sequence[str],
     contexts: Sequence[int],
@@ -40,7 +38,7 @@ def compare_heads(
 
     Args:
       given: a run's folder, or a model outside (`runs.imported`).
-      settings: the config of the training on (configs/uptrain.py).
+      training: how the run in a folder is trained on.
       targets: the conversions by their names.
       calibration: files of text for those that take any.
       contexts: tokens in the cache, of which decoding is timed.
@@ -48,10 +46,10 @@ def compare_heads(
     Returns:
       The page with the picture.
     Raises:
-      InputError: see `runs`, `config.read` and `compare.compare`.
+      InputError: see `runs` and `compare.compare`; or what `training` raises.
     """
     from_runs = _made(given, targets, calibration, folder / "sources")
-    experiments = [_experiment(name, each, settings) for name, each in from_runs.items()]
+    experiments = [dataclasses.replace(training(each), variant=name) for name, each in from_runs.items()]
     if taught:
         teacher = str(from_runs[ORIGINAL].absolute())
         train = dataclasses.replace(experiments[0].train, teacher=teacher)
@@ -82,10 +80,6 @@ def _made(
             uses_text = target.pool in ("procrustes", "activations")
             runs.converted(original, made[name], target, name, lines=calibration if uses_text else ())
     return made
-
-
-def _experiment(name: str, start: pathlib.Path, settings: ConfigDict) -> Experiment:
-    return dataclasses.replace(config.read(settings, str(start), source.of(start)), variant=name)
 
 
 def _score_untrained(experiments: Sequence[Experiment], folder: pathlib.Path) -> None:

@@ -12,10 +12,11 @@ import pathlib
 
 from absl import flags
 
-from mqa_jax import command
+from mqa_jax import command, config
 from mqa_jax.compare_heads import compare_heads
 from mqa_jax.errors import InputError
 from mqa_jax.interop import heads, targets
+from mqa_jax.train import source
 
 CONFIG = command.config_flag()
 FROM = flags.DEFINE_string(
@@ -41,5 +42,6 @@ def main() -> None:
     }
     contexts = command.integers(CONTEXTS)
     text, folder = command.names(TEXT), pathlib.Path(WORKDIR.value)
-    page = compare_heads(pathlib.Path(FROM.value), CONFIG.value, wanted, text, contexts, TAUGHT.value, folder)
+    training = lambda run: config.read(CONFIG.value, str(run), source.of(run))  # noqa: E731
+    page = compare_heads(pathlib.Path(FROM.value), training, wanted, text, contexts, TAUGHT.value, folder)
     command.show(str(page), [], None)
