@@ -40,13 +40,12 @@ CONFIG_HELP = (
 )
 
 
-def config_flag(required: bool = True) -> flags.FlagHolder:
-    """Defines `--config=FILE[:VARIANT]`, with `--config.KEY=VALUE` for any key of the config."""
+def config_flag() -> flags.FlagHolder:
+    """Defines `--config=FILE[:VARIANT]`, required, with `--config.KEY=VALUE` for any key of the config."""
     config_flags.register_flag_parser_for_type(tuple, _Commas())
     holder = config_flags.DEFINE_config_file("config", None, CONFIG_HELP)
     flags.FLAGS["config"].parser = _ConfigFile()
-    if required:
-        flags.mark_flag_as_required("config")
+    flags.mark_flag_as_required("config")
     return holder
 
 

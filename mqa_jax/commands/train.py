@@ -3,10 +3,8 @@
     python scripts/train.py --config=configs/wmt14.py:multi_query --workdir=runs/mq [--config.train.steps=1000]
     python scripts/train.py --config=configs/wmt14.py:multi_query --describe
     python scripts/train.py --config=configs/uptrain.py --from=runs/converted --workdir=runs/up
-    python scripts/train.py --workdir=runs/up
 
-A run that was stopped or killed goes on from its newest checkpoint when the same command is given again, or the last
-one: without --config it goes on with the config that it has.
+A run that was stopped or killed goes on from its newest checkpoint when the same command is given again.
 """
 
 import pathlib
@@ -25,24 +23,13 @@ from mqa_jax.timing import describe, memory
 from mqa_jax.timing.train import peak_rate
 from mqa_jax.train import log, loop, source, teacher
 
-CONFIG = command.config_flag(required=False)
+CONFIG = command.config_flag()
 FROM = flags.DEFINE_string("from", None, "Run whose model, vocabulary and parameters this one starts with.")
 OTHERS = command.other_processes()
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, vocabulary, records.")
 WANDB = flags.DEFINE_string("wandb", None, "Send metrics to this Weights & Biases project too.")
 DESCRIBE = flags.DEFINE_bool("describe", False, "Print the model's parts, sizes and decode costs, and exit.")
 JSON = command.json_flag()
-
-
-def chosen() -> Experiment:
-    """The config's experiment; without a config, that of the folder."""
-    if CONFIG.value is None:
-        command.refuse_given([FROM], "needs --config, for instance --config=configs/uptrain.py")
-        if not WORKDIR.value:
-            raise InputError("--config is missing; name a config, or with --workdir a run to go on with")
-        return workdir.owner(pathlib.Path(WORKDIR.value))
-    start = source.of(pathlib.Path(FROM.value)) if FROM.value else None
-    return config.read(CONFIG.value, FROM.value or "", start)
 
 
 def check_others(experiment: Experiment) -> None:
@@ -57,7 +44,8 @@ def main() -> None:
     host.keep_freed_memory()
     if others := command.joining(OTHERS):
         processes.join(*others)
-    experiment = chosen()
+    start = source.of(pathlib.Path(FROM.value)) if FROM.value else None
+    experiment = config.read(CONFIG.value, FROM.value or "", start)
     if DESCRIBE.value:
         description = describe.describe(experiment)
         command.show(describe.text(description), [description], JSON.value)

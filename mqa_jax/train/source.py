@@ -49,7 +49,7 @@ def begin(experiment: Experiment, fresh: TrainState, vocabulary: str) -> TrainSt
     Raises:
       InputError: there is no checkpoint, or it is of another architecture, vocabulary or optimiser.
     """
-    folder = pathlib.Path(experiment.start)
+    folder = pathlib.Path(experiment.start).absolute()
     made_of = workdir.fingerprint(folder)
     workdir.refuse_unlike(folder, made_of, {"vocabulary": vocabulary})
     checkpoints = folder / "checkpoints"

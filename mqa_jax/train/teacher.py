@@ -52,7 +52,7 @@ def load(experiment: Experiment, vocabulary: str, mesh: Mesh) -> Teacher:
       InputError: see `check`; or its vocabulary is another one.
     """
     check(experiment)
-    folder = pathlib.Path(experiment.train.teacher)
+    folder = pathlib.Path(experiment.train.teacher).absolute()
     made_of = workdir.fingerprint(folder)
     if made_of.get("vocabulary") != vocabulary:
         raise InputError(
