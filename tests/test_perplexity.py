@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import VOCABULARY, batch, model, parameters, sentences
+from small import BOS, VOCABULARY, batch, model, parameters, sentences
 from test_pipeline import DATA
 
 from mqa_jax import records, sharding
@@ -82,7 +82,8 @@ def test_packed_lines_score_as_alone_where_positions_begin_anew():
     """With the row's positions they score otherwise."""
     of, lines = model("language"), sentences(0, [7, 12, 3, 5, 9, 4])
     flat, lengths = np.concatenate(lines).astype(np.uint16), np.asarray([len(line) for line in lines])
-    words = types.SimpleNamespace(encode_split=lambda split: [Examples({"target": flat}, {"target": lengths})])
+    examples = [Examples({"target": flat}, {"target": lengths})]
+    words = types.SimpleNamespace(bos=BOS, encode_split=lambda split: examples)
     values, found = parameters(of), {}
     for packed, positions in ((False, "segment"), (True, "segment"), (True, "row")):
         data = dataclasses.replace(DATA, target_length=16, positions=positions, packed_scoring=packed)
