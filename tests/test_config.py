@@ -247,7 +247,7 @@ def test_a_field_of_a_variant_that_its_type_has_not_is_named(pattern):
     base = get("toy")
     base.variants = {"mine": {"wirte_heads": 1}, "all": {"pattern": pattern} if pattern else {"wirte_heads": 1}}
     base.lock()
-    with pytest.raises(InputError, match=r"config\..*\.wirte_heads is an unknown key; .* has: biases, heads, .*write_heads"):
+    with pytest.raises(InputError, match=r"config\..*\.wirte_heads is an unknown key; .* has: .*heads, .*write_heads"):
         config.read(config.select_variant(base, "all"))
 
 

@@ -85,10 +85,11 @@ def test_packed_lines_score_as_alone_where_positions_begin_anew():
     examples = [Examples({"target": flat}, {"target": lengths})]
     words = types.SimpleNamespace(bos=BOS, encode_split=lambda split: examples)
     values, found = parameters(of), {}
+    sums_of = lambda sums: (sums.nll, sums.tokens)  # noqa: E731
     for packed, positions in ((False, "segment"), (True, "segment"), (True, "row")):
         data = dataclasses.replace(DATA, target_length=16, positions=positions, packed_scoring=packed)
         batches = list(pipeline.scoring_batches(Split((), ["a"] * 6), words, data, rows=8))
-        figures = perplexity(lambda each: score(of, values, each)[1:3], batches, ["a"] * 6)
+        figures = perplexity(lambda each: sums_of(score(of, values, each)), batches, ["a"] * 6)
         found[packed, positions] = figures["nll_per_token"]
         assert figures["tokens"] == 40
     assert found[True, "segment"] == pytest.approx(found[False, "segment"], rel=1e-5)
