@@ -212,7 +212,7 @@ def scored(tmp_path_factory):
 
     def obtain(data, corpus, path):
         path.touch()
-        return types.SimpleNamespace(fingerprint="")
+        return types.SimpleNamespace(fingerprint="", path=path)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "load", lambda *_: corpus)

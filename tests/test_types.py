@@ -79,11 +79,13 @@ def test_latent_attention_is_the_papers(ranked):
         np.testing.assert_allclose(found_LD[t], y, atol=2e-5)
 
 
+UNBIASED = dataclasses.replace(TYPES["grouped_2_rotary"], biases="none")
+
+
 def test_grouped_attention_with_rotary_positions_is_llamas():
     """Query head h reads write head h // (H / G); queries and keys are turned, values are not."""
-    config = TYPES["grouped_2_rotary"]
     x_LD = np.random.default_rng(0).normal(size=(L, D))
-    w, found_LD = module_and_weights(config, x_LD)
+    w, found_LD = module_and_weights(UNBIASED, x_LD)
     for t, x in enumerate(x_LD):
         y = np.zeros(D)
         for h in range(HEADS):
@@ -97,7 +99,7 @@ def test_grouped_attention_with_rotary_positions_is_llamas():
 def test_a_language_model_can_be_llama():
     """h = embed; h += attention(norm(h)); h += down(silu(gate(x)) * up(x)), x = norm(h); logits by the same table."""
     of = model(
-        "language", "grouped_2_rotary", learned_positions=False, scaled_embedding=False, feed_forward="swiglu",
+        "language", [UNBIASED], learned_positions=False, scaled_embedding=False, feed_forward="swiglu",
         norm_eps=EPS,
     )  # fmt: skip
     values = parameters(of)
