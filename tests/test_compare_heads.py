@@ -1,5 +1,7 @@
 """One command from a model outside to the page that says what fewer heads lose and gain."""
 
+import dataclasses
+
 import pytest
 from test_command import ROOT, forked, run, script  # noqa: F401  the fixtures
 from test_interop import KINDS, written
@@ -23,7 +25,8 @@ def start(run, folder, *more):  # noqa: F811
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("compare_heads")
-    written(place / "model", KINDS["llama, multi-head, biases, free softmax"])
+    config = KINDS["llama, multi-head, biases, free softmax"]
+    written(place / "model", dataclasses.replace(config, decoder=dataclasses.replace(config.decoder, layers=1)))
     for number, suffix in enumerate(("", ".train", ".dev", ".test")):
         text = "".join(f"the cat {'abcdefghij'[n % 10]} {'klmnopq'[number + n % 3]}\n" for n in range(20))
         (place / f"lines{suffix}").write_text(text)
