@@ -3,7 +3,7 @@
 The original is trained on too, on the same tokens: a conversion that sees text the original has not seen may win by the
 text alone. Every stage leaves its result, and a later start goes on where an earlier one was.
 
-    FOLDER/sources/{original,POOL_G}/   FOLDER/{original,POOL_G}-s0/{checkpoints,records}   report.html   heads.html
+    FOLDER/sources/{original,NAME}/   FOLDER/{original,NAME,NAME_taught}-s0/{checkpoints,records}   {report,heads}.html
 """
 
 import dataclasses
@@ -16,19 +16,21 @@ from mqa_jax.data import sources
 from mqa_jax.evaluate import quality
 from mqa_jax.experiment import Experiment
 from mqa_jax.interop import runs
-from mqa_jax.interop.targets import Pooled
+from mqa_jax.interop.targets import Target
 from mqa_jax.report import heads, page
 from mqa_jax.timing import sweep
 from mqa_jax.timing.decode import Workload
 from mqa_jax.train import trained
 
-ORIGINAL, BEFORE = "original", "before"  # the variant that the others are compared with; the split's name in records
+ORIGINAL = "original"  # the variant that the others are compared with
+TAUGHT = "_taught"  # after the name of a conversion that learns from the original
+BEFORE = "before"  # the split's name in records of models that were not trained on yet
 
 
 def compare_heads(
     given: pathlib.Path,
     training: Callable[[pathlib.Path], Experiment],
-    targets: Mapping[str, Pooled],
+    targets: Mapping[str, Target],
     calibration: Sequence[str],
     contexts: Sequence[int],
     taught: bool,
@@ -42,7 +44,7 @@ def compare_heads(
       targets: the conversions by their names.
       calibration: files of text for those that take any.
       contexts: tokens in the cache, of which decoding is timed.
-      taught: whether the conversions learn from the original too.
+      taught: whether each conversion is trained on a second time, learning from the original too.
     Returns:
       The page with the picture.
     Raises:
@@ -53,18 +55,20 @@ def compare_heads(
     if taught:
         teacher = str(from_runs[ORIGINAL].absolute())
         train = dataclasses.replace(experiments[0].train, teacher=teacher)
-        experiments[1:] = [dataclasses.replace(each, train=train) for each in experiments[1:]]
+        experiments += [
+            dataclasses.replace(each, variant=each.variant + TAUGHT, train=train) for each in experiments[1:]
+        ]
     _score_untrained(experiments, folder)
     compare(experiments, [experiments[0].seed], folder)
     _time(experiments, contexts, folder)
-    found, names = records.read(folder), list(from_runs)
+    found, names = records.read(folder), [each.variant for each in experiments]
     title = f"{experiments[0].name}: fewer key/value heads"
     page.write([each for each in found if each["variant"] in names], folder, title, names)
     return heads.write(found, folder, title, names)
 
 
 def _made(
-    given: pathlib.Path, targets: Mapping[str, Pooled], calibration: Sequence[str], folder: pathlib.Path
+    given: pathlib.Path, targets: Mapping[str, Target], calibration: Sequence[str], folder: pathlib.Path
 ) -> dict[str, pathlib.Path]:
     """The runs that training starts from; those that are not there are made."""
     original = given
@@ -77,8 +81,7 @@ def _made(
         made[name] = folder / name
         if not made[name].exists():
             progress.say(f"converting {original} to {name}")
-            uses_text = target.pool in ("procrustes", "activations")
-            runs.converted(original, made[name], target, name, lines=calibration if uses_text else ())
+            runs.converted(original, made[name], target, name, lines=calibration if target.takes_text else ())
     return made
 
 

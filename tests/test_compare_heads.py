@@ -8,7 +8,7 @@ from test_interop import KINDS, written
 
 from mqa_jax import records, workdir
 
-NAMES = "original", "activations_1"
+NAMES = "original", "activations_1", "latent_4", "activations_1_taught", "latent_4_taught"
 
 
 def start(run, folder, *more):  # noqa: F811
@@ -34,7 +34,8 @@ def folder(tmp_path_factory):
 
 
 def test_a_model_is_converted_trained_on_scored_timed_and_reported(folder, run):  # noqa: F811
-    result = start(run, folder, "--pool=activations", "--taught")
+    more = "--pool=activations", "--kv_rank=4", "--taught"
+    result = start(run, folder, *more)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip().endswith("heads.html")
     found = records.read(folder / "heads")
@@ -46,10 +47,13 @@ def test_a_model_is_converted_trained_on_scored_timed_and_reported(folder, run):
     assert cached["original"] == 4 * cached["activations_1"]
     page = (folder / "heads" / "heads.md").read_text()
     assert all(f"{losses[name, 'before']:.3f}" in page for name in NAMES) and "heads.svg" in page
-    original, other = (workdir.owner(folder / "heads" / f"{name}-s0").train.teacher for name in NAMES)
-    assert original == "" and other == str(folder / "heads" / "sources" / "original")
+    assert losses["activations_1", "before"] == losses["activations_1_taught", "before"]
+    assert losses["activations_1", "dev"] != losses["activations_1_taught", "dev"]
+    teachers = {name: workdir.owner(folder / "heads" / f"{name}-s0").train.teacher for name in NAMES}
+    original = str(folder / "heads" / "sources" / "original")
+    assert teachers == {name: original if name.endswith("taught") else "" for name in NAMES}
     before = {path: path.stat().st_mtime_ns for path in (folder / "heads").rglob("records/*.json")}
-    again = start(run, folder, "--pool=activations", "--taught")
+    again = start(run, folder, *more)
     assert again.returncode == 0 and before == {path: path.stat().st_mtime_ns for path in before}, "goes on"
 
 

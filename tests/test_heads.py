@@ -250,7 +250,7 @@ def test_biases_are_pooled_with_their_weights(pool):
     assert made.config.decoder.attention[0].biases == "all"
     np.testing.assert_allclose(logits(made, values, batch), logits(model, parameters, batch), atol=1e-4)
     with pytest.raises(InputError, match="decoder layer 0 has biases"):
-        convert.converted(model.config, Factored(4, 0, 9))
+        convert.converted(model.config, Factored(4, 0))
 
 
 @pytest.mark.parametrize("calibrated", [False, True])
@@ -258,7 +258,7 @@ def test_latents_of_full_rank_are_the_same_model(calibrated):
     """In all three sites of an encoder-decoder, windows and sinks included: 16 is the model's width."""
     model = small.model("translation", 4, "sinks")
     parameters, batch = small.parameters(model), made_of(model)
-    made, values = convert.convert(model, parameters, Factored(16, 0, 32), calibration=batch if calibrated else None)
+    made, values = convert.convert(model, parameters, Factored(16, 0), calibration=batch if calibrated else None)
     assert {each.name for each in (*made.config.decoder.attention, *made.config.decoder.cross)} == {"latent"}
     np.testing.assert_allclose(logits(made, values, batch), logits(model, parameters, batch), atol=1e-4)
 
@@ -267,9 +267,9 @@ def test_a_rotary_key_takes_the_turning_of_a_latent():
     """One write head whose pairs all turn fast: the latent is left nothing of the keys, and the model is the same."""
     model = small.model("language", [dataclasses.replace(small.attention(1), rotary=small.ROTARY)])
     parameters, batch = small.parameters(model), made_of(model)
-    made, values = convert.convert(model, parameters, Factored(10, 4, 32))
+    made, values = convert.convert(model, parameters, Factored(10, 4))
     np.testing.assert_allclose(logits(made, values, batch), logits(model, parameters, batch), atol=1e-4)
-    half, values = convert.convert(model, parameters, Factored(10, 2, 32))  # the slow pair is in the latent
+    half, values = convert.convert(model, parameters, Factored(10, 2))  # the slow pair is in the latent
     assert np.abs(logits(half, values, batch) - logits(model, parameters, batch)).max() > 1e-2
 
 
@@ -282,7 +282,7 @@ REFUSED = {
     ),
     "a layer outside": (Pooled(1, "mean"), ["cross"], [2], "--layers=2 is not in the cross, whose layers are 0 to 1"),
     "an unknown site": (Pooled(1, "mean"), ["middle"], [], "the model has no middle; choose from: encoder"),
-    "a rank that is too high": (Factored(41, 0, 9), [], [], "--kv_rank=41 is more than the 40 keys and values"),
+    "a rank that is too high": (Factored(41, 0), [], [], "--kv_rank=41 is more than the 40 keys and values"),
 }
 
 
@@ -298,7 +298,7 @@ def test_other_types_and_rotary_sizes_that_do_not_fit_are_named():
         convert.converted(small.model("language", "latent").config, Pooled(1, "mean"))
     with pytest.raises(InputError, match="--rotary_size=3 must be even and divide the key size 4"):
         rotary = dataclasses.replace(small.TYPES["grouped_2_rotary"], biases="none")
-        convert.converted(small.model("language", [rotary]).config, Factored(8, 3, 9))
+        convert.converted(small.model("language", [rotary]).config, Factored(8, 3))
 
 
 # Folders.

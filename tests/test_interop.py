@@ -21,7 +21,7 @@ from mqa_jax.data import pipeline, vocabulary
 from mqa_jax.errors import InputError
 from mqa_jax.evaluate import likelihood
 from mqa_jax.experiment import ModelConfig, StackConfig
-from mqa_jax.interop import hugging_face, llama, outside
+from mqa_jax.interop import hugging_face, llama, outside, runs
 from mqa_jax.interop.gguf_file import File
 from mqa_jax.interop.hugging_face import Folder
 from mqa_jax.model.build import build
@@ -403,6 +403,14 @@ def test_bad_input_is_one_line_and_nothing_is_written(case, there, run, tmp_path
     result = run(f"--from={folder}", f"--workdir={tmp_path}/new", program=ROOT / "scripts/import_model.py")
     assert result.returncode == 2 and words in result.stderr and result.stderr.count("\n") == 1, result.stderr
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("new")]
+
+
+def test_another_token_may_begin_texts(there, tmp_path):
+    runs.imported(there, tmp_path / "run", bos=5)
+    assert trained.load(tmp_path / "run").vocabulary.bos == 5
+    with pytest.raises(InputError, match="token 40 is to begin texts and is not one of 40; give --bos=ID"):
+        runs.imported(there, tmp_path / "other", bos=40)
+    assert not (tmp_path / "other").exists()
 
 
 def test_what_a_gguf_file_has_beyond_the_block_is_refused(tmp_path):

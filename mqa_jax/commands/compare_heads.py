@@ -4,8 +4,9 @@
         --write_heads=1 --pool=mean,activations --text=news.txt --config.data.train=news.txt \
         --config.data.dev=dev.txt --config.data.test=test.txt --config.train.tokens=2e5 --workdir=runs/smol-heads
 
---from is a run's folder, a Hugging Face folder or a GGUF file. The original is trained on with the same tokens, for a
-fair comparison. Given again, the command goes on where it was.
+--from is a run's folder, a Hugging Face folder or a GGUF file. --kv_rank adds conversions to latents, --taught trains
+each conversion once more with the original as its teacher. The original is trained on with the same tokens, for a fair
+comparison. Given again, the command goes on where it was.
 """
 
 import pathlib
@@ -25,9 +26,13 @@ FROM = flags.DEFINE_string(
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the comparison.", required=True)
 WRITE_HEADS = flags.DEFINE_list("write_heads", ["1"], "Numbers of key/value heads to try.")
 POOL = flags.DEFINE_list("pool", ["mean", "activations"], "How write heads are made of several.")
+KV_RANK = flags.DEFINE_list("kv_rank", [], "Sizes of latents (MLA) to try.")
+ROTARY_SIZE = flags.DEFINE_integer("rotary_size", 0, "Of the latents' rotary key, if positions are rotary.", 0)
 TEXT = flags.DEFINE_list("text", None, "Calibration lines: a file, or a translation's source,target.")
 CONTEXTS = flags.DEFINE_list("contexts", ["512", "2048", "8192"], "Tokens in the cache, of which decoding is timed.")
-TAUGHT = flags.DEFINE_bool("taught", False, "The conversions also learn the original's distributions.")
+TAUGHT = flags.DEFINE_bool(
+    "taught", False, "Trains each conversion once more, learning the original's distributions too."
+)
 
 
 def main() -> None:
@@ -37,9 +42,10 @@ def main() -> None:
             raise InputError(f"--pool={pool} is unknown; choose from: {', '.join(heads.POOLS)}")
     if "activations" in POOL.value and not TEXT.value:
         raise InputError("--pool=activations needs --text=FILE, lines for calibration (or SOURCE,TARGET)")
-    wanted = {
+    wanted: dict[str, targets.Target] = {
         f"{pool}_{count}": targets.Pooled(count, pool) for count in command.integers(WRITE_HEADS) for pool in POOL.value
     }
+    wanted |= {f"latent_{rank}": targets.Factored(rank, ROTARY_SIZE.value) for rank in command.integers(KV_RANK)}
     contexts = command.integers(CONTEXTS)
     text, folder = command.names(TEXT), pathlib.Path(WORKDIR.value)
     training = lambda run: config.read(CONFIG.value, str(run), source.of(run))  # noqa: E731

@@ -12,7 +12,7 @@ import pathlib
 
 from absl import flags
 
-from mqa_jax import command, workdir
+from mqa_jax import command
 from mqa_jax.errors import InputError
 from mqa_jax.interop import folder, heads, runs, targets
 
@@ -31,33 +31,33 @@ JSON = command.json_flag()
 
 
 def main() -> None:
-    check_flags()
     sites, layers = command.names(SITES), command.integers(LAYERS, least=0)
     source, to = pathlib.Path(WORKDIR.value), pathlib.Path(TO.value)
     folder.check("--to", to)
-    target, name = chosen(workdir.owner(source).model.positions)
+    target, name = chosen()
+    check_flags(target)
     lines = command.names(TEXT)
     record = runs.converted(source, to, target, name, sites, layers, lines, TOKENS.value, SEED.value)
     words = [*record["changes"], f"{record['parameters']:,} parameters in {to}"]
     command.show("\n".join(words), [record], JSON.value)
 
 
-def chosen(positions: int) -> tuple[targets.Target, str]:
+def chosen() -> tuple[targets.Target, str]:
     """What attentions are to become, and its name."""
     write_heads, rank = WRITE_HEADS.value, KV_RANK.value
     if write_heads and not rank:
         return targets.Pooled(write_heads, POOL.value), f"{POOL.value}_{write_heads}"
     if rank and not write_heads:
-        return targets.Factored(rank, ROTARY_SIZE.value, positions), f"latent_{rank}"
+        return targets.Factored(rank, ROTARY_SIZE.value), f"latent_{rank}"
     raise InputError("give one of --write_heads=N and --kv_rank=N")
 
 
-def check_flags() -> None:
+def check_flags(target: targets.Target) -> None:
     if WRITE_HEADS.value:
         command.refuse_given([ROTARY_SIZE], "is of a latent; give --kv_rank, or leave it out")
         if POOL.value == "activations" and not TEXT.value:
             raise InputError("--pool=activations needs --text=FILE, lines for calibration (or SOURCE,TARGET)")
-        if POOL.value not in ("procrustes", "activations"):
+        if not target.takes_text:
             command.refuse_given([TEXT, TOKENS], f"is not used by --pool={POOL.value}; leave it out")
     else:
         command.refuse_given([POOL, SEED], "is for write heads; a latent has none, leave it out")

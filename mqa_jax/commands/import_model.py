@@ -18,13 +18,14 @@ from mqa_jax.interop import folder, runs
 
 FROM = flags.DEFINE_string("from", None, "Folder with config.json and safetensors, or a .gguf file.", required=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the new run.", required=True)
+BOS = flags.DEFINE_integer("bos", None, "Id of the token that begins a text. Default: the model's own.", 0)
 JSON = command.json_flag()
 
 
 def main() -> None:
     to = pathlib.Path(WORKDIR.value)
     folder.check("--workdir", to)
-    record = runs.imported(pathlib.Path(FROM.value), to)
+    record = runs.imported(pathlib.Path(FROM.value), to, BOS.value)
     decoder = model_of(record).decoder
     words = f"{record['from']}: {decoder.layers} layers of {decoder.attention[0].describe()}"
     command.show(f"{words}; {record['parameters']:,} parameters in {to}", [record], JSON.value)

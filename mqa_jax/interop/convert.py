@@ -81,7 +81,9 @@ def convert(
         for number in numbers:
             key = jax.random.fold_in(jax.random.key(seed), next(count))
             where = f"{site} layer {number}"
-            jobs[stack, number][name] = functools.partial(_remade, target=target, where=where, key=key)
+            jobs[stack, number][name] = functools.partial(
+                _remade, target=target, positions=model.config.positions, where=where, key=key
+            )
     stacks = [(name, getattr(module, name)) for name in ("encoder", "decoder") if hasattr(module, name)]
     blocks = [[(block, jobs[name, number]) for number, block in enumerate(stack.blocks)] for name, stack in stacks]
     if calibration is None:
@@ -170,7 +172,9 @@ def _moment(x_BLD: jax.Array, segments_BL: jax.Array) -> np.ndarray:
     return x_ND.T @ x_ND / len(x_ND)
 
 
-def _remade(attention: Attention, moments: Moments, target: Target, where: str, key: jax.Array) -> Attention:
+def _remade(
+    attention: Attention, moments: Moments, target: Target, positions: int, where: str, key: jax.Array
+) -> Attention:
     """One attention as its target has it."""
     source = attention.config
     assert isinstance(source, Grouped)
@@ -184,7 +188,7 @@ def _remade(attention: Attention, moments: Moments, target: Target, where: str, 
             weights[name] = np.concatenate([weights[name], weights[bias][None]])
     D = len(weights["wq_DHK"])
     moments = Moments(*(moment[:D, :D] for moment in moments))
-    values = target.weights(Heads(*(weights[name] for name in Heads._fields)), source, moments)
+    values = target.weights(Heads(*(weights[name] for name in Heads._fields)), source, positions, moments)
     values |= {name: weights[name] for name in ("bo_D",) if name in weights}
     for name, bias in BIASES.items():
         if bias in weights and name in values:

@@ -1,6 +1,7 @@
 """Run folders that are made of something else: of a model outside, or of another run with fewer heads."""
 
 import dataclasses
+import json
 import pathlib
 import tempfile
 import time
@@ -22,9 +23,11 @@ from mqa_jax.train import trained
 LENGTH = 512  # of the rows that an imported model's text is scored in
 
 
-def imported(path: pathlib.Path, to: pathlib.Path) -> dict[str, Any]:
+def imported(path: pathlib.Path, to: pathlib.Path, bos: int | None = None) -> dict[str, Any]:
     """Makes the run `to` of a Hugging Face folder or a GGUF file: the `import` record.
 
+    Args:
+      bos: id of the token that begins a text, in place of the model's own.
     Raises:
       InputError: there is no such model, or one that is not supported; nothing is written then.
     """
@@ -34,10 +37,16 @@ def imported(path: pathlib.Path, to: pathlib.Path) -> dict[str, Any]:
     model = build(llama.model_config(files.config, str(path)))
     outside.check(files, model, str(path))
     suffix, content = files.vocabulary()
+    if bos is not None:
+        content = _begun_with(bos, suffix, content)
     with tempfile.TemporaryDirectory() as scratch:
         held = pathlib.Path(scratch) / f"vocabulary{suffix}"
         held.write_bytes(content)
         vocabulary = vocabularies.read(held)
+        if vocabulary.bos >= vocabulary.size:
+            raise InputError(
+                f"{path}: token {vocabulary.bos} is to begin texts and is not one of {vocabulary.size}; give --bos=ID"
+            )
         if vocabulary.size > model.config.vocabulary:
             raise InputError(
                 f"{path} has a tokenizer of {vocabulary.size} tokens and an embedding of {model.config.vocabulary}; "
@@ -61,6 +70,13 @@ def imported(path: pathlib.Path, to: pathlib.Path) -> dict[str, Any]:
         record = records.make("import", experiment, figures)
         folder.write(to, experiment, parameters, vocabulary, {}, record)
     return record
+
+
+def _begun_with(bos: int, suffix: str, content: bytes) -> bytes:
+    """The content of a vocabulary's file with another token that begins a text."""
+    if suffix != ".json":
+        raise InputError(f"--bos={bos}: a SentencePiece model names its own; leave --bos out")
+    return json.dumps(json.loads(content) | {"bos": bos}, ensure_ascii=False).encode()
 
 
 def converted(

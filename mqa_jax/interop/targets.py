@@ -19,11 +19,16 @@ RANDOM = "random"  # the pool that keeps nothing of the keys and values
 class Target(Protocol):
     """What an attention is to become."""
 
+    @property
+    def takes_text(self) -> bool:
+        """Whether text for calibration changes what it becomes."""
+        ...
+
     def config(self, source: Grouped, where: str) -> AttentionConfig:
         """The attention's config. Raises InputError if it cannot become so; `where` names it."""
         ...
 
-    def weights(self, source: Heads, config: Grouped, moments: Moments) -> dict[str, np.ndarray]:
+    def weights(self, source: Heads, config: Grouped, positions: int, moments: Moments) -> dict[str, np.ndarray]:
         """Its weights by their names; one that is not there keeps its fresh values."""
         ...
 
@@ -35,6 +40,11 @@ class Pooled:
     write_heads: int
     pool: str
 
+    @property
+    def takes_text(self) -> bool:
+        """See `Target`."""
+        return self.pool in ("procrustes", "activations")
+
     def config(self, source: Grouped, where: str) -> Grouped:
         """See `Target`."""
         if source.write_heads % self.write_heads:
@@ -44,7 +54,7 @@ class Pooled:
             )
         return dataclasses.replace(source, write_heads=self.write_heads)
 
-    def weights(self, source: Heads, config: Grouped, moments: Moments) -> dict[str, np.ndarray]:
+    def weights(self, source: Heads, config: Grouped, positions: int, moments: Moments) -> dict[str, np.ndarray]:
         """See `Target`."""
         if self.pool == RANDOM:
             return {"wq_DHK": source.wq_DHK, "wo_HVD": source.wo_HVD}
@@ -54,15 +64,15 @@ class Pooled:
 
 @dataclasses.dataclass(frozen=True)
 class Factored:
-    """Latent attention without a norm.
-
-    Attributes:
-      distances: the farthest that a query is from a key, for what is left of the turning of keys.
-    """
+    """Latent attention without a norm."""
 
     kv_rank: int
     rotary_size: int
-    distances: int
+
+    @property
+    def takes_text(self) -> bool:
+        """See `Target`."""
+        return True
 
     def config(self, source: Grouped, where: str) -> Latent:
         """See `Target`."""
@@ -82,11 +92,11 @@ class Factored:
         rotary = source.rotary or Rotary()
         return Latent(**shared, kv_rank=self.kv_rank, rotary_size=rotary_size, rotary=rotary, normalised=False)
 
-    def weights(self, source: Heads, config: Grouped, moments: Moments) -> dict[str, np.ndarray]:
+    def weights(self, source: Heads, config: Grouped, positions: int, moments: Moments) -> dict[str, np.ndarray]:
         """See `Target`. A latent's queries are scaled by the size of both their parts."""
         turn_P, size = None, config.key_size
         if config.rotary is not None:
-            distances = np.arange(min(self.distances, config.window or self.distances))
+            distances = np.arange(min(positions, config.window or positions))
             turn_P = np.exp(-1j * distances[:, None] * config.rotary.frequencies(size)).mean(0)
             turn_P *= config.rotary.length**2  # which turning gives queries and keys
         rotary_size = self.rotary_size if config.rotary else 0
