@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 UV ?= uv
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links
-TESTS := $(PYTHON) -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+TESTS := $(PYTHON) -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 ARGS ?=
 
 .PHONY: help setup tpu gpu tensorflow oracle compare test extra check lock

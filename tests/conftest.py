@@ -1,5 +1,6 @@
 """The ground that all tests stand on: 8 CPU devices, strict shapes, a compilation cache, no skipped test."""
 
+import gc
 import os
 import pathlib
 import platform
@@ -29,6 +30,14 @@ LONGEST = "test_compare", "test_processes", "test_sharding", "test_survival", "t
 def pytest_collection_modifyitems(items):
     """The longest files begin first, so that no core waits for the last of them."""
     items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_end_with_their_file():
+    """A compiled program takes several of the 65,530 memory maps that Linux gives a process; with none left it dies."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 def pytest_terminal_summary(terminalreporter):
