@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 
 from mqa_jax.batch import Batch
@@ -14,10 +15,11 @@ LONGEST = 512  # tokens of a row: one long line must not make all rows long
 
 
 def batch(split: Split, vocabulary: Vocabulary, data: DataConfig, tokens: int) -> Batch:
-    """The first lines of a split that have so many target tokens, or all its lines; one a row."""
+    """The first lines of a split that have so many target tokens, or all its lines, packed into rows."""
     ends = np.cumsum([len(ids) + 1 for ids in vocabulary.encode_all(split.target)])
     lines = min(int(np.searchsorted(ends, tokens)) + 1, len(split))
     lengths = {name: min(getattr(data, name), LONGEST) for name in ("source_length", "target_length")}
-    data = dataclasses.replace(data, packed_scoring=False, **lengths)
-    rows = lines + int(ends[lines - 1]) // data.target_length  # a language model's long lines take several
-    return next(pipeline.scoring_batches(Split(split.source[:lines], split.target[:lines]), vocabulary, data, rows))
+    data = dataclasses.replace(data, packed_scoring=True, **lengths)
+    first = Split(split.source[:lines], split.target[:lines])
+    rows = pipeline.scoring_batches(first, vocabulary, data, 1)
+    return jax.tree.map(lambda *row: np.concatenate(row), *rows)
