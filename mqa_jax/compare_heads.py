@@ -27,10 +27,18 @@ TAUGHT = "_taught"  # after the name of a conversion that learns from the origin
 BEFORE = "before"  # the split's name in records of models that were not trained on yet
 
 
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """What attentions become, at the sites (all, if none is named; see `convert.converted`)."""
+
+    target: Target
+    sites: tuple[str, ...] = ()
+
+
 def compare_heads(
     given: pathlib.Path,
     training: Callable[[pathlib.Path], Experiment],
-    targets: Mapping[str, Target],
+    conversions: Mapping[str, Conversion],
     calibration: Sequence[str],
     contexts: Sequence[int],
     taught: bool,
@@ -41,7 +49,7 @@ def compare_heads(
     Args:
       given: a run's folder, or a model outside (`runs.imported`).
       training: how the run in a folder is trained on.
-      targets: the conversions by their names.
+      conversions: by their names.
       calibration: files of text for those that take any.
       contexts: tokens in the cache, of which decoding is timed.
       taught: whether each conversion is trained on a second time, learning from the original too.
@@ -50,7 +58,7 @@ def compare_heads(
     Raises:
       InputError: see `runs` and `compare.compare`; or what `training` raises.
     """
-    from_runs = _made(given, targets, calibration, folder / "sources")
+    from_runs = _made(given, conversions, calibration, folder / "sources")
     experiments = [dataclasses.replace(training(each), variant=name) for name, each in from_runs.items()]
     if taught:
         teacher = str(from_runs[ORIGINAL].absolute())
@@ -68,7 +76,7 @@ def compare_heads(
 
 
 def _made(
-    given: pathlib.Path, targets: Mapping[str, Target], calibration: Sequence[str], folder: pathlib.Path
+    given: pathlib.Path, conversions: Mapping[str, Conversion], calibration: Sequence[str], folder: pathlib.Path
 ) -> dict[str, pathlib.Path]:
     """The runs that training starts from; those that are not there are made."""
     original = given
@@ -77,11 +85,12 @@ def _made(
         if not original.exists():
             runs.imported(given, original)
     made = {ORIGINAL: original}
-    for name, target in targets.items():
+    for name, conversion in conversions.items():
         made[name] = folder / name
         if not made[name].exists():
             progress.say(f"converting {original} to {name}")
-            runs.converted(original, made[name], target, name, lines=calibration if target.takes_text else ())
+            target, lines = conversion.target, calibration if conversion.target.takes_text else ()
+            runs.converted(original, made[name], target, name, conversion.sites, lines=lines)
     return made
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 from test_command import ROOT, forked, run, script  # noqa: F401  the fixtures
-from test_interop import KINDS, written
+from test_interop import PLAIN, model_config, written
 
 from mqa_jax import records, workdir
 
@@ -25,7 +25,7 @@ def start(run, folder, *more):  # noqa: F811
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("compare_heads")
-    config = KINDS["llama, multi-head, biases, free softmax"]
+    config = model_config(dataclasses.replace(PLAIN, write_heads=4))
     written(place / "model", dataclasses.replace(config, decoder=dataclasses.replace(config.decoder, layers=1)))
     for number, suffix in enumerate(("", ".train", ".dev", ".test")):
         text = "".join(f"the cat {'abcdefghij'[n % 10]} {'klmnopq'[number + n % 3]}\n" for n in range(20))
@@ -60,6 +60,7 @@ def test_a_model_is_converted_trained_on_scored_timed_and_reported(folder, run):
 def test_what_cannot_be_compared_is_one_line(folder, run):  # noqa: F811
     for more, words in (
         (["--pool=median"], "--pool=median is unknown"),
+        (["--sites=decoder+cross", "--pool=mean", f"--workdir={folder}/bad"], "the model has no cross"),
         (["--write_heads=3", "--pool=mean", f"--workdir={folder}/bad"], "--write_heads=3 does not divide the 4"),
     ):
         result = start(run, folder, *more)

@@ -14,7 +14,7 @@ import pathlib
 from absl import flags
 
 from mqa_jax import command, config
-from mqa_jax.compare_heads import compare_heads
+from mqa_jax.compare_heads import Conversion, compare_heads
 from mqa_jax.errors import InputError
 from mqa_jax.interop import heads, targets
 from mqa_jax.train import source
@@ -28,6 +28,7 @@ WRITE_HEADS = flags.DEFINE_list("write_heads", ["1"], "Numbers of key/value head
 POOL = flags.DEFINE_list("pool", ["mean", "activations"], "How write heads are made of several.")
 KV_RANK = flags.DEFINE_list("kv_rank", [], "Sizes of latents (MLA) to try.")
 ROTARY_SIZE = flags.DEFINE_integer("rotary_size", 0, "Of the latents' rotary key, if positions are rotary.", 0)
+SITES = flags.DEFINE_list("sites", ["all"], "Where: all, or encoder, decoder, cross, or some of these joined by +.")
 TEXT = flags.DEFINE_list("text", None, "Calibration lines: a file, or a translation's source,target.")
 CONTEXTS = flags.DEFINE_list("contexts", ["512", "2048", "8192"], "Tokens in the cache, of which decoding is timed.")
 TAUGHT = flags.DEFINE_bool(
@@ -46,8 +47,15 @@ def main() -> None:
         f"{pool}_{count}": targets.Pooled(count, pool) for count in command.integers(WRITE_HEADS) for pool in POOL.value
     }
     wanted |= {f"latent_{rank}": targets.Factored(rank, ROTARY_SIZE.value) for rank in command.integers(KV_RANK)}
+    conversions = {
+        name if sites == "all" else f"{name}_{sites.replace('+', '_')}": Conversion(
+            target, () if sites == "all" else tuple(sites.split("+"))
+        )
+        for name, target in wanted.items()
+        for sites in command.names(SITES)
+    }
     contexts = command.integers(CONTEXTS)
     text, folder = command.names(TEXT), pathlib.Path(WORKDIR.value)
     training = lambda run: config.read(CONFIG.value, str(run), source.of(run))  # noqa: E731
-    page = compare_heads(pathlib.Path(FROM.value), training, wanted, text, contexts, TAUGHT.value, folder)
+    page = compare_heads(pathlib.Path(FROM.value), training, conversions, text, contexts, TAUGHT.value, folder)
     command.show(str(page), [], None)
