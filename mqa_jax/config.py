@@ -72,7 +72,7 @@ class AttentionBase:
 
 def _unset(*kinds: type, **blocks: object) -> list[tuple[str, Any, Any]]:
     """The fields of some dataclasses, for `make_dataclass`: a block, or None, which leaves the value to the class."""
-    hints = {name: hint for kind in kinds for name, hint in typing.get_type_hints(kind).items()}
+    hints = {name: hint for kind in kinds for name, hint in typing.get_type_hints(kind, include_extras=True).items()}
     names = dict.fromkeys(field.name for kind in kinds for field in dataclasses.fields(kind) if field.init)
     return [(name, type(blocks[name]) if name in blocks else hints[name] | None, blocks.get(name)) for name in names]
 
@@ -82,6 +82,10 @@ _ROTARY = dataclasses.make_dataclass("RotarySettings", _unset(Rotary), frozen=Tr
 _ATTENTION = dataclasses.make_dataclass(
     "AttentionSettings", _unset(*TYPES.values(), rotary=_ROTARY), bases=(AttentionBase,), frozen=True
 )()
+
+
+# What is set is not the other run's, also where it is a default.
+_CONTINUED_DATA = dataclasses.make_dataclass("DataSettings", _unset(DataConfig), frozen=True)()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +101,7 @@ class Continuation(ExperimentBase):
     """The config of a run that starts from another, whose model it has."""
 
     variant: str = "source"
+    data: DataConfig = _CONTINUED_DATA
     train: TrainSettings = TrainSettings()
     dropout: DropoutConfig = dataclasses.field(default=DropoutConfig())
     variants: dict = dataclasses.field(default_factory=lambda: {"source": {}})
@@ -107,6 +112,7 @@ class Settings(Continuation):
     """A config."""
 
     variant: str = "multi_head"
+    data: DataConfig = dataclasses.field(default=DataConfig())
     model: ModelSettings = ModelSettings()
     baseline: Baseline = Baseline()
     equal_parameters: bool = True
@@ -132,7 +138,8 @@ def _tree(settings: Any) -> dict[str, Any]:
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if value is None:
-            value = placeholder(typing.get_args(hints[field.name])[0])  # knows the type that a flag may give it
+            kind = typing.get_args(hints[field.name])[0]
+            value = placeholder(typing.get_origin(kind) or kind)  # knows the type that a flag may give it
         tree[field.name] = _tree(value) if dataclasses.is_dataclass(value) else value
     return tree
 
@@ -205,15 +212,11 @@ def _continued(data: DataConfig, start: str, source: DataConfig) -> DataConfig:
             f"config.data.vocabulary_file={data.vocabulary_file}: the vocabulary is that of --from={start}; "
             "leave it out"
         )
-    has_text = data.train or data.kind != DataConfig.kind
-    changed: dict[str, Any] = {
-        field.name: value
-        for field in dataclasses.fields(DataConfig)
-        if (value := getattr(data, field.name)) != field.default
-    }
-    changed |= {name: getattr(source, name) for name in ("pieces", "normalization", "vocabulary_file")}
+    given = {name: value for name, value in dataclasses.asdict(data).items() if value is not None}
+    given |= {name: getattr(source, name) for name in ("pieces", "normalization", "vocabulary_file")}
     new = DataConfig(source_length=source.source_length, target_length=source.target_length)
-    return dataclasses.replace(new if has_text else source, **changed | {"streams": data.streams})
+    has_text = data.train or data.kind
+    return dataclasses.replace(new if has_text else source, **{"streams": DataConfig.streams} | given)
 
 
 def _training(train: TrainSettings, data: DataConfig, source: Experiment | None) -> TrainConfig:

@@ -17,7 +17,7 @@ from test_training import softmax_operands
 
 from mqa_jax import config, sharding, workdir
 from mqa_jax.errors import InputError
-from mqa_jax.experiment import Experiment, MeshConfig
+from mqa_jax.experiment import DataConfig, Experiment, MeshConfig
 from mqa_jax.kernels import platforms
 from mqa_jax.report import run as page
 from mqa_jax.train import checkpoint, log, source, teacher, trained
@@ -269,6 +269,9 @@ def test_the_steps_are_given_as_such_as_tokens_or_as_a_share():
     assert read(data={"rows": 4}).train.steps == 20
     same = read(data={"rows": 8})
     assert same.data == dataclasses.replace(other.data, rows=8) and same.start.endswith("/runs/x")
+    assert other.data.rows != DataConfig.rows == read(data={"rows": DataConfig.rows}).data.rows, (
+        "given, though a default"
+    )
     new = read(data={"train": ("a.en", "a.de"), "rows": 8, "target_length": 32, "source_length": 32}).data
     assert (new.kind, new.sentences, new.pieces, new.normalization) == ("text", 0, 512, other.data.normalization)
     with pytest.raises(InputError, match=r"config.data.vocabulary_file=v: the vocabulary is that of --from=runs/x"):
