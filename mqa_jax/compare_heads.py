@@ -22,9 +22,7 @@ from mqa_jax.timing import sweep
 from mqa_jax.timing.decode import Workload
 from mqa_jax.train import trained
 
-ORIGINAL = "original"  # the variant that the others are compared with
 TAUGHT = "_taught"  # after the name of a conversion that learns from the original
-BEFORE = "before"  # the split's name in records of models that were not trained on yet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +59,7 @@ def compare_heads(
     from_runs = _made(given, conversions, calibration, folder / "sources")
     experiments = [dataclasses.replace(training(each), variant=name) for name, each in from_runs.items()]
     if taught:
-        teacher = str(from_runs[ORIGINAL].absolute())
+        teacher = str(from_runs[heads.ORIGINAL].absolute())
         train = dataclasses.replace(experiments[0].train, teacher=teacher)
         experiments += [
             dataclasses.replace(each, variant=each.variant + TAUGHT, train=train) for each in experiments[1:]
@@ -81,10 +79,10 @@ def _made(
     """The runs that training starts from; those that are not there are made."""
     original = given
     if not (given / "experiment.json").exists():
-        original = folder / ORIGINAL
+        original = folder / heads.ORIGINAL
         if not original.exists():
             runs.imported(given, original)
-    made = {ORIGINAL: original}
+    made = {heads.ORIGINAL: original}
     for name, conversion in conversions.items():
         made[name] = folder / name
         if not made[name].exists():
@@ -99,11 +97,11 @@ def _score_untrained(experiments: Sequence[Experiment], folder: pathlib.Path) ->
     corpus = sources.load(experiments[0].data, experiments[0].task)
     for each in experiments:
         place, parts = _place(folder, each), DEPENDS_ON["perplexity"]
-        if records.is_there(place / "records", f"perplexity-{BEFORE}", each, parts):
+        if records.is_there(place / "records", f"perplexity-{heads.BEFORE}", each, parts):
             progress.say(f"{each.variant}: perplexity before training is there")
             continue
         run = dataclasses.replace(trained.load(pathlib.Path(each.start)), folder=place, experiment=each)
-        quality.perplexity_of(run, corpus.splits["dev"], BEFORE, "dev, before training")
+        quality.perplexity_of(run, corpus.splits["dev"], heads.BEFORE, "dev, before training")
 
 
 def _time(experiments: Sequence[Experiment], contexts: Sequence[int], folder: pathlib.Path) -> None:

@@ -1,6 +1,7 @@
 """One command from a model outside to the page that says what fewer heads lose and gain."""
 
 import dataclasses
+import shutil
 
 import pytest
 from test_command import ROOT, forked, run, script  # noqa: F401  the fixtures
@@ -52,6 +53,19 @@ def test_a_model_is_converted_trained_on_scored_timed_and_reported(folder, run):
     teachers = {name: workdir.owner(folder / "heads" / f"{name}-s0").train.teacher for name in NAMES}
     original = str(folder / "heads" / "sources" / "original")
     assert teachers == {name: original if name.endswith("taught") else "" for name in NAMES}
+    for name in NAMES[1:]:
+        before, after = (losses[name, split] - losses["original", split] for split in ("before", "dev"))
+        row = next(line for line in page.splitlines() if line.startswith(f"| {name} "))
+        assert all(f" {figure} " in row for figure in (f"{before:.3f}", f"{after:.3f}", f"{1 - after / before:.0%}")), (
+            row
+        )
+    alone = folder / "records_alone"
+    for path in (folder / "heads").rglob("records/*.json"):
+        (alone / path.relative_to(folder / "heads")).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, alone / path.relative_to(folder / "heads"))
+    made = run(f"--workdir={alone}", f"--variants={','.join(NAMES)}", program=ROOT / "scripts/report.py")
+    assert made.returncode == 0 and (alone / "heads.md").read_text() == page, made.stderr
+    assert (alone / "heads_curves.svg").exists()
     before = {path: path.stat().st_mtime_ns for path in (folder / "heads").rglob("records/*.json")}
     again = start(run, folder, *more)
     assert again.returncode == 0 and before == {path: path.stat().st_mtime_ns for path in before}, "goes on"

@@ -1,5 +1,7 @@
 """Writes a comparison's report anew from its records: report.md, report.html and the plots. Runs nothing.
 
+Of a comparison of fewer heads (scripts/compare_heads.py) it writes heads.md and heads.html too.
+
     python scripts/report.py --workdir=runs/compare
     python scripts/report.py --workdir=results/toy --variants=multi_query,multi_head
 
@@ -12,23 +14,27 @@ from absl import flags
 
 from mqa_jax import command, records
 from mqa_jax.errors import InputError
-from mqa_jax.report import page, tables
+from mqa_jax.report import heads, page, tables
 from mqa_jax.report.selection import Selection
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the comparison.", required=True)
-VARIANTS = flags.DEFINE_list("variants", [], "Order of the variants. Default: multi_head first.")
+VARIANTS = flags.DEFINE_list("variants", [], "Order of the variants. Default: multi_head, or the original, first.")
 
 
 def main() -> None:
     folder = pathlib.Path(WORKDIR.value)
-    found = records.read(folder)
+    made = "import", "convert"  # how the models came to be that a comparison began with
+    found = [record for record in records.read(folder) if record["kind"] not in made]
     if not found:
         raise InputError(f"--workdir={folder} holds no records; run scripts/compare.py first")
-    names = sorted({record["variant"] for record in found}, key=lambda name: (name != "multi_head", name))
+    baselines = "multi_head", heads.ORIGINAL
+    names = sorted({record["variant"] for record in found}, key=lambda name: (name not in baselines, name))
     order = command.names(VARIANTS) or names
     for name in order:
         if name not in names:
             raise InputError(f"--variants: {folder} has no record of {name}; choose from: {', '.join(names)}")
     path = page.write(found, folder, f"{found[0]['name']}: attention types compared", order)
+    if any(record.get("split") == heads.BEFORE for record in found):
+        path = heads.write(found, folder, f"{found[0]['name']}: fewer key/value heads", order)
     print(command.lines(tables.summary(Selection(found, order)).to_rich()))
     print(f"report: {path}")

@@ -200,6 +200,27 @@ def quality_against_cache(rows: Mapping[str, Sequence[Record]]) -> Figure | None
 
 
 @_styled
+def loss_against_tokens(rows: Mapping[str, Sequence[Record]]) -> Figure | None:
+    """Dev loss of each model against the tokens that it was trained on with; it begins with the loss before.
+
+    Args:
+      rows: the records of each model, the original's first.
+    """
+    figure, (axes,) = _figure(3.2)
+    for place, (name, found) in enumerate(rows.items()):
+        points = [(0, each["nll_per_token"]) for each in found if each.get("split") == "before"]
+        curve = [point for each in found if each["kind"] == "train" for point in each["curve"]]
+        points += [(each["tokens"], each["dev_nll_per_token"]) for each in curve if "dev_nll_per_token" in each]
+        if len(points) > 1:
+            _line(axes, points, color=COLORS[place % len(COLORS)], marker=MARKERS[place % len(MARKERS)], label=name)
+    if not axes.has_data():
+        return None
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.set(xlabel="tokens trained on", ylabel="dev, nats a token")
+    return _finished(figure, "Along the training", "at 0: straight after the conversion", "")
+
+
+@_styled
 def capacity(found: Sequence[Record]) -> Figure:
     """Tokens a second against the time of a token, from one sequence to as many as fit; a line a variant and cache."""
     figure, (axes,) = _figure(4.2)
