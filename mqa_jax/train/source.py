@@ -5,7 +5,6 @@ import pathlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from mqa_jax import workdir
@@ -53,13 +52,15 @@ def begin(experiment: Experiment, fresh: TrainState, vocabulary: str) -> TrainSt
     made_of = workdir.fingerprint(folder)
     workdir.refuse_unlike(folder, made_of, {"vocabulary": vocabulary})
     checkpoints = folder / "checkpoints"
-    parameters, (step,) = trained.mean_parameters(checkpoints, _abstract(fresh.parameters), 1, made_of)
+    parameters, (step,) = trained.mean_parameters(checkpoints, fresh.parameters, 1, made_of)
     state = fresh._replace(parameters=parameters)
     if experiment.train.optimizer_state == "reset":
         return state
     _refuse_other_state(checkpoints / str(step), fresh.optimizer)
-    kept = trained.part(checkpoints / str(step), "optimizer", _abstract(fresh.optimizer))
-    return state._replace(optimizer=_from_step_0(kept))
+    kept = trained.part(checkpoints / str(step), "optimizer", fresh.optimizer)
+    is_schedule = lambda each: isinstance(each, optax.ScaleByScheduleState)  # noqa: E731
+    at_step_0 = lambda kept, fresh: fresh if is_schedule(kept) else kept  # noqa: E731
+    return state._replace(optimizer=jax.tree.map(at_step_0, kept, fresh.optimizer, is_leaf=is_schedule))
 
 
 def _refuse_other_state(path: pathlib.Path, wanted: Any) -> None:
@@ -70,17 +71,3 @@ def _refuse_other_state(path: pathlib.Path, wanted: Any) -> None:
             f"config.train.optimizer_state=keep: the optimiser's state in {path} is not this run's ({found}); "
             "take its optimiser and settings, or optimizer_state=reset"
         )
-
-
-def _from_step_0(state: optax.OptState) -> optax.OptState:
-    def is_schedule(each: object) -> bool:
-        return isinstance(each, optax.ScaleByScheduleState)
-
-    def first(each: Any) -> Any:
-        return each._replace(count=jnp.zeros_like(each.count)) if is_schedule(each) else each
-
-    return jax.tree.map(first, state, is_leaf=is_schedule)
-
-
-def _abstract(tree: Any) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
