@@ -15,7 +15,7 @@ import pathlib
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
@@ -25,27 +25,36 @@ from orbax.checkpoint import checkpoint_managers
 from mqa_jax import files, processes, progress, workdir
 from mqa_jax.data.pipeline import Streams
 from mqa_jax.errors import InputError
-from mqa_jax.model.build import Parameters
 from mqa_jax.train.step import TrainState
 from mqa_jax.workdir import Fingerprint
 
 SUMS = "SHA256.json"
-METADATA = "data", "seconds", "saved", "fingerprint"
 
 T = TypeVar("T")
+
+
+class Metadata(NamedTuple):
+    """What lies beside a state, as JSON.
+
+    Attributes:
+      data: the position of each stream of the data.
+      seconds: of training, since the last log entry.
+      saved: the steps that were saved so far, kept or not.
+      fingerprint: what the run is made of.
+    """
+
+    data: dict[str, Any]
+    seconds: float
+    saved: list[int]
+    fingerprint: dict[str, str]
 
 
 class Checkpoints:
     """The newest `keep` checkpoints of a run and the one of the lowest of the `dev_losses`, to which the loop adds."""
 
     def __init__(self, folder: pathlib.Path, keep: int, dev_losses: Mapping[int, float], fingerprint: Fingerprint):
-        """
-        Args:
-          folder: the run's.
-          fingerprint: what the run is made of.
-        """
         self._folder, self._dev_losses = folder.absolute() / "checkpoints", dev_losses
-        self._fingerprint = fingerprint
+        self._fingerprint = dict(fingerprint)
         self._saved: list[int] = []
         if processes.is_first():  # orbax removes them; the run that is here is the only one that saves here
             for path in sorted(self._folder.glob("*.orbax-checkpoint-tmp*")):
@@ -59,28 +68,25 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
-    @property
-    def steps(self) -> list[int]:
-        """Steps of the checkpoints there are, the newest last."""
-        return sorted(self._manager.all_steps())
-
     def best(self) -> int | None:
         """The step of the lowest dev loss among the checkpoints there are."""
-        return lowest(self.steps, self._dev_losses)
+        return lowest(self._manager.all_steps(), self._dev_losses)
 
-    def save(self, step: int, state: TrainState, batches: Streams, seconds: float) -> None:
-        """Saves, unless this step is saved already. `seconds`: of training, since the last log entry."""
-        if step in self.steps:
-            return
+    def save(self, step: int, state: Any, position: dict[str, Any], seconds: float) -> None:
+        """Saves.
+
+        Args:
+          state: a `TrainState`; of a run that was made and not trained {"parameters": ...} alone.
+          position: of this process's streams of the data.
+          seconds: of training, since the last log entry.
+        """
         self._saved = [*self._saved, step]
-        position = processes.merged(batches.get_state())
+        metadata = Metadata(processes.merged(position), seconds, self._saved, self._fingerprint)
         with _quiet():
             self._manager.save(
                 step,
                 args=ocp.args.Composite(state=ocp.args.StandardSave(state)),
-                custom_metadata=dict(
-                    zip(METADATA, (position, seconds, self._saved, dict(self._fingerprint)), strict=True)
-                ),
+                custom_metadata=metadata._asdict(),
             )
         if processes.is_first():
             path = self._folder / str(step)
@@ -95,40 +101,26 @@ class Checkpoints:
         Raises:
           InputError: there are checkpoints, but none can be read, or another version or another run wrote them.
         """
-        if not self.steps:
+        steps = self._manager.all_steps()
+        if not steps:
             return None
 
         def read(step: int) -> tuple[int, TrainState, float]:
             metadata = _of_this_version(self._folder / str(step), abstract)
-            workdir.refuse_unlike(self._folder / str(step), metadata["fingerprint"], self._fingerprint)
+            workdir.refuse_unlike(self._folder / str(step), metadata.fingerprint, self._fingerprint)
             found = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
-            batches.set_state(metadata["data"])  # each process takes its own streams' of all
-            self._saved = metadata["saved"]
-            return step, found["state"], metadata["seconds"]
+            batches.set_state(metadata.data)  # each process takes its own streams' of all
+            self._saved = metadata.saved
+            return step, found["state"], metadata.seconds
 
-        restored = next(intact(self._folder, self.steps, read))
-        newer = [step for step in self.steps if step > restored[0]]
+        restored = next(intact(self._folder, steps, read))
+        newer = [step for step in steps if step > restored[0]]
         processes.first_alone(lambda: _put_aside(self._folder, newer))
         self._manager.reload()
         return restored
 
     def close(self) -> None:
         self._manager.close()
-
-
-def write_parameters(folder: pathlib.Path, parameters: Parameters, fingerprint: Fingerprint) -> None:
-    """Writes the one checkpoint, of step 0, of a run that was made and not trained: parameters and nothing beside them.
-
-    Args:
-      folder: the run's.
-      fingerprint: what the run is made of.
-    """
-    path = folder.absolute() / "checkpoints"
-    with _quiet(), ocp.CheckpointManager(path) as manager:
-        state = ocp.args.StandardSave({"parameters": parameters})
-        metadata = dict(zip(METADATA, ({}, 0.0, [0], dict(fingerprint)), strict=True))
-        manager.save(0, args=ocp.args.Composite(state=state), custom_metadata=metadata)
-    files.write(path / "0" / SUMS, json.dumps(_sums(path / "0"), indent=1))
 
 
 class _Best(checkpoint_managers.PreservationPolicy):
@@ -238,7 +230,7 @@ def stored_tree(checkpoint: pathlib.Path) -> dict[str, Any]:
 
 
 def stored_metadata(checkpoint: pathlib.Path) -> dict[str, Any]:
-    """What `Checkpoints.save` wrote beside the state, by the names in `METADATA`.
+    """What `Checkpoints.save` wrote beside the state: the fields of `Metadata`, of another version perhaps others.
 
     Raises:
       ValueError: it cannot be read.
@@ -266,7 +258,7 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _of_this_version(checkpoint: pathlib.Path, state: TrainState) -> dict[str, Any]:
+def _of_this_version(checkpoint: pathlib.Path, state: TrainState) -> Metadata:
     """The metadata of a checkpoint whose state has the names and shapes of `state`.
 
     Raises:
@@ -274,13 +266,13 @@ def _of_this_version(checkpoint: pathlib.Path, state: TrainState) -> dict[str, A
     """
     found = difference(stored_tree(checkpoint), state)
     metadata = {} if found else stored_metadata(checkpoint)
-    found = found or next((f"it has no {name!r}" for name in METADATA if name not in metadata), "")
+    found = found or next((f"it has no {name!r}" for name in Metadata._fields if name not in metadata), "")
     if found:
         raise InputError(
             f"the checkpoint {checkpoint} was written by another version of mqa_jax ({found}); train on with that "
             "version, whose commit is in the folder's records, or anew in another --workdir"
         )
-    return metadata
+    return Metadata(*(metadata[name] for name in Metadata._fields))
 
 
 @contextlib.contextmanager

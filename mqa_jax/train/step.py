@@ -84,20 +84,17 @@ def fresh_guard() -> Guard:
     return Guard(jnp.zeros(()), zero, zero, jnp.zeros((KEPT,), jnp.int32), jnp.zeros(()))
 
 
-def fresh_interval() -> Interval:
-    return Interval(*(jnp.zeros(()) for _ in range(3)), *(jnp.zeros((), jnp.int32) for _ in range(4)))
-
-
 def init_state(model: Model, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
     """A fresh state. Jit it with the shardings of `state_shardings` to make it where it lives."""
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
     parameters = model.init(init_key)
+    sums, counts = [jnp.zeros(())] * 3, [jnp.zeros((), jnp.int32)] * 4
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         parameters=parameters,
         optimizer=optimizer.init(parameters),
         guard=fresh_guard(),
-        interval=fresh_interval(),
+        interval=Interval(*sums, *counts),
         key=jax.random.key_data(dropout_key),
     )
 
