@@ -15,7 +15,7 @@ import pathlib
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
@@ -29,24 +29,9 @@ from mqa_jax.train.step import TrainState
 from mqa_jax.workdir import Fingerprint
 
 SUMS = "SHA256.json"
+METADATA = "data", "seconds", "saved", "fingerprint"
 
 T = TypeVar("T")
-
-
-class Metadata(NamedTuple):
-    """What lies beside a state, as JSON.
-
-    Attributes:
-      data: the position of each stream of the data.
-      seconds: of training, since the last log entry.
-      saved: the steps that were saved so far, kept or not.
-      fingerprint: what the run is made of.
-    """
-
-    data: dict[str, Any]
-    seconds: float
-    saved: list[int]
-    fingerprint: dict[str, str]
 
 
 class Checkpoints:
@@ -81,13 +66,15 @@ class Checkpoints:
           seconds: of training, since the last log entry.
         """
         self._saved = [*self._saved, step]
-        metadata = Metadata(processes.merged(position), seconds, self._saved, self._fingerprint)
+        metadata = {
+            "data": processes.merged(position),
+            "seconds": seconds,
+            "saved": self._saved,  # so far, kept or not
+            "fingerprint": self._fingerprint,
+        }
         with _quiet():
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(state=ocp.args.StandardSave(state)),
-                custom_metadata=metadata._asdict(),
-            )
+            state_of = ocp.args.Composite(state=ocp.args.StandardSave(state))
+            self._manager.save(step, args=state_of, custom_metadata=metadata)
         if processes.is_first():
             path = self._folder / str(step)
             files.write(path / SUMS, json.dumps(_sums(path), indent=1))
@@ -107,11 +94,11 @@ class Checkpoints:
 
         def read(step: int) -> tuple[int, TrainState, float]:
             metadata = _of_this_version(self._folder / str(step), abstract)
-            workdir.refuse_unlike(self._folder / str(step), metadata.fingerprint, self._fingerprint)
+            workdir.refuse_unlike(self._folder / str(step), metadata["fingerprint"], self._fingerprint)
             found = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
-            batches.set_state(metadata.data)  # each process takes its own streams' of all
-            self._saved = metadata.saved
-            return step, found["state"], metadata.seconds
+            batches.set_state(metadata["data"])  # each process takes its own streams' of all
+            self._saved = metadata["saved"]
+            return step, found["state"], metadata["seconds"]
 
         restored = next(intact(self._folder, steps, read))
         newer = [step for step in steps if step > restored[0]]
@@ -153,9 +140,9 @@ def intact(folder: pathlib.Path, steps: Sequence[int], read: Callable[[int], T])
     reason, found = "", False
     for step in sorted(steps, reverse=True):
         path = folder / str(step)
-        result = _attempt(lambda path=path: check_sums(path) if processes.is_first() else None)
+        result = _attempt(_check_sums, path)
         if not isinstance(result, Exception):
-            result = _attempt(lambda step=step: read(step))
+            result = _attempt(read, step)
         if isinstance(result, Exception):
             lines = str(result).strip().splitlines() or ["no reason given"]
             reason = f"{type(result).__name__}: {lines[0][:200]}"
@@ -170,11 +157,11 @@ def intact(folder: pathlib.Path, steps: Sequence[int], read: Callable[[int], T])
         )
 
 
-def _attempt(run: Callable[[], T]) -> T | Exception:
-    """What `run` gives, or its error; an error in every process if there is one in any."""
+def _attempt(read: Callable[[Any], T], what: Any) -> T | Exception:
+    """What `read` makes of something, or its error; an error in every process if there is one in any."""
     result: T | Exception
     try:
-        result = run()
+        result = read(what)
     except InputError:
         raise
     except Exception as error:  # orbax, tensorstore and grain raise anything on a damaged file
@@ -194,12 +181,14 @@ def _put_aside(folder: pathlib.Path, steps: Sequence[int]) -> None:
         progress.say(f"{path} was moved to {aside}")
 
 
-def check_sums(checkpoint: pathlib.Path) -> None:
-    """Raises ValueError if a file is not what was written.
+def _check_sums(checkpoint: pathlib.Path) -> None:
+    """Raises ValueError, in the first process, if a file is not what was written.
 
     A checkpoint without sums is one whose run ended just before they were written: reading it has to show.
     """
     path = checkpoint / SUMS
+    if not processes.is_first():
+        return
     if not path.exists():
         progress.say(f"{path} is missing: a changed bit in this checkpoint would not be noticed")
         return
@@ -230,7 +219,7 @@ def stored_tree(checkpoint: pathlib.Path) -> dict[str, Any]:
 
 
 def stored_metadata(checkpoint: pathlib.Path) -> dict[str, Any]:
-    """What `Checkpoints.save` wrote beside the state: the fields of `Metadata`, of another version perhaps others.
+    """What `Checkpoints.save` wrote beside the state: `METADATA`, of another version perhaps others.
 
     Raises:
       ValueError: it cannot be read.
@@ -258,7 +247,7 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _of_this_version(checkpoint: pathlib.Path, state: TrainState) -> Metadata:
+def _of_this_version(checkpoint: pathlib.Path, state: TrainState) -> dict[str, Any]:
     """The metadata of a checkpoint whose state has the names and shapes of `state`.
 
     Raises:
@@ -266,13 +255,13 @@ def _of_this_version(checkpoint: pathlib.Path, state: TrainState) -> Metadata:
     """
     found = difference(stored_tree(checkpoint), state)
     metadata = {} if found else stored_metadata(checkpoint)
-    found = found or next((f"it has no {name!r}" for name in Metadata._fields if name not in metadata), "")
+    found = found or next((f"it has no {name!r}" for name in METADATA if name not in metadata), "")
     if found:
         raise InputError(
             f"the checkpoint {checkpoint} was written by another version of mqa_jax ({found}); train on with that "
             "version, whose commit is in the folder's records, or anew in another --workdir"
         )
-    return Metadata(*(metadata[name] for name in Metadata._fields))
+    return metadata
 
 
 @contextlib.contextmanager
