@@ -35,8 +35,6 @@ def make(kind: str, experiment: Experiment, figures: Mapping[str, Any], used: in
 
     Args:
       used: how many devices did the work; None for all.
-    Raises:
-      ValueError: a figure has the name of a header field.
     """
     header = {
         "schema": SCHEMA,
@@ -52,9 +50,6 @@ def make(kind: str, experiment: Experiment, figures: Mapping[str, Any], used: in
         "seed": experiment.seed,
         "config": config_of(experiment),
     }
-    clash = header.keys() & figures.keys()
-    if clash:
-        raise ValueError(f"figures may not be named as header fields: {sorted(clash)}")
     return header | dict(figures)
 
 
