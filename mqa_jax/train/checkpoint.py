@@ -100,9 +100,16 @@ class Checkpoints:
             self._saved = metadata["saved"]
             return step, found["state"], metadata["seconds"]
 
+        def put_aside() -> None:
+            """Makes room for the next checkpoints; a person may look at the damaged ones, the last of each step."""
+            for step in [step for step in steps if step > restored[0]]:
+                path, aside = self._folder / str(step), self._folder.parent / f"checkpoint-{step}.damaged"
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
+                progress.say(f"{path} was moved to {aside}")
+
         restored = next(intact(self._folder, steps, read))
-        newer = [step for step in steps if step > restored[0]]
-        processes.first_alone(lambda: _put_aside(self._folder, newer))
+        processes.first_alone(put_aside)
         self._manager.reload()
         return restored
 
@@ -169,16 +176,6 @@ def _attempt(read: Callable[[Any], T], what: Any) -> T | Exception:
     if processes.any_of(isinstance(result, Exception)) and not isinstance(result, Exception):
         return ValueError("another process cannot read it")
     return result
-
-
-def _put_aside(folder: pathlib.Path, steps: Sequence[int]) -> None:
-    """Makes room for the steps' next checkpoints; a person may look at the damaged ones, the last of each."""
-    for step in steps:
-        path, aside = folder / str(step), folder.parent / f"checkpoint-{step}.damaged"
-        if aside.is_dir():
-            shutil.rmtree(aside)
-        path.rename(aside)
-        progress.say(f"{path} was moved to {aside}")
 
 
 def _check_sums(checkpoint: pathlib.Path) -> None:
