@@ -5,7 +5,6 @@ many layers there are, are in `config.py`.
 """
 
 import dataclasses
-import json
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -266,20 +265,6 @@ class Experiment(ExperimentBase):
     def task(self) -> str:
         """`translation` or `language`."""
         return "language" if self.model.encoder is None else "translation"
-
-
-def to_json(experiment: Experiment) -> str:
-    """JSON that `from_json` reads back to an equal experiment."""
-    return json.dumps(dataclasses.asdict(experiment), indent=1) + "\n"
-
-
-def from_json(text: str) -> Experiment:
-    """The experiment that `to_json` wrote.
-
-    Raises:
-      InputError, KeyError, TypeError, ValueError: the text is not such JSON.
-    """
-    return block(Experiment, json.loads(text), old=True)
 
 
 def model_of(record: Mapping[str, Any]) -> ModelConfig:

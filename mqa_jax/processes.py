@@ -4,16 +4,13 @@ Each process runs the same program. The first writes all files but the arrays of
 writes its own part; so the run's folder must be one that all of them see.
 """
 
-import collections
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mqa_jax.errors import InputError
 
@@ -107,32 +104,3 @@ def gathered(tree: Any) -> Any:
     if jax.process_count() > 1:
         tree = multihost_utils.process_allgather(tree, tiled=True)
     return jax.device_put(tree, jax.local_devices()[0])
-
-
-class Agreement:
-    """Whether a flag is set in any process: the same answer, at the same call, in all of them.
-
-    With several processes an answer is that of the call `DELAY` before: it was exchanged on the devices between steps,
-    so that no step waits for it. Once it is yes, it stays so.
-    """
-
-    DELAY = 2
-
-    def __init__(self) -> None:
-        self._agreed = False
-        self._on_the_way: collections.deque[jax.Array] = collections.deque()
-        if jax.process_count() > 1:
-            firsts = {device.process_index: device for device in reversed(jax.devices())}
-            mesh = Mesh(np.asarray([firsts[index] for index in sorted(firsts)]), "process")
-            self._where = NamedSharding(mesh, PartitionSpec("process"))
-            self._any = jax.jit(jnp.any, out_shardings=NamedSharding(mesh, PartitionSpec()))
-
-    def ask(self, flag: bool) -> bool:
-        """Every process calls this equally often."""
-        if jax.process_count() == 1:
-            return flag
-        if not self._agreed:
-            flags = jax.make_array_from_process_local_data(self._where, np.asarray([flag]))
-            self._on_the_way.append(self._any(flags))
-            self._agreed = len(self._on_the_way) > self.DELAY and bool(self._on_the_way.popleft())
-        return self._agreed

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -35,8 +36,6 @@ def make(kind: str, experiment: Experiment, figures: Mapping[str, Any], used: in
 
     Args:
       used: how many devices did the work; None for all.
-    Raises:
-      ValueError: a figure has the name of a header field.
     """
     header = {
         "schema": SCHEMA,
@@ -52,9 +51,6 @@ def make(kind: str, experiment: Experiment, figures: Mapping[str, Any], used: in
         "seed": experiment.seed,
         "config": config_of(experiment),
     }
-    clash = header.keys() & figures.keys()
-    if clash:
-        raise ValueError(f"figures may not be named as header fields: {sorted(clash)}")
     return header | dict(figures)
 
 
@@ -119,13 +115,8 @@ def device(used: int | None = None) -> str:
     used = used or len(devices)
     if devices[0].platform != "cpu":
         return f"{used} x {devices[0].device_kind} ({devices[0].platform})"
-    model = platform.machine()
-    cpuinfo = pathlib.Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
+    named = re.search(r"^model name\s*: (.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    model = named[1] if named else platform.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     virtual = f"{used} virtual devices on " if FORCED in os.environ.get("XLA_FLAGS", "") and used > 1 else ""
     return f"{virtual}{cores} x {model} (cpu)"

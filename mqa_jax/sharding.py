@@ -98,11 +98,10 @@ def partition(axes: Sequence[str], shape: Sequence[int], mesh: Mesh) -> Partitio
     spec: list[Any] = []
     for axis, size in zip(axes, shape, strict=True):
         names = [name for name in RULES[axis] if name not in used and mesh.shape[name] > 1]
-        if not names or size % math.prod(mesh.shape[name] for name in names):
-            spec.append(None)
-            continue
+        if size % math.prod(mesh.shape[name] for name in names):
+            names = []  # whole on each device
         used.update(names)
-        spec.append(tuple(names) if len(names) > 1 else names[0])
+        spec.append(tuple(names))
     return PartitionSpec(*spec)
 
 
@@ -159,10 +158,8 @@ def place(batch: Any, mesh: Mesh, rows: int, held: Sequence[int]) -> Any:
     place_of[list(held)] = np.arange(len(held))
 
     def placed(x: np.ndarray) -> jax.Array:
-        def of_device(index: Any) -> np.ndarray:
-            return x[place_of[index[0]]]
-
-        return jax.make_array_from_callback((rows, *x.shape[1:]), where, of_device)
+        shape = rows, *x.shape[1:]
+        return jax.make_array_from_callback(shape, where, lambda index: x[place_of[index[0]]])
 
     return jax.tree.map(placed, batch)
 

@@ -5,6 +5,7 @@ The moments are real: the process gets SIGKILL, and just before it SIGUSR1, at w
 """
 
 import collections
+import contextlib
 import pathlib
 import random
 import signal
@@ -54,10 +55,13 @@ def soak(train: Sequence[str], folder: pathlib.Path, kills: int, seed: int) -> d
     while True:
         killed = folder / f"killed-{run}"
         process, _ = _start(train, killed)
-        if hit.total() < kills and not _ends_within(process, choose.uniform(0, seconds / 4)):
-            hit[_kill(process, killed)] += 1
-            progress.say(f"kill {hit.total()} of {kills}: {words(hit)}")
-            continue
+        if hit.total() < kills:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(choose.uniform(0, seconds / 4))
+            if process.poll() is None:
+                hit[_kill(process, killed)] += 1
+                progress.say(f"kill {hit.total()} of {kills}: {words(hit)}")
+                continue
         _finish(process, killed)
         compare(alone, killed)
         progress.say(f"run {run} ended as the one left alone, after {hit.total()} kills so far")
@@ -73,19 +77,12 @@ def words(hit: Mapping[str, int]) -> str:
 
 def compare(one: pathlib.Path, two: pathlib.Path) -> None:
     """Raises Differs unless two runs agree in log, translations, TensorBoard and all that their checkpoints hold."""
-    _same("log entries", _untimed(log.entries(one)), _untimed(log.entries(two)))
-    _same("translations", _untimed(log.translations(one)), _untimed(log.translations(two)))
-    _same("TensorBoard", sorted(_scalars(one)), sorted(_scalars(two)))
-    steps = [sorted(int(path.name) for path in (each / "checkpoints").iterdir()) for each in (one, two)]
-    _same("steps of checkpoints", *steps)
-    for step in steps[0]:
-        stored = [each / "checkpoints" / str(step) for each in (one, two)]
-        states = [_arrays(each) for each in stored]
-        _same(f"arrays of checkpoint {step}", *([name for name, _ in state] for state in states))
-        for (name, a), (_, b) in zip(*states, strict=True):
-            _same(f"{name} of checkpoint {step}", a.tobytes(), b.tobytes())
-        positions = (checkpoint.stored_metadata(each)["data"] for each in stored)
-        _same(f"position in the data at step {step}", *positions)
+    here, there = _kept(one), _kept(two)
+    for what in here | there:
+        a, b = here.get(what, []), there.get(what, [])
+        if a != b:
+            first = next((f": {x!r} and {y!r}" for x, y in zip(a, b, strict=False) if x != y), "")
+            raise Differs(f"{what} differ{first}")
 
 
 def _start(train: Sequence[str], folder: pathlib.Path) -> tuple[subprocess.Popen, float]:
@@ -103,14 +100,6 @@ def _start(train: Sequence[str], folder: pathlib.Path) -> tuple[subprocess.Popen
             break
         time.sleep(0.01)
     return process, time.monotonic()
-
-
-def _ends_within(process: subprocess.Popen, seconds: float) -> bool:
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
 
 
 def _finish(process: subprocess.Popen, folder: pathlib.Path) -> None:
@@ -133,10 +122,22 @@ def _kill(process: subprocess.Popen, folder: pathlib.Path) -> str:
     return next((what for place, what in PLACES if place in stack), "it started or ended")
 
 
-def _same(what: str, one: Any, two: Any) -> None:
-    if one != two:
-        found = next((f": {a!r} and {b!r}" for a, b in zip(one, two, strict=False) if a != b), "")
-        raise Differs(f"{what} differ{found if not isinstance(one, bytes) else ''}")
+def _kept(run: pathlib.Path) -> dict[str, Sequence[Any]]:
+    """What a run leaves and an equal run leaves too, by name."""
+    found: dict[str, Sequence[Any]] = {
+        "log entries": _untimed(log.entries(run)),
+        "translations": _untimed(log.translations(run)),
+        "TensorBoard's values": sorted(_scalars(run)),
+    }
+    for path in sorted((run / "checkpoints").iterdir()):
+        positions = checkpoint.stored_metadata(path)["data"]
+        found[f"positions in the data at step {path.name}"] = sorted(positions.items())
+        plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), checkpoint.stored_tree(path))
+        with ocp.PyTreeCheckpointer() as reader:
+            state = reader.restore(path / "state", args=ocp.args.PyTreeRestore(restore_args=plain))
+        for key, array in jax.tree.leaves_with_path(state):
+            found[f"bytes of {jax.tree_util.keystr(key)} of checkpoint {path.name}"] = np.asarray(array).tobytes()
+    return found
 
 
 def _untimed(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -155,11 +156,3 @@ def _scalars(folder: pathlib.Path) -> Iterator[tuple[int, str, str]]:
                 if value.tag not in TIMES:
                     text = value.tensor.string_val
                     yield event.step, value.tag, repr(list(text) or value.simple_value)
-
-
-def _arrays(stored: pathlib.Path) -> list[tuple[str, np.ndarray]]:
-    """Every array of a checkpoint's state: parameters, optimiser, step, key."""
-    plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), checkpoint.stored_tree(stored))
-    with ocp.PyTreeCheckpointer() as reader:
-        tree = reader.restore(stored / "state", args=ocp.args.PyTreeRestore(restore_args=plain))
-    return [(jax.tree_util.keystr(key), np.asarray(leaf)) for key, leaf in jax.tree_util.tree_leaves_with_path(tree)]

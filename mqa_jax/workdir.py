@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import socket
+import traceback
 from collections.abc import Iterator, Mapping
 
 from mqa_jax import experiment as experiments
@@ -80,7 +81,7 @@ def check(workdir: pathlib.Path, experiment: Experiment) -> None:
 
 def claim(workdir: pathlib.Path, experiment: Experiment, found: Fingerprint) -> None:
     """Makes the folder this experiment's. `found`: its `fingerprint`."""
-    text = json.dumps(json.loads(experiments.to_json(experiment)) | {"fingerprint": dict(found)}, indent=1)
+    text = json.dumps(dataclasses.asdict(experiment) | {"fingerprint": dict(found)}, indent=1)
     files.write(workdir / "experiment.json", text + "\n")
 
 
@@ -116,15 +117,6 @@ def fingerprint_of(workdir: pathlib.Path, experiment: Experiment, digests: Finge
     return {**digests, "vocabulary": vocabulary, "config": known.get("config", digest)}
 
 
-def unlike(there: Fingerprint, here: Fingerprint) -> str:
-    """What differs in the parts that both name, in words; empty if nothing does."""
-    return "; ".join(
-        f"{name} has the fingerprint {there[part]} there, {here[part]} here"
-        for part, name in PARTS.items()
-        if part in there and part in here and there[part] != here[part]
-    )
-
-
 def refuse_another(workdir: pathlib.Path, experiment: Experiment, found: Fingerprint | None = None) -> None:
     """Raises InputError if the folder is another experiment's, or of other data; the message names the differences.
 
@@ -141,8 +133,13 @@ def refuse_another(workdir: pathlib.Path, experiment: Experiment, found: Fingerp
 
 
 def refuse_unlike(place: pathlib.Path, there: Fingerprint, here: Fingerprint) -> None:
-    """Raises InputError unless what is `here` is what `place` was made of."""
-    if differs := unlike(there, here):
+    """Raises InputError unless what is `here` is what `place` was made of, in the parts that both name."""
+    differs = "; ".join(
+        f"{name} has the fingerprint {there[part]} there, {here[part]} here"
+        for part, name in PARTS.items()
+        if part in there and part in here and there[part] != here[part]
+    )
+    if differs:
         raise InputError(f"{place} was made of something else ({differs}); put back what it was made of, or train anew")
 
 
@@ -154,8 +151,8 @@ def _read(workdir: pathlib.Path, flag: str = "--workdir") -> tuple[Experiment, F
         there = f"name one of those in it: {names}" if inside else "train one first: scripts/train.py"
         raise InputError(f"{flag}={workdir} holds no run (no experiment.json); {there}")
     try:
-        text = path.read_text(encoding="utf-8")
-        return experiments.from_json(text), dict(json.loads(text).get("fingerprint", {}))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return experiments.block(Experiment, found, old=True), found.get("fingerprint", {})
     except (InputError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error!r}); train again in a new --workdir") from error
 
@@ -170,7 +167,8 @@ def full_disk_in_one_line(workdir: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = _no_room(error)
+        text = "".join(traceback.format_exception(error))  # with its causes: libraries pass on what the system said
+        reason = next((each for each in map(os.strerror, NO_ROOM) if each in text), None)
         if reason is None:
             raise
         raise DiskFull(
@@ -179,28 +177,13 @@ def full_disk_in_one_line(workdir: pathlib.Path) -> Iterator[None]:
         ) from error
 
 
-def _no_room(error: BaseException | None) -> str | None:
-    """What the system said of a full disk, in an error or in what caused it: libraries pass it on in their messages."""
-    while error is not None:
-        inside = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-        for sign in (
-            *(sign for sign in map(os.strerror, NO_ROOM) if sign in str(error)),
-            *filter(None, map(_no_room, inside)),
-        ):
-            return sign
-        error = error.__cause__ or error.__context__
-    return None
-
-
 def _differences(old: dict, new: dict, path: str = "config", free: tuple[str, ...] = ()) -> list[str]:
     """What differs and may not, one text for each key."""
     found = []
-    for key in [*old, *(key for key in new if key not in old)]:
-        if key in free:
-            continue
+    for key in old | new:
         was, now = old.get(key), new.get(key)
         if isinstance(was, dict) and isinstance(now, dict):
             found += _differences(was, now, f"{path}.{key}", FREE.get(key, ()) if path == "config" else ())
-        elif (tuple(was) if isinstance(was, list) else was) != (tuple(now) if isinstance(now, list) else now):
+        elif was != now and key not in free:
             found.append(f"{path}.{key} is {was!r} there, {now!r} here")
     return found

@@ -48,23 +48,20 @@ def share(folders: Sequence[pathlib.Path], work: Callable[[pathlib.Path], bool],
       work: does what is not done yet; whether there was anything.
       most: how often `work` may have had something to do. With a limit this process waits for no other.
     """
-    left, did, told = list(folders), 0, False
-    while left and did != most:
-        done = []
-        for folder in left:
+    left, did = list(folders), 0
+    while left:
+        tried = list(left)
+        for folder in tried:
             with held(folder / "row.lock") as mine:
                 if mine:
                     did += work(folder)
-                    done.append(folder)
+                    left.remove(folder)
             if did == most:
                 return
-        left = [folder for folder in left if folder not in done]
-        if left and not done:
+        if left == tried:
             if most is not None:
                 return
-            if not told:
-                progress.say(f"waiting for other processes, which hold {', '.join(each.name for each in left)}")
-                told = True
+            progress.say_once(f"waiting for other processes, which hold {', '.join(each.name for each in left)}")
             time.sleep(POLL_S)
 
 

@@ -127,7 +127,7 @@ def test_killed_runs_of_two_processes_go_on_as_two_and_as_one(tmp_path):
     assert last.startswith(f"step {STEPS}: loss ") and last.endswith(f"more in {two / 'README.md'}")
     assert "loss" not in outputs[1][0], "the first speaks for both"
     assert "going on from step" in outputs[0][1]
-    for index, made in enumerate(("0 to 3", "4 to 7")):  # of eight rows, and no process makes what the other does
+    for index, made in enumerate(("0, 1, 2, 3", "4, 5, 6, 7")):  # none makes what the other does
         assert f"process {index} makes the rows of streams {made} of 8" in outputs[index][1]
         assert "too few" not in outputs[index][1]
     wanted = log.entries(whole)
@@ -171,7 +171,7 @@ def test_processes_that_slurm_places_write_a_refused_batch_whole(tmp_path):
     outputs = [each.communicate() for each in both]
     assert [each.returncode for each in both] == [0, 0], outputs
     for index in range(2):
-        assert f"process {index} makes the rows of streams 0 to 0 of 1" in outputs[index][1]
+        assert f"process {index} makes the rows of streams 0 of 1" in outputs[index][1]
     assert "config.data.streams=1 are too few for 2 processes" in outputs[0][1]
     lines = [json.loads(line) for line in (tmp_path / refused.FILE).read_text().splitlines()]
     assert [line["step"] for line in lines] == [2]

@@ -30,12 +30,9 @@ class At:
     def __init__(self, step, act):
         self.step, self.act = step, act
 
-    def write(self, step, entry):
+    def write(self, step, entry, translations):
         if step == self.step:
             self.act()
-
-    def write_translations(self, step, translations):
-        pass
 
     def close(self):
         pass

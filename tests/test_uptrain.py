@@ -109,13 +109,6 @@ def test_a_mesh_gives_the_single_devices_distilled_update():
         np.testing.assert_allclose(a, b, atol=2e-5)
 
 
-class Nowhere:
-    """Data that have no position."""
-
-    def get_state(self):
-        return {}
-
-
 @pytest.mark.parametrize("name", ["adamw", "adafactor"])
 def test_a_kept_optimizer_state_goes_on_as_the_run_would(name, tmp_path):
     """Two steps, then a third: of the run itself, and of one that starts from its checkpoint. The schedule's count
@@ -130,7 +123,7 @@ def test_a_kept_optimizer_state_goes_on_as_the_run_would(name, tmp_path):
     for texts in (one, two):
         state, _ = step(state, texts)
     run_of = {"vocabulary": "v"}
-    Checkpoints(tmp_path, 1, {}, run_of).save(2, state, Nowhere(), 0.0)
+    Checkpoints(tmp_path, 1, {}, run_of).save(2, state, {}, 0.0)
     workdir.claim(tmp_path, experiment, run_of)
     new = dataclasses.replace(experiment, start=str(tmp_path))
     source.check(new)

@@ -12,7 +12,7 @@ from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import Parameters
-from mqa_jax.train import checkpoint
+from mqa_jax.train.checkpoint import Checkpoints
 from mqa_jax.workdir import Fingerprint
 
 
@@ -40,7 +40,8 @@ def write(
     with replacing(folder) as part:
         made_of = workdir.fingerprint_of(part, experiment, digests, vocabulary.fingerprint)
         shutil.copyfile(vocabulary.path, part / f"vocabulary{vocabulary.path.suffix}")
-        checkpoint.write_parameters(part, parameters, made_of)
+        with contextlib.closing(Checkpoints(part, 1, {}, made_of)) as checkpoints:
+            checkpoints.save(0, {"parameters": parameters}, {}, 0.0)
         records.write(part / "records", record)
         workdir.claim(part, experiment, made_of)
 

@@ -25,7 +25,6 @@ from orbax.checkpoint import checkpoint_managers
 from mqa_jax import files, processes, progress, workdir
 from mqa_jax.data.pipeline import Streams
 from mqa_jax.errors import InputError
-from mqa_jax.model.build import Parameters
 from mqa_jax.train.step import TrainState
 from mqa_jax.workdir import Fingerprint
 
@@ -39,13 +38,8 @@ class Checkpoints:
     """The newest `keep` checkpoints of a run and the one of the lowest of the `dev_losses`, to which the loop adds."""
 
     def __init__(self, folder: pathlib.Path, keep: int, dev_losses: Mapping[int, float], fingerprint: Fingerprint):
-        """
-        Args:
-          folder: the run's.
-          fingerprint: what the run is made of.
-        """
         self._folder, self._dev_losses = folder.absolute() / "checkpoints", dev_losses
-        self._fingerprint = fingerprint
+        self._fingerprint = dict(fingerprint)
         self._saved: list[int] = []
         if processes.is_first():  # orbax removes them; the run that is here is the only one that saves here
             for path in sorted(self._folder.glob("*.orbax-checkpoint-tmp*")):
@@ -59,29 +53,28 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
-    @property
-    def steps(self) -> list[int]:
-        """Steps of the checkpoints there are, the newest last."""
-        return sorted(self._manager.all_steps())
-
     def best(self) -> int | None:
         """The step of the lowest dev loss among the checkpoints there are."""
-        return lowest(self.steps, self._dev_losses)
+        return lowest(self._manager.all_steps(), self._dev_losses)
 
-    def save(self, step: int, state: TrainState, batches: Streams, seconds: float) -> None:
-        """Saves, unless this step is saved already. `seconds`: of training, since the last log entry."""
-        if step in self.steps:
-            return
+    def save(self, step: int, state: Any, position: dict[str, Any], seconds: float) -> None:
+        """Saves.
+
+        Args:
+          state: a `TrainState`; of a run that was made and not trained {"parameters": ...} alone.
+          position: of this process's streams of the data.
+          seconds: of training, since the last log entry.
+        """
         self._saved = [*self._saved, step]
-        position = processes.merged(batches.get_state())
+        metadata = {
+            "data": processes.merged(position),
+            "seconds": seconds,
+            "saved": self._saved,  # so far, kept or not
+            "fingerprint": self._fingerprint,
+        }
         with _quiet():
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(state=ocp.args.StandardSave(state)),
-                custom_metadata=dict(
-                    zip(METADATA, (position, seconds, self._saved, dict(self._fingerprint)), strict=True)
-                ),
-            )
+            state_of = ocp.args.Composite(state=ocp.args.StandardSave(state))
+            self._manager.save(step, args=state_of, custom_metadata=metadata)
         if processes.is_first():
             path = self._folder / str(step)
             files.write(path / SUMS, json.dumps(_sums(path), indent=1))
@@ -95,7 +88,8 @@ class Checkpoints:
         Raises:
           InputError: there are checkpoints, but none can be read, or another version or another run wrote them.
         """
-        if not self.steps:
+        steps = self._manager.all_steps()
+        if not steps:
             return None
 
         def read(step: int) -> tuple[int, TrainState, float]:
@@ -106,29 +100,21 @@ class Checkpoints:
             self._saved = metadata["saved"]
             return step, found["state"], metadata["seconds"]
 
-        restored = next(intact(self._folder, self.steps, read))
-        newer = [step for step in self.steps if step > restored[0]]
-        processes.first_alone(lambda: _put_aside(self._folder, newer))
+        def put_aside() -> None:
+            """Makes room for the next checkpoints; a person may look at the damaged ones, the last of each step."""
+            for step in [step for step in steps if step > restored[0]]:
+                path, aside = self._folder / str(step), self._folder.parent / f"checkpoint-{step}.damaged"
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
+                progress.say(f"{path} was moved to {aside}")
+
+        restored = next(intact(self._folder, steps, read))
+        processes.first_alone(put_aside)
         self._manager.reload()
         return restored
 
     def close(self) -> None:
         self._manager.close()
-
-
-def write_parameters(folder: pathlib.Path, parameters: Parameters, fingerprint: Fingerprint) -> None:
-    """Writes the one checkpoint, of step 0, of a run that was made and not trained: parameters and nothing beside them.
-
-    Args:
-      folder: the run's.
-      fingerprint: what the run is made of.
-    """
-    path = folder.absolute() / "checkpoints"
-    with _quiet(), ocp.CheckpointManager(path) as manager:
-        state = ocp.args.StandardSave({"parameters": parameters})
-        metadata = dict(zip(METADATA, ({}, 0.0, [0], dict(fingerprint)), strict=True))
-        manager.save(0, args=ocp.args.Composite(state=state), custom_metadata=metadata)
-    files.write(path / "0" / SUMS, json.dumps(_sums(path / "0"), indent=1))
 
 
 class _Best(checkpoint_managers.PreservationPolicy):
@@ -161,9 +147,9 @@ def intact(folder: pathlib.Path, steps: Sequence[int], read: Callable[[int], T])
     reason, found = "", False
     for step in sorted(steps, reverse=True):
         path = folder / str(step)
-        result = _attempt(lambda path=path: check_sums(path) if processes.is_first() else None)
+        result = _attempt(_check_sums, path)
         if not isinstance(result, Exception):
-            result = _attempt(lambda step=step: read(step))
+            result = _attempt(read, step)
         if isinstance(result, Exception):
             lines = str(result).strip().splitlines() or ["no reason given"]
             reason = f"{type(result).__name__}: {lines[0][:200]}"
@@ -178,11 +164,11 @@ def intact(folder: pathlib.Path, steps: Sequence[int], read: Callable[[int], T])
         )
 
 
-def _attempt(run: Callable[[], T]) -> T | Exception:
-    """What `run` gives, or its error; an error in every process if there is one in any."""
+def _attempt(read: Callable[[Any], T], what: Any) -> T | Exception:
+    """What `read` makes of something, or its error; an error in every process if there is one in any."""
     result: T | Exception
     try:
-        result = run()
+        result = read(what)
     except InputError:
         raise
     except Exception as error:  # orbax, tensorstore and grain raise anything on a damaged file
@@ -192,22 +178,14 @@ def _attempt(run: Callable[[], T]) -> T | Exception:
     return result
 
 
-def _put_aside(folder: pathlib.Path, steps: Sequence[int]) -> None:
-    """Makes room for the steps' next checkpoints; a person may look at the damaged ones, the last of each."""
-    for step in steps:
-        path, aside = folder / str(step), folder.parent / f"checkpoint-{step}.damaged"
-        if aside.is_dir():
-            shutil.rmtree(aside)
-        path.rename(aside)
-        progress.say(f"{path} was moved to {aside}")
-
-
-def check_sums(checkpoint: pathlib.Path) -> None:
-    """Raises ValueError if a file is not what was written.
+def _check_sums(checkpoint: pathlib.Path) -> None:
+    """Raises ValueError, in the first process, if a file is not what was written.
 
     A checkpoint without sums is one whose run ended just before they were written: reading it has to show.
     """
     path = checkpoint / SUMS
+    if not processes.is_first():
+        return
     if not path.exists():
         progress.say(f"{path} is missing: a changed bit in this checkpoint would not be noticed")
         return
@@ -238,7 +216,7 @@ def stored_tree(checkpoint: pathlib.Path) -> dict[str, Any]:
 
 
 def stored_metadata(checkpoint: pathlib.Path) -> dict[str, Any]:
-    """What `Checkpoints.save` wrote beside the state, by the names in `METADATA`.
+    """What `Checkpoints.save` wrote beside the state: `METADATA`, of another version perhaps others.
 
     Raises:
       ValueError: it cannot be read.

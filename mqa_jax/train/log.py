@@ -53,9 +53,10 @@ def values(state: TrainState, seconds: float, rate: Rate | None = None, taught: 
     """
     guard, interval = jax.device_get((state.guard, state.interval))
     counted, source, target = int(interval.counted), int(interval.source_tokens), int(interval.target_tokens)
+    mean = lambda total: float(total) / counted if counted else math.nan  # noqa: E731
     found = {
-        "loss": float(interval.loss) / counted if counted else math.nan,
-        "nll_per_token": float(interval.nll) / counted if counted else math.nan,
+        "loss": mean(interval.loss),
+        "nll_per_token": mean(interval.nll),
         "tokens": source + target,
         "target_tokens": target,
         "seconds": seconds,
@@ -63,7 +64,7 @@ def values(state: TrainState, seconds: float, rate: Rate | None = None, taught: 
         "gradient_norm": float(guard.gradient_norm),
     }
     if taught:
-        found[DIVERGENCE] = float(interval.divergence) / counted if counted else math.nan
+        found[DIVERGENCE] = mean(interval.divergence)
     if rate:
         flops = rate.flops_per_source_token * source + rate.flops_per_target_token * target
         found["mfu"] = flops / seconds / rate.peak_flops_per_s
@@ -118,9 +119,7 @@ def words(record: Mapping[str, Any]) -> str:
 class Sink(Protocol):
     """Where entries go besides their files."""
 
-    def write(self, step: int, entry: Mapping[str, float]) -> None: ...
-
-    def write_translations(self, step: int, translations: Sequence[Translation]) -> None: ...
+    def write(self, step: int, entry: Mapping[str, float], translations: Sequence[Translation]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -134,24 +133,21 @@ class Log:
 
     def __init__(self, workdir: pathlib.Path, step: int, sinks: Sequence[Sink] = ()):
         self._workdir = workdir
-        entries, translations = cut(workdir / ENTRIES, step), cut(workdir / TRANSLATIONS, step)
         board = _TensorBoard(workdir / "tensorboard")
-        for each in entries:
-            board.write(each["step"], each, each.get("time"))
-        for each in translations:
-            board.write_translations(each["step"], each["translations"], each["time"])
+        for each in cut(workdir / ENTRIES, step):
+            board.write(each.pop("step"), each, (), each.pop("time", None))
+        for each in cut(workdir / TRANSLATIONS, step):
+            board.write(each["step"], {}, each["translations"], each["time"])
         self._sinks = [board, *sinks]
 
     def write(self, step: int, entry: Mapping[str, float], translations: Sequence[Translation] = ()) -> None:
         """One line, whole: {"step": step, "time": seconds since 1970, **entry}; and what the model translates now."""
-        when = time.time()
+        when = {"step": step, "time": time.time()}
         if translations:
-            append(self._workdir / TRANSLATIONS, {"step": step, "time": when, "translations": list(translations)})
-        append(self._workdir / ENTRIES, {"step": step, "time": when, **entry})
+            append(self._workdir / TRANSLATIONS, {**when, "translations": list(translations)})
+        append(self._workdir / ENTRIES, {**when, **entry})
         for sink in self._sinks:
-            if translations:
-                sink.write_translations(step, translations)
-            sink.write(step, entry)
+            sink.write(step, entry, translations)
 
     def close(self) -> None:
         for sink in self._sinks:
@@ -169,21 +165,18 @@ class _TensorBoard:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self._writer = EventsWriter(str(folder / "events"))
-        self._writer.flush()
 
-    def write(self, step: int, entry: Mapping[str, float], when: float | None = None) -> None:
-        for name, value in entry.items():
-            if name not in ("step", "time"):
-                self._add(summary.scalar(name, value), step, when)
-
-    def write_translations(self, step: int, translations: Sequence[Translation], when: float | None = None) -> None:
-        cells = [[each[name].replace("|", "\\|") for name in FIELDS] for each in translations]
-        rows = [FIELDS, ["---"] * len(FIELDS), *cells]
-        self._add(summary.text("translations", "\n".join(f"| {' | '.join(row)} |" for row in rows)), step, when)
-
-    def _add(self, what: Any, step: int, when: float | None) -> None:
-        event = event_pb2.Event(summary=what, step=step, wall_time=when or time.time())  # pyright: ignore[reportAttributeAccessIssue]
-        self._writer.write_event(event)
+    def write(
+        self, step: int, entry: Mapping[str, float], translations: Sequence[Translation], when: float | None = None
+    ) -> None:
+        summaries = [summary.scalar(name, value) for name, value in entry.items()]
+        if translations:
+            cells = [[each[name].replace("|", "\\|") for name in FIELDS] for each in translations]
+            rows = [FIELDS, ["---"] * len(FIELDS), *cells]
+            summaries.append(summary.text("translations", "\n".join(f"| {' | '.join(row)} |" for row in rows)))
+        for each in summaries:
+            event = event_pb2.Event(summary=each, step=step, wall_time=when or time.time())  # pyright: ignore[reportAttributeAccessIssue]
+            self._writer.write_event(event)
         self._writer.flush()
 
     def close(self) -> None:
@@ -213,12 +206,12 @@ class Wandb:
             config=records.config_of(experiment),
         )
 
-    def write(self, step: int, entry: Mapping[str, float]) -> None:
-        self._run.log(dict(entry), step=step)
-
-    def write_translations(self, step: int, translations: Sequence[Translation]) -> None:
-        rows = [[each[name] for name in FIELDS] for each in translations]
-        self._run.log({"translations": self._wandb.Table(columns=list(FIELDS), data=rows)}, step=step)
+    def write(self, step: int, entry: Mapping[str, float], translations: Sequence[Translation]) -> None:
+        values: dict[str, Any] = dict(entry)
+        if translations:
+            rows = [[each[name] for name in FIELDS] for each in translations]
+            values["translations"] = self._wandb.Table(columns=list(FIELDS), data=rows)
+        self._run.log(values, step=step)
 
     def close(self) -> None:
         self._run.finish()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -28,7 +29,7 @@ from mqa_jax.train.checkpoint import Checkpoints
 from mqa_jax.train.log import Log, Rate, Sink, Translation
 from mqa_jax.train.optimizer import optimizer as make_optimizer
 from mqa_jax.train.signals import Stop
-from mqa_jax.train.step import fresh_interval, init_state, make_train_step, score, state_shardings
+from mqa_jax.train.step import init_state, make_train_step, score, state_shardings
 
 STEPS_IN_FLIGHT = 2  # at most: a stop waits for no more
 
@@ -77,14 +78,9 @@ def train(
         # The state, from the newest checkpoint if there is one.
         shardings = state_shardings(model, optimizer, mesh)
         init = jax.jit(functools.partial(init_state, model, optimizer, experiment.seed), out_shardings=shardings)
-        abstract = jax.tree.map(
-            lambda each, where: jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=where),
-            jax.eval_shape(init),
-            shardings,
-        )
         dev_losses: dict[int, float] = {}
         checkpoints = held.enter_context(contextlib.closing(Checkpoints(folder, config.keep, dev_losses, fingerprint)))
-        restored = checkpoints.restore(abstract, batches)
+        restored = checkpoints.restore(sharding.placed(jax.eval_shape(init), shardings), batches)
         first, state, seconds = restored or (0, init(), 0.0)
         if restored is None and experiment.start:
             state = source.begin(experiment, state, vocabulary.fingerprint)
@@ -102,10 +98,8 @@ def train(
         if log:
             logs.cut(folder / refused.FILE, first)
         write_refused = functools.partial(refused.write, folder / refused.FILE, vocabulary, place, config.skips)
-        refusals = int(state.guard.refused)
         unread: dict[int, Batch] = {}  # batches since the guard was last read
         evaluate = functools.partial(dev_loss, experiment, model, mesh, corpus, vocabulary, stop=stop)
-        no_steps = jax.jit(fresh_interval, out_shardings=sharding.replicated(mesh))
 
         parameters = count(model.shapes())
         progress.say(
@@ -134,7 +128,7 @@ def train(
                     jax.block_until_ready(in_flight.popleft())
 
             if is_due(config.log_every, step, config.steps) and state.interval.steps:  # waits for the step
-                refusals = write_refused(state.guard, refusals, unread)
+                write_refused(state.guard, unread)
                 seconds += time.perf_counter() - began
                 entry, translations = logs.values(state, seconds, rate, teacher is not None), []
                 evaluating = is_due(config.evaluate_every, step, config.steps)
@@ -145,15 +139,15 @@ def train(
                 if dev is not None or not evaluating:  # a stop inside the evaluation leaves the entry to the next start
                     if log:
                         log.write(step, entry, translations)
-                    state = state._replace(interval=no_steps())
+                    state = state._replace(interval=jax.tree.map(jnp.zeros_like, state.interval))
                     seconds, text = 0.0, logs.text(entry)
                 began = time.perf_counter()
 
             stopping = stop.agreed()
             if step > first and (stopping or is_due(config.checkpoint_every, step, config.steps)):
-                refusals = write_refused(state.guard, refusals, unread)
+                write_refused(state.guard, unread)
                 seconds += time.perf_counter() - began
-                checkpoints.save(step, state, batches, seconds)
+                checkpoints.save(step, state, batches.get_state(), seconds)
                 began = time.perf_counter()
             bar.update(step, text)
             if stopping and (step < config.steps or state.interval.steps):
@@ -166,7 +160,7 @@ def train(
             "feed_forward": experiment.model.decoder.feed_forward,
             **logs.figures(logs.entries(folder)),
             "compile_s": compile_s,
-            "refused_steps": refusals,
+            "refused_steps": int(state.guard.refused),
             "best": None if best is None else {"step": best, "dev_nll_per_token": dev_losses[best]},
             "steps": config.steps,
             "corpus": corpus.description,
@@ -191,7 +185,7 @@ def training_batches(
     made = pipeline.streams_of_rows(own, data)
     held = pipeline.rows_of_streams(made, data)
     if jax.process_count() > 1:
-        names = f"{made[0]} to {made[-1]}" if made == list(range(made[0], made[-1] + 1)) else ", ".join(map(str, made))
+        names = ", ".join(map(str, made))
         progress.say(f"process {jax.process_index()} makes the rows of streams {names} of {data.streams}")
         if processes.any_of(len(held) > len(own)) and processes.is_first():
             progress.say(

@@ -45,13 +45,6 @@ class Lesson(NamedTuple):
     temperature: float
 
 
-class _Objective(NamedTuple):
-    smoothing: float
-    z_loss: float
-    weight: float
-    temperature: float
-
-
 class _Tables(NamedTuple):
     """The weights of both softmaxes; there may be no teacher."""
 
@@ -92,35 +85,33 @@ def loss_sums(
       lesson: what a teacher says of the same tokens.
     """
     weight_BL = (target.segments_BL > 0).astype(jnp.float32)
-    if lesson is None:
-        objective, taught = _Objective(label_smoothing, z_loss, 0.0, 1.0), (None, None)
-    else:
-        objective = _Objective(label_smoothing, z_loss, lesson.weight, lesson.temperature)
-        taught = lesson.x_BLE, lesson.table_VE
-    return _sums(objective, devices, x_BLD, table_VD, taught, target.tokens_BL, weight_BL)
+    x_BLE, table_VE, weight, temperature = lesson or (None, None, 0.0, 1.0)
+    objective = label_smoothing, z_loss, weight, temperature
+    tokens = _Tokens(x_BLD, x_BLE, target.tokens_BL, weight_BL)
+    return _sums(objective, devices, _Tables(table_VD, table_VE), tokens)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _sums(objective, devices, x_BLD, table_VD, taught, token_BL, weight_BL):
-    return _in_chunks(functools.partial(_values, objective), devices, x_BLD, table_VD, taught, token_BL, weight_BL)[0]
+def _sums(objective, devices, tables, tokens):
+    return _in_chunks(functools.partial(_values, objective), devices, tables, tokens)[0]
 
 
-def _sums_forward(objective, devices, x_BLD, table_VD, taught, token_BL, weight_BL):
+def _sums_forward(objective, devices, tables, tokens):
     of_chunk = functools.partial(_values_and_gradients, objective)
-    (sums, table_bar_DV), x_bar_BLD = _in_chunks(of_chunk, devices, x_BLD, table_VD, taught, token_BL, weight_BL)
+    (sums, table_bar_DV), x_bar_BLD = _in_chunks(of_chunk, devices, tables, tokens)
     return sums, (x_bar_BLD, table_bar_DV)
 
 
 def _sums_backward(objective, devices, gradients, bar: Sums):
     x_bar_BLD, table_bar_DV = gradients
     x_bar_BLD = (x_bar_BLD * bar.objective).astype(x_bar_BLD.dtype)
-    return x_bar_BLD, transposed(table_bar_DV) * bar.objective, None, None, None
+    return _Tables(transposed(table_bar_DV) * bar.objective, None), _Tokens(x_bar_BLD, None, None, None)
 
 
 _sums.defvjp(_sums_forward, _sums_backward)
 
 
-def _in_chunks(of_chunk, devices, x_BLD, table_VD, taught, token_BL, weight_BL):
+def _in_chunks(of_chunk, devices, tables: _Tables, tokens: _Tokens):
     """`of_chunk` of the tables and some positions of every row, chunk after chunk: its totals added up, and its values
     by position. Every chunk has all rows, since devices share these out."""
 
@@ -150,9 +141,7 @@ def _in_chunks(of_chunk, devices, x_BLD, table_VD, taught, token_BL, weight_BL):
             lambda each: jnp.moveaxis(each, 0, 1).reshape(B, chunks * C, *each.shape[3:])[:, :L], by_position
         )
 
-    taught_BLE, taught_VE = taught
-    tokens = _Tokens(x_BLD, taught_BLE, token_BL, weight_BL)
-    return platforms.in_sizes(at_once, _Tables(table_VD, taught_VE), tokens)
+    return platforms.in_sizes(at_once, tables, tokens)
 
 
 def _values(objective, tables: _Tables, tokens: _Tokens):
@@ -169,7 +158,7 @@ def _values_and_gradients(objective, tables: _Tables, tokens: _Tokens):
     return (sums, table_bar_DV), x_bar_MD.astype(x_MD.dtype).reshape(tokens.x_BLD.shape)
 
 
-def _softmax(objective: _Objective, tables: _Tables, tokens: _Tokens):
+def _softmax(objective, tables: _Tables, tokens: _Tokens):
     """The sums, and the objective's derivative by the logits in the type of x."""
     smoothing, z_loss, share, temperature = objective
     token_M1, weight_M1 = (each.reshape(-1, 1) for each in (tokens.token_BL, tokens.weight_BL))

@@ -19,10 +19,23 @@ def schedule(config: TrainConfig) -> optax.Schedule:
 def optimizer(config: TrainConfig, axes: Any) -> optax.GradientTransformation:
     """The named optimiser on the named schedule, behind a clipping of the gradients' global norm if one is set.
 
+    Adafactor is the paper's: factored, scaled by parameter size, update clipped at 1.0, decay power 0.8, no momentum.
+
     Args:
       axes: the logical axes of each parameter (`Model.axes`); none for one of a shape of its own.
     """
-    named = OPTIMIZERS[config.optimizer](config, axes)
+    if config.optimizer == "adamw":
+        named = optax.adamw(schedule(config), b1=0.9, b2=0.98, eps=1e-9, weight_decay=config.weight_decay)
+    else:
+        adafactor = optax.adafactor(
+            schedule(config),
+            decay_rate=0.8,
+            clipping_threshold=1.0,
+            multiply_by_parameter_scale=True,
+            momentum=None,
+            weight_decay_rate=config.weight_decay or None,
+        )
+        named = _of_matrices(adafactor, axes)
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), named) if config.clip_norm else named
 
 
@@ -63,19 +76,6 @@ def _warmup_flat_sqrt(config: TrainConfig) -> optax.Schedule:
     return optax.join_schedules([flat, fall], [turn]) if cooldown else flat
 
 
-def _adafactor(config: TrainConfig, axes: Any) -> optax.GradientTransformation:
-    """The paper's: factored, scaled by parameter size, update clipped at 1.0, decay power 0.8, no momentum."""
-    adafactor = optax.adafactor(
-        schedule(config),
-        decay_rate=0.8,
-        clipping_threshold=1.0,
-        multiply_by_parameter_scale=True,
-        momentum=None,
-        weight_decay_rate=config.weight_decay or None,
-    )
-    return _of_matrices(adafactor, axes)
-
-
 def _of_matrices(inner: optax.GradientTransformation, axes: Any) -> optax.GradientTransformation:
     """`inner` on weights whose heads and head size are one dimension, as in mesh-tensorflow.
 
@@ -105,18 +105,10 @@ def _matrix(shape: tuple[int, ...], names: tuple[str, ...]) -> tuple[int, ...]:
     return *shape[: size - 1], math.prod(shape[size - 1 : size + 1]), *shape[size + 1 :]
 
 
-def _adamw(config: TrainConfig, axes: Any) -> optax.GradientTransformation:
-    return optax.adamw(schedule(config), b1=0.9, b2=0.98, eps=1e-9, weight_decay=config.weight_decay)
-
-
 SCHEDULES: dict[str, Callable[[TrainConfig], optax.Schedule]] = {
     "paper": _paper,
     "warmup_cosine": _warmup_cosine,
     "warmup_rsqrt": _warmup_rsqrt,
     "warmup_flat_sqrt": _warmup_flat_sqrt,
     "constant": lambda config: optax.constant_schedule(config.learning_rate),
-}
-OPTIMIZERS: dict[str, Callable[[TrainConfig, Any], optax.GradientTransformation]] = {
-    "adafactor": _adafactor,
-    "adamw": _adamw,
 }

@@ -14,7 +14,7 @@ from mqa_jax.batch import Batch
 from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.errors import Diverged
 from mqa_jax.train import log
-from mqa_jax.train.step import KEPT, Guard
+from mqa_jax.train.step import Guard
 
 FILE = "refused.jsonl"
 
@@ -25,23 +25,18 @@ def write(
     place: Callable[[Batch], Batch],
     allowed: int,
     guard: Guard,
-    known: int,
     unread: dict[int, Batch],
-) -> int:
+) -> None:
     """Writes the batches that were refused since the guard was last read, and says so. Waits for the last step.
 
     Args:
       place: makes this process's rows of a batch the batch of all processes.
       allowed: refused steps with which a run may still go on.
-      known: refused steps when the guard was last read.
       unread: this process's rows of the batches since then, by step; they are forgotten.
-    Returns:
-      The number of refused steps so far.
     Raises:
       Diverged: there are new ones and more than are allowed; the message names the first.
     """
-    count, steps = int(guard.refused), sorted(int(step) for step in np.asarray(guard.steps_R) if step)
-    new = steps[-min(count - known, KEPT) :] if count > known else []
+    count, new = int(guard.refused), sorted(unread.keys() & set(np.asarray(guard.steps_R).tolist()))
     for step in new:
         batch = jax.device_get(processes.gathered(place(unread[step])))
         if processes.is_first():
@@ -55,7 +50,6 @@ def write(
         )
     if new:
         progress.say(f"skipped the batch of step {', '.join(map(str, new))}; {count} so far, see {path}")
-    return count
 
 
 def _sentences(batch: Batch, vocabulary: Vocabulary) -> list[dict[str, object]]:

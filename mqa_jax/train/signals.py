@@ -5,6 +5,7 @@ service hears SIGTERM alone, and only where there is a coordinator. SIGUSR1 writ
 first look at a run that seems to hang.
 """
 
+import collections
 import contextlib
 import faulthandler
 import os
@@ -14,32 +15,50 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from mqa_jax import processes, progress
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mqa_jax import progress, sharding
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """Whether this process has been asked to stop, and whether the run stops."""
+    """Whether this process has been asked to stop, and whether the run stops.
+
+    Of several processes all stop at one step. They ask each other on the devices, between steps, and read the answer
+    `DELAY` calls later, so that no step waits for it.
+    """
+
+    DELAY = 2
 
     def __init__(self) -> None:
-        self.requested = False
-        self._agreement = processes.Agreement()
+        self.requested = self._stops = False
+        self._answers: collections.deque[jax.Array] = collections.deque()
+        mesh = Mesh(np.asarray(sharding.training_devices()), "device")
+        self._where = NamedSharding(mesh, PartitionSpec("device"))
+        self._any = jax.jit(jnp.any, out_shardings=sharding.replicated(mesh))
 
     def agreed(self) -> bool:
-        """Whether any process of the run has been asked; all get the same answer, so that they stop at one step."""
-        return self._agreement.ask(self.requested)
+        """Whether the run stops: the same in all processes, each of which calls this equally often."""
+        if jax.process_count() == 1:
+            return self.requested
+        if not self._stops:
+            own = np.asarray([self.requested])
+            self._answers.append(
+                self._any(jax.make_array_from_callback((self._where.mesh.size,), self._where, lambda _: own))
+            )
+            self._stops = len(self._answers) > self.DELAY and bool(self._answers.popleft())
+        return self._stops
 
 
 @contextlib.contextmanager
 def watched() -> Iterator[Stop]:
-    """Listens for stop signals inside the block. Signals come to a process's main thread; elsewhere nothing is done."""
+    """Listens for stop signals inside the block, which the main thread runs."""
     stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    if sys.__stderr__ is not None:
-        faulthandler.register(signal.SIGUSR1, sys.__stderr__)
+    faulthandler.register(signal.SIGUSR1, 2)
     hears, tells = socket.socketpair()
     tells.setblocking(False)
     listener = threading.Thread(target=_listen, args=(hears, stop), daemon=True)

@@ -2,10 +2,8 @@
 
 import dataclasses
 import pathlib
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from mqa_jax import workdir
@@ -33,10 +31,18 @@ def check(experiment: Experiment) -> None:
     """Says no before any work: raises InputError if there is no checkpoint, or not the optimiser state to keep."""
     folder = pathlib.Path(experiment.start)
     workdir.owner(folder, "--from")
-    newest = trained.newest(folder / "checkpoints")
-    if experiment.train.optimizer_state == "keep":
-        model = build(experiment.model)
-        _refuse_other_state(newest, jax.eval_shape(optimizer(experiment.train, model.axes()).init, model.shapes()))
+    path = trained.newest(folder)
+    if experiment.train.optimizer_state == "reset":
+        return
+    model = build(experiment.model)
+    wanted = jax.eval_shape(optimizer(experiment.train, model.axes()).init, model.shapes())
+    there = checkpoint.stored_tree(path).get("optimizer")
+    found = "it has none" if there is None else checkpoint.difference(there, wanted)
+    if found:
+        raise InputError(
+            f"config.train.optimizer_state=keep: the optimiser's state in {path} is not this run's ({found}); "
+            "take its optimiser and settings, or optimizer_state=reset"
+        )
 
 
 def begin(experiment: Experiment, fresh: TrainState, vocabulary: str) -> TrainState:
@@ -47,40 +53,16 @@ def begin(experiment: Experiment, fresh: TrainState, vocabulary: str) -> TrainSt
     Args:
       vocabulary: fingerprint of the run's.
     Raises:
-      InputError: there is no checkpoint, or it is of another architecture, vocabulary or optimiser.
+      InputError: see `check`; or it is of another architecture or vocabulary.
     """
-    folder = pathlib.Path(experiment.start).absolute()
-    made_of = workdir.fingerprint(folder)
-    workdir.refuse_unlike(folder, made_of, {"vocabulary": vocabulary})
-    checkpoints = folder / "checkpoints"
-    parameters, (step,) = trained.mean_parameters(checkpoints, _abstract(fresh.parameters), 1, made_of)
+    check(experiment)
+    folder = pathlib.Path(experiment.start)
+    workdir.refuse_unlike(folder, workdir.fingerprint(folder), {"vocabulary": vocabulary})
+    parameters, (step,) = trained.mean_parameters(folder, fresh.parameters)
     state = fresh._replace(parameters=parameters)
     if experiment.train.optimizer_state == "reset":
         return state
-    _refuse_other_state(checkpoints / str(step), fresh.optimizer)
-    kept = trained.part(checkpoints / str(step), "optimizer", _abstract(fresh.optimizer))
-    return state._replace(optimizer=_from_step_0(kept))
-
-
-def _refuse_other_state(path: pathlib.Path, wanted: Any) -> None:
-    there = checkpoint.stored_tree(path).get("optimizer")
-    found = "it has none" if there is None else checkpoint.difference(there, wanted)
-    if found:
-        raise InputError(
-            f"config.train.optimizer_state=keep: the optimiser's state in {path} is not this run's ({found}); "
-            "take its optimiser and settings, or optimizer_state=reset"
-        )
-
-
-def _from_step_0(state: optax.OptState) -> optax.OptState:
-    def is_schedule(each: object) -> bool:
-        return isinstance(each, optax.ScaleByScheduleState)
-
-    def first(each: Any) -> Any:
-        return each._replace(count=jnp.zeros_like(each.count)) if is_schedule(each) else each
-
-    return jax.tree.map(first, state, is_leaf=is_schedule)
-
-
-def _abstract(tree: Any) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+    kept = trained.part(trained.checkpoints_of(folder) / str(step), "optimizer", fresh.optimizer)
+    is_schedule = lambda each: isinstance(each, optax.ScaleByScheduleState)  # noqa: E731
+    at_step_0 = lambda kept, fresh: fresh if is_schedule(kept) else kept  # noqa: E731
+    return state._replace(optimizer=jax.tree.map(at_step_0, kept, fresh.optimizer, is_leaf=is_schedule))

@@ -84,20 +84,17 @@ def fresh_guard() -> Guard:
     return Guard(jnp.zeros(()), zero, zero, jnp.zeros((KEPT,), jnp.int32), jnp.zeros(()))
 
 
-def fresh_interval() -> Interval:
-    return Interval(*(jnp.zeros(()) for _ in range(3)), *(jnp.zeros((), jnp.int32) for _ in range(4)))
-
-
 def init_state(model: Model, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
     """A fresh state. Jit it with the shardings of `state_shardings` to make it where it lives."""
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
     parameters = model.init(init_key)
+    sums, counts = [jnp.zeros(())] * 3, [jnp.zeros((), jnp.int32)] * 4
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         parameters=parameters,
         optimizer=optimizer.init(parameters),
         guard=fresh_guard(),
-        interval=fresh_interval(),
+        interval=Interval(*sums, *counts),
         key=jax.random.key_data(dropout_key),
     )
 
@@ -228,18 +225,11 @@ def accumulated(function: Callable[..., Any], parts: int) -> Callable[..., Any]:
     if parts == 1:
         return function
 
-    def in_parts(parameters: Parameters, batch: Batch, key: jax.Array) -> Any:
-        def split(rows):
-            return jnp.moveaxis(rows.reshape(-1, parts, *rows.shape[1:]), 1, 0)
+    def of_part(parameters: Parameters, batch: Batch, key: jax.Array, row_B: jax.Array) -> Any:
+        return function(parameters, batch, jax.random.fold_in(key, row_B[0]))
 
-        def body(totals, part):
-            index, rows = part
-            return jax.tree.map(jnp.add, totals, function(parameters, rows, jax.random.fold_in(key, index))), None
+    def of_batch(parameters: Parameters, batch: Batch, key: jax.Array) -> Any:
+        rows = len(batch.target.tokens_BL)
+        return optax.microbatch(of_part, (1, 3), rows // parts)(parameters, batch, key, jnp.arange(rows))
 
-        rows = jnp.arange(parts), jax.tree.map(split, batch)
-        first = jax.tree.map(lambda each: each[0], rows)
-        shapes = jax.eval_shape(lambda part: function(parameters, part[1], key), first)
-        zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
-        return jax.lax.scan(body, zeros, rows)[0]
-
-    return in_parts
+    return of_batch

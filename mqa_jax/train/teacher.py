@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,23 +17,17 @@ from mqa_jax.train import checkpoint, trained
 KEY = "config.train.teacher"
 
 
-@dataclasses.dataclass(frozen=True)
-class Teacher:
-    """
-    Attributes:
-      digest: of the checkpoint that its parameters are from.
-    """
-
+class Teacher(NamedTuple):
     model: Model
     parameters: Parameters
-    digest: str
+    digest: str  # of the checkpoint that its parameters are from
 
 
-def check(experiment: Experiment) -> None:
-    """Says no before any work: raises InputError if the teacher is gone, or nothing that this run can learn from."""
+def check(experiment: Experiment) -> Experiment:
+    """The teacher's experiment. Says no before any work: raises InputError if it is gone, or cannot teach this run."""
     folder, data, model = pathlib.Path(experiment.train.teacher), experiment.data, experiment.model
     other = workdir.owner(folder, KEY)
-    trained.newest(folder / "checkpoints")
+    trained.newest(folder)
     longest = max(data.target_length, data.source_length if model.encoder else 0)
     for what, there, here in (
         ("task", other.task, experiment.task),
@@ -41,6 +36,7 @@ def check(experiment: Experiment) -> None:
     ):
         if there != here:
             raise InputError(f"{KEY}={folder} cannot teach this run: {what} is {there} there, {here} here")
+    return other
 
 
 def load(experiment: Experiment, vocabulary: str, mesh: Mesh) -> Teacher:
@@ -51,18 +47,15 @@ def load(experiment: Experiment, vocabulary: str, mesh: Mesh) -> Teacher:
     Raises:
       InputError: see `check`; or its vocabulary is another one.
     """
-    check(experiment)
-    folder = pathlib.Path(experiment.train.teacher).absolute()
-    made_of = workdir.fingerprint(folder)
-    if made_of.get("vocabulary") != vocabulary:
+    config = check(experiment).model
+    folder = pathlib.Path(experiment.train.teacher)
+    its = workdir.fingerprint(folder).get("vocabulary")
+    if its != vocabulary:
         raise InputError(
-            f"{KEY}={folder} cannot teach this run: its vocabulary has the fingerprint {made_of.get('vocabulary')}, "
-            f"this run's {vocabulary}"
+            f"{KEY}={folder} cannot teach this run: its vocabulary has the fingerprint {its}, this run's {vocabulary}"
         )
-    config = workdir.owner(folder, KEY).model
     model = build(dataclasses.replace(config, dtype="bfloat16"), mesh)
     shapes = jax.tree.map(lambda each: jax.ShapeDtypeStruct(each.shape, jnp.bfloat16), model.shapes())
     where = sharding.parameter_shardings(model.axes(), shapes, mesh)
-    checkpoints = folder / "checkpoints"
-    parameters, (step,) = trained.mean_parameters(checkpoints, sharding.placed(shapes, where), 1, made_of)
-    return Teacher(model, parameters, checkpoint.digest(checkpoints / str(step)))
+    parameters, (step,) = trained.mean_parameters(folder, sharding.placed(shapes, where))
+    return Teacher(model, parameters, checkpoint.digest(trained.checkpoints_of(folder) / str(step)))

@@ -15,7 +15,6 @@ from mqa_jax.experiment import Experiment
 from mqa_jax.kernels import host
 from mqa_jax.model.build import Model, Parameters, build
 from mqa_jax.train import checkpoint as checkpoints
-from mqa_jax.workdir import Fingerprint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +56,7 @@ def load(
     """
     if dtype == "int8":
         host.keep_freed_memory()
-    experiment, fingerprint = workdir.owner(folder), workdir.fingerprint(folder)
+    experiment = workdir.owner(folder)
     mesh = experiment.mesh if tensor is None else dataclasses.replace(experiment.mesh, tensor=tensor)
     experiment = dataclasses.replace(experiment, model=experiment.model.decoding_in(dtype, cache_dtype), mesh=mesh)
     group = sharding.groups(mesh, jax.local_devices())[0]
@@ -66,18 +65,15 @@ def load(
     if not path.exists():
         raise InputError(f"{path} is missing; copy it from where the run was trained or train again")
     vocabulary = vocabularies.read(path)
-    workdir.refuse_unlike(folder, fingerprint, {"vocabulary": vocabulary.fingerprint})
+    workdir.refuse_unlike(folder, workdir.fingerprint(folder), {"vocabulary": vocabulary.fingerprint})
     shapes = model.shapes()
     where = sharding.parameter_shardings(model.axes(), shapes, group)
-    checkpoints_of = folder.absolute() / "checkpoints"
-    parameters, steps = mean_parameters(checkpoints_of, sharding.placed(shapes, where), average, fingerprint)
+    parameters, steps = mean_parameters(folder, sharding.placed(shapes, where), average)
     return Trained(folder, experiment, model, parameters, vocabulary, tuple(steps))
 
 
-def mean_parameters(
-    folder: pathlib.Path, abstract: Any, count: int, fingerprint: Fingerprint
-) -> tuple[Parameters, list[int]]:
-    """The mean parameters of the newest `count` intact checkpoints, in the shapes of `abstract`, and their steps.
+def mean_parameters(run: pathlib.Path, abstract: Any, count: int = 1) -> tuple[Parameters, list[int]]:
+    """The mean parameters of a run's newest `count` intact checkpoints, in the shapes of `abstract`, and their steps.
 
     They are the last that were saved, one after the other: an older one that stays because it is the best is none of
     them, unless nothing else can be read.
@@ -85,19 +81,25 @@ def mean_parameters(
     Raises:
       InputError: there are not so many checkpoints that can be read, or they are of another architecture or run.
     """
+    folder, fingerprint = checkpoints_of(run), workdir.fingerprint(run)
     steps = _steps(folder)
 
-    def read(step: int) -> tuple[int, Parameters]:
-        made_of = checkpoints.stored_metadata(folder / str(step)).get("fingerprint", {})
-        workdir.refuse_unlike(folder / str(step), made_of, fingerprint)
-        return step, parameters(folder / str(step), abstract)
+    def read(step: int) -> tuple[int, dict[str, Any], Parameters]:
+        path = folder / str(step)
+        metadata = checkpoints.stored_metadata(path)
+        workdir.refuse_unlike(path, metadata.get("fingerprint", {}), fingerprint)
+        return step, metadata, parameters(path, abstract)
 
     readable = checkpoints.intact(folder, steps, read)
-    last, mean = next(readable)
-    gone = [] if count == 1 else [step for step in _saved(folder / str(last)) if step not in steps]
-    used = [last]
+    last, metadata, mean = next(readable)
+    if count > 1 and "saved" not in metadata:
+        raise InputError(
+            f"{folder / str(last)} does not say which steps were saved before it: another version of mqa_jax wrote it; "
+            "leave out --average"
+        )
+    used, gone = [last], set(metadata.get("saved", ())) - set(steps)
     while len(used) < count:
-        step, each = next(readable, (None, None))  # two of them in memory at a time
+        step, _, each = next(readable, (None, None, None))  # two of them in memory at a time
         if step is None or any(step < other < used[-1] for other in gone):
             raise InputError(
                 f"--average={count} needs as many checkpoints, and {folder} has {len(used)} of the newest; train on "
@@ -108,9 +110,14 @@ def mean_parameters(
     return mean, sorted(used)
 
 
-def newest(folder: pathlib.Path) -> pathlib.Path:
-    """The newest checkpoint of those in `folder`. Raises InputError if there is none."""
+def newest(run: pathlib.Path) -> pathlib.Path:
+    """A run's newest checkpoint. Raises InputError if there is none."""
+    folder = checkpoints_of(run)
     return folder / str(_steps(folder)[-1])
+
+
+def checkpoints_of(run: pathlib.Path) -> pathlib.Path:
+    return run.absolute() / "checkpoints"
 
 
 def _steps(folder: pathlib.Path) -> list[int]:
@@ -143,14 +150,3 @@ def part(checkpoint: pathlib.Path, name: str, abstract: Any) -> Any:
     )
     with ocp.PyTreeCheckpointer() as reader:
         return reader.restore(checkpoint / "state", args=arguments)[name]
-
-
-def _saved(checkpoint: pathlib.Path) -> list[int]:
-    """The steps that were saved up to a checkpoint, kept or not."""
-    try:
-        return checkpoints.stored_metadata(checkpoint)["saved"]
-    except (ValueError, KeyError) as error:
-        raise InputError(
-            f"{checkpoint} does not say which steps were saved before it (it is damaged, or another version of mqa_jax "
-            "wrote it); leave out --average"
-        ) from error
