@@ -43,7 +43,7 @@ def decoded(tensor, *names):
 
     def run(values):
         def one(name, each):
-            search, module = CASES[name][1].over_devices(each.mesh), each.bind(values[name])
+            search, module = dataclasses.replace(CASES[name][1], mesh=each.mesh), each.bind(values[name])
             state = module.begin(source if each.config.encoder else prompt, search.beams, LENGTH)
             first_B, seeds_B = jnp.full((4,), BOS), jnp.arange(4, dtype=jnp.uint32)
             found = find(search, module.step, state, first_B, jnp.full((4,), LENGTH), seeds_B)

@@ -7,6 +7,7 @@ back when enough rows are free to be worth reading new sentences for.
 
 import collections
 import contextlib
+import dataclasses
 import functools
 import queue
 import threading
@@ -84,7 +85,7 @@ def serve(
             with jax.default_device(group.devices.flat[0]):
                 own = model.over(group)
                 values = jax.device_put(parameters, replicas.weight_shardings(own, parameters, group))
-                find = search.over_devices(own.mesh)
+                find = dataclasses.replace(search, mesh=own.mesh)
                 _serve_replica(own, find, values, group, inputs, waiting, batch // len(groups), out.put, given_up)
         except BaseException as error:  # is raised again in the caller's thread
             waiting.clear()
