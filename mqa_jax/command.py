@@ -60,10 +60,13 @@ def decoding_types() -> tuple[flags.FlagHolder, flags.FlagHolder]:
     return dtype, cache
 
 
-def tensor_flag() -> flags.FlagHolder:
-    """Defines `--config.mesh.tensor` for commands that read their config from a run's folder."""
-    return flags.DEFINE_integer(
-        "config.mesh.tensor", None, "Devices that share one replica of the model. Default: the run's.", lower_bound=1
+def decoding_run() -> Sequence[flags.FlagHolder]:
+    """Defines the flags of commands that decode with a trained run: what `trained.load` takes, in its order."""
+    return (
+        flags.DEFINE_string("workdir", None, "Folder of the trained run.", required=True),
+        flags.DEFINE_integer("average", 1, "Takes the mean of the last so many checkpoints.", lower_bound=1),
+        *decoding_types(),
+        flags.DEFINE_integer("config.mesh.tensor", None, "Devices that share one replica. Default: the run's.", 1),
     )
 
 
@@ -157,6 +160,11 @@ def names(holder: flags.FlagHolder) -> list[str]:
     return holder.value or []
 
 
+def variants(holder: flags.FlagHolder, every: Iterable[str]) -> list[str]:
+    """The variants that a list flag names, the baseline first; or all that there are, multi_head first."""
+    return names(holder) or sorted(every, key=lambda name: (name != "multi_head", name))
+
+
 def integers(holder: flags.FlagHolder, least: int = 1, below: int = 2**31) -> list[int]:
     """The values of a list flag; none if it is not given."""
     values = holder.value or []
@@ -208,15 +216,17 @@ class _ConfigFile(flags.ArgumentParser):
 
     def parse(self, argument: str) -> ConfigDict:
         config = self._of_run(argument) if os.path.isdir(argument) else self._of_file(argument)
-        known = list(_keys(config))
-        for override in filter(None, (re.match(r"--?(?:no)?config\.([^=]*)", given) for given in sys.argv[1:])):
-            if override[1].split(".")[0] in ("variant", "variants"):  # the file has made the attention of them already
+        known = [f"--config.{key}" for key in _keys(config)]
+        for key in (found[1] for given in sys.argv if (found := re.match(r"--?(?:no)?config\.([^=]*)", given))):
+            name = f"--config.{key}"
+            if key.split(".")[0] in ("variant", "variants"):  # the file has made the attention of them already
                 raise InputError(
-                    f"--config.{override[1]} comes too late; choose a variant with --config=FILE:VARIANT, change it "
-                    "with --config.attention.KEY=VALUE"
+                    f"{name} comes too late; choose a variant with --config=FILE:VARIANT, change it with "
+                    "--config.attention.KEY=VALUE"
                 )
-            if override[1] not in known:
-                raise InputError(f"--config.{override[1]} is not a key of the config{_nearest(override[1], known)}")
+            if name not in known:
+                near = " or ".join(difflib.get_close_matches(name, known, 2, 0.75))
+                raise InputError(f"{name} is not a key of the config" + (f"; did you mean {near}?" if near else ""))
         return config.lock()
 
     @staticmethod
@@ -275,13 +285,6 @@ def _keys(config: ConfigDict, block: str = "") -> Iterator[str]:
             yield from _keys(value, f"{block}{key}.")
         else:
             yield block + key
-
-
-def _nearest(key: str, known: list[str]) -> str:
-    """`; did you mean ...?`: keys of the block `key`, keys of its name in other blocks, then close spellings."""
-    same = [each for each in known if each.startswith(f"{key}.") or each.split(".")[-1] == key.split(".")[-1]]
-    near = list(dict.fromkeys(same + difflib.get_close_matches(key, known, 2)))[:2]
-    return f"; did you mean {' or '.join(f'--config.{each}' for each in near)}?" if near else ""
 
 
 def _parse(argv: list[str]) -> None:

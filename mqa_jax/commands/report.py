@@ -24,11 +24,11 @@ def main() -> None:
     found = records.read(folder)
     if not found:
         raise InputError(f"--workdir={folder} holds no records; run scripts/compare.py first")
-    names = sorted({record["variant"] for record in found}, key=lambda name: (name != "multi_head", name))
-    order = command.names(VARIANTS) or names
+    there = sorted({record["variant"] for record in found})
+    order = command.variants(VARIANTS, there)
     for name in order:
-        if name not in names:
-            raise InputError(f"--variants: {folder} has no record of {name}; choose from: {', '.join(names)}")
+        if name not in there:
+            raise InputError(f"--variants: {folder} has no record of {name}; choose from: {', '.join(there)}")
     path = page.write(found, folder, f"{found[0]['name']}: attention types compared", order)
     print(command.lines(tables.summary(Selection(found, order)).to_rich()))
     print(f"report: {path}")
