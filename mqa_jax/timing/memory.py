@@ -103,7 +103,7 @@ def decoding(
     return weights // tensor + max(
         batch * cost.cache_bytes_per_sequence(model, source_length, target_length, beam, tensor)
         + batch * beam * model.vocabulary * 4 // tensor  # float32
-        + (_scores(model, source_length, source_length) if model.encoder else 0)
+        + (_scores(model, source_length) if model.encoder else 0)
         for model in models
     )
 
@@ -123,8 +123,8 @@ def training(experiment: Experiment, mesh: Mesh, rows: int, source_length: int, 
             numbers = model.width + (0 if config.rematerialise else stack.feed_forward)
             kept += stack.layers * length * numbers * cost.BYTES[model.dtype]
     at_once = -(-rows // config.accumulate)
-    scores = _scores(model, source_length, source_length), _scores(model, target_length, target_length)
-    share = (state * mesh.shape["data"] + at_once * (kept + max(scores))) // mesh.size
+    scores = _scores(model, max(source_length, target_length))
+    share = (state * mesh.shape["data"] + at_once * (kept + scores)) // mesh.size
     return share * (len(mesh.local_devices) if _on_cpu() else 1)
 
 
@@ -134,9 +134,9 @@ def scoring(experiment: Experiment, rows: int) -> int:
     return rows * 3 * 4 * (data.target_length + (data.source_length if experiment.model.encoder else 0))
 
 
-def _scores(model: ModelConfig, queries: int, memory: int) -> int:
+def _scores(model: ModelConfig, length: int) -> int:
     """Of one sentence's attention weights in one layer, which a CPU makes all at once."""
-    return model.decoder.attention[0].heads * queries * memory * 4 if _on_cpu() else 0
+    return model.decoder.attention[0].heads * length**2 * 4 if _on_cpu() else 0
 
 
 def _on_cpu() -> bool:
