@@ -22,6 +22,7 @@ import jax
 from mqa_jax import files
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import PLACES, Experiment
+from mqa_jax.kernels import host
 
 SCHEMA = 1
 RENAMED = {"peak_share": "mfu"}  # fields of the first edition's records, by what they are called now
@@ -126,9 +127,8 @@ def device(used: int | None = None) -> str:
             line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
         ]
         model = names[0] if names else model
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     virtual = f"{used} virtual devices on " if FORCED in os.environ.get("XLA_FLAGS", "") and used > 1 else ""
-    return f"{virtual}{cores} x {model} (cpu)"
+    return f"{virtual}{host.cores()} x {model} (cpu)"
 
 
 def _commit() -> str:
