@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import BOS, EOS, model, parameters, rows, sentences
+from small import BOS, EOS, find, model, parameters, rows, sentences
 from test_generate import CONFIG, HOT, Letters
 
 from mqa_jax import sharding
@@ -15,7 +15,7 @@ from mqa_jax.attention import registry
 from mqa_jax.attention.cache import reorder
 from mqa_jax.batch import Prompt
 from mqa_jax.decode import generate, replicas
-from mqa_jax.decode.search import Beam, Greedy, Sample, find
+from mqa_jax.decode.search import Beam, Greedy, Sample
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import MeshConfig
 

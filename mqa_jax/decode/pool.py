@@ -179,6 +179,6 @@ def _advance(model: Model, search: Search, parameters: Parameters, rows: Any, st
     state = cache.admit(state, module.begin(inputs, search.beams, 0), model.config.decoder.attentions, into_R)
     fresh = search.begin(first_R, limits_R, seeds_R)
     rows = jax.tree.map(lambda old, new: old.at[into_R].set(new, mode="drop"), rows, fresh)
-    rows, state, _ = run(search, module.step, rows, state, lambda rows: search.halted(rows).sum() >= wanted)
+    rows, state = run(search, module.step, rows, state, lambda rows: search.halted(rows).sum() >= wanted)
     rows, state = replicas.keep(model, rows, state)
     return rows, state, search.halted(rows), search.over(rows), search.best(rows)[0]

@@ -67,42 +67,9 @@ class Search(abc.ABC):
         """tokens_BT, int32, EOS at the end and PAD (0) behind it, and scores_B (zeros if the search has none)."""
 
 
-class Found(NamedTuple):
-    """The best output of each sentence.
-
-    Attributes:
-      tokens_BT: int32; EOS ends an output, PAD (0) fills the row.
-      scores_B: log-probability over the length penalty; zeros where the search does not score.
-      steps: int32 scalar, decode steps taken.
-      state: the step function's state after the last step; a caller that donated it gets its buffers back.
-    """
-
-    tokens_BT: jax.Array
-    scores_B: jax.Array
-    steps: jax.Array
-    state: Any
-
-
-def find(search: Search, step: Step, state: Any, first_B: jax.Array, limits_B: jax.Array, seeds_B=None) -> Found:
-    """Searches until every sentence has halted. Trace it inside `jit`; arguments as in `Search.begin`."""
-    seeds_B = jnp.zeros(first_B.shape, jnp.uint32) if seeds_B is None else seeds_B
-    rows = search.begin(first_B, limits_B, seeds_B)
-    rows, state, steps = run(search, step, rows, state, lambda rows: search.halted(rows).all())
-    return Found(*search.best(rows), steps, state)
-
-
-def run(
-    search: Search, step: Step, rows: Any, state: Any, stop: Callable[[Any], jax.Array]
-) -> tuple[Any, Any, jax.Array]:
-    """One `while_loop` that advances until `stop(rows)`: the rows, the state, and the steps it took."""
-
-    def advance(carry):
-        steps, rows, state = carry
-        return steps + 1, *search.advance(step, rows, state)
-
-    start = jnp.zeros((), jnp.int32), rows, state
-    steps, rows, state = jax.lax.while_loop(lambda carry: ~stop(carry[1]), advance, start)
-    return rows, state, steps
+def run(search: Search, step: Step, rows: Any, state: Any, stop: Callable[[Any], jax.Array]) -> tuple[Any, Any]:
+    """One `while_loop` that advances until `stop(rows)`: the rows and the state. Trace it inside `jit`."""
+    return jax.lax.while_loop(lambda carry: ~stop(carry[0]), lambda carry: search.advance(step, *carry), (rows, state))
 
 
 class Line(NamedTuple):

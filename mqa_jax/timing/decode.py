@@ -312,7 +312,7 @@ def programs(model: Model, workload: Workload) -> tuple[Any, Any]:
         rows: Any = search.begin(first_B, limits_B, jnp.zeros((B,), jnp.uint32))
         for held, room in itertools.pairwise([workload.rooms[0], *workload.rooms]):
             state = grow(state, model.config.decoder.attentions, room - held)
-            rows, state, _ = run(search, module.step, rows, state, lambda rows, room=room: rows.t_B[0] >= min(room, T))
+            rows, state = run(search, module.step, rows, state, lambda rows, room=room: rows.t_B[0] >= min(room, T))
         rows, state = replicas.keep(model, rows, state)
         return search.best(rows), state
 
