@@ -23,7 +23,6 @@ from typing import Any, NoReturn
 from absl import flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
-from ml_collections.config_flags import tuple_parser
 from rich.console import Console, RenderableType
 
 from mqa_jax import files
@@ -150,11 +149,7 @@ _NO_PLACE = errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR,
 
 
 def names(holder: flags.FlagHolder) -> list[str]:
-    """The values of a list flag; none if it is not given.
-
-    Raises:
-      InputError: it is given and names nothing.
-    """
+    """The values of a list flag; none if it is not given. One that is given must name something."""
     if holder.present and not any(holder.value):
         raise InputError(f"--{holder.name}= names nothing; leave it out, or write names with commas between")
     return holder.value or []
@@ -177,21 +172,13 @@ def integers(holder: flags.FlagHolder, least: int = 1, below: int = 2**31) -> li
 
 
 def check_folder(holder: flags.FlagHolder) -> None:
-    """Says no before long work if there is no writing in the folder that a flag names; nothing where it is not given.
-
-    Raises:
-      InputError: see `files.check_folder`.
-    """
+    """Says no before long work if there is no writing in the folder that a flag names."""
     if holder.value:
         files.check_folder(f"--{holder.name}", holder.value)
 
 
 def refuse_given(holders: Iterable[flags.FlagHolder], why: str) -> None:
-    """Turns down the first of these flags that is on the command line: it would have no effect.
-
-    Raises:
-      InputError: `--NAME` and `why`.
-    """
+    """Turns down the first of these flags that is on the command line: it would have no effect."""
     for holder in holders:
         if holder.present:
             raise InputError(f"--{holder.name} {why}")
@@ -267,13 +254,13 @@ class _Commas(flags.ArgumentParser):
     """
 
     def parse(self, argument: str | tuple) -> tuple:
-        if isinstance(argument, str):
-            try:
-                ast.literal_eval(argument)
-            except (ValueError, SyntaxError):
-                return tuple(filter(None, map(str.strip, argument.split(","))))
-            return tuple_parser.TupleParser().parse(argument)
-        return argument
+        if isinstance(argument, tuple):
+            return argument
+        try:
+            value = ast.literal_eval(argument)
+        except (ValueError, SyntaxError):
+            return tuple(filter(None, map(str.strip, argument.split(","))))
+        return tuple(value) if isinstance(value, tuple | list) else (value,)
 
     def flag_type(self) -> str:
         return "tuple"

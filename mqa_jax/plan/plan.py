@@ -83,7 +83,7 @@ def _figures(step: Step, tokens: int, changes: Iterator[Change]) -> dict[str, An
 def _train_changes(experiment: Experiment, topology: Topology) -> Iterator[Change]:
     """Parameters and statistics over ever more devices; then also fewer rows, which makes another run."""
     config, devices = experiment.mesh, topology.size
-    tensor = config.tensor if config.tensor > 0 else 1
+    tensor = max(1, config.tensor)
     meshes = [MeshConfig(-1, fsdp, tensor) for fsdp in _doublings(2, devices // tensor) if fsdp != config.fsdp]
     rows = [n for n in _halvings(experiment.data.rows) if n % (devices // tensor) == 0]
     options = [(mesh, experiment.data.rows) for mesh in meshes]
@@ -102,8 +102,7 @@ def _decode_changes(
     workload: Workload,
 ) -> Iterator[Change]:
     """Fewer sentences at once, which changes no output; then weights and heads over several devices."""
-    devices = topology.size
-    tensor = experiment.mesh.tensor if experiment.mesh.tensor > 0 else 1
+    devices, tensor = topology.size, max(1, experiment.mesh.tensor)
     for n in (n for n in _halvings(workload.batch) if n % (devices // tensor) == 0):
         smaller = dataclasses.replace(workload, batch=n)
         yield f"--batch={n}", lambda smaller=smaller: step(experiment, topology, smaller)

@@ -47,7 +47,9 @@ def check_training(experiment: Experiment) -> None:
     sharding.check_rows(data.rows, mesh)
     lengths = data.source_length, data.target_length
     check("config.data.rows", data.rows, lambda rows: training(experiment, mesh, rows, *lengths))
-    check("config.decode.batch", experiment.decode.batch, lambda rows: scoring(experiment, rows))
+    # Of a batch of the dev set at its longest: token ids, segments and positions, int32.
+    numbers = 3 * (data.target_length + (data.source_length if experiment.model.encoder else 0))
+    check("config.decode.batch", experiment.decode.batch, lambda rows: rows * numbers * 4)
 
 
 def check_generating(
@@ -126,12 +128,6 @@ def training(experiment: Experiment, mesh: Mesh, rows: int, source_length: int, 
     scores = _scores(model, max(source_length, target_length))
     share = (state * mesh.shape["data"] + at_once * (kept + scores)) // mesh.size
     return share * (len(mesh.local_devices) if _on_cpu() else 1)
-
-
-def scoring(experiment: Experiment, rows: int) -> int:
-    """Of a batch of the dev set at its longest: token ids, segments and positions."""
-    data = experiment.data
-    return rows * 3 * 4 * (data.target_length + (data.source_length if experiment.model.encoder else 0))
 
 
 def _scores(model: ModelConfig, length: int) -> int:
