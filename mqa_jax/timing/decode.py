@@ -80,8 +80,8 @@ class Workload:
 
     def fitted(self, model: ModelConfig) -> ModelConfig:
         """The model with positions enough."""
-        longest = max(self.source_length, self.target_length)
-        longest = longest if model.encoder else self.source_length + self.target_length
+        lengths = self.source_length, self.target_length
+        longest = max(lengths) if model.encoder else sum(lengths)
         return dataclasses.replace(model, positions=max(model.positions, longest))
 
     def step_cost(self, model: ModelConfig, tensor: int = 1) -> cost.Cost:
