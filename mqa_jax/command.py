@@ -23,7 +23,6 @@ from typing import Any, NoReturn
 from absl import flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
-from ml_collections.config_flags import tuple_parser
 from rich.console import Console, RenderableType
 
 from mqa_jax import files
@@ -60,10 +59,13 @@ def decoding_types() -> tuple[flags.FlagHolder, flags.FlagHolder]:
     return dtype, cache
 
 
-def tensor_flag() -> flags.FlagHolder:
-    """Defines `--config.mesh.tensor` for commands that read their config from a run's folder."""
-    return flags.DEFINE_integer(
-        "config.mesh.tensor", None, "Devices that share one replica of the model. Default: the run's.", lower_bound=1
+def decoding_run() -> Sequence[flags.FlagHolder]:
+    """Defines the flags of commands that decode with a trained run: what `trained.load` takes, in its order."""
+    return (
+        flags.DEFINE_string("workdir", None, "Folder of the trained run.", required=True),
+        flags.DEFINE_integer("average", 1, "Takes the mean of the last so many checkpoints.", lower_bound=1),
+        *decoding_types(),
+        flags.DEFINE_integer("config.mesh.tensor", None, "Devices that share one replica. Default: the run's.", 1),
     )
 
 
@@ -147,14 +149,15 @@ _NO_PLACE = errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR,
 
 
 def names(holder: flags.FlagHolder) -> list[str]:
-    """The values of a list flag; none if it is not given.
-
-    Raises:
-      InputError: it is given and names nothing.
-    """
+    """The values of a list flag; none if it is not given. One that is given must name something."""
     if holder.present and not any(holder.value):
         raise InputError(f"--{holder.name}= names nothing; leave it out, or write names with commas between")
     return holder.value or []
+
+
+def variants(holder: flags.FlagHolder, every: Iterable[str]) -> list[str]:
+    """The variants that a list flag names, the baseline first; or all that there are, a usual baseline first."""
+    return names(holder) or sorted(every, key=lambda name: (name not in ("multi_head", "original"), name))
 
 
 def integers(holder: flags.FlagHolder, least: int = 1, below: int = 2**31) -> list[int]:
@@ -169,21 +172,13 @@ def integers(holder: flags.FlagHolder, least: int = 1, below: int = 2**31) -> li
 
 
 def check_folder(holder: flags.FlagHolder) -> None:
-    """Says no before long work if there is no writing in the folder that a flag names; nothing where it is not given.
-
-    Raises:
-      InputError: see `files.check_folder`.
-    """
+    """Says no before long work if there is no writing in the folder that a flag names."""
     if holder.value:
         files.check_folder(f"--{holder.name}", holder.value)
 
 
 def refuse_given(holders: Iterable[flags.FlagHolder], why: str) -> None:
-    """Turns down the first of these flags that is on the command line: it would have no effect.
-
-    Raises:
-      InputError: `--NAME` and `why`.
-    """
+    """Turns down the first of these flags that is on the command line: it would have no effect."""
     for holder in holders:
         if holder.present:
             raise InputError(f"--{holder.name} {why}")
@@ -208,15 +203,17 @@ class _ConfigFile(flags.ArgumentParser):
 
     def parse(self, argument: str) -> ConfigDict:
         config = self._of_run(argument) if os.path.isdir(argument) else self._of_file(argument)
-        known = list(_keys(config))
-        for override in filter(None, (re.match(r"--?(?:no)?config\.([^=]*)", given) for given in sys.argv[1:])):
-            if override[1].split(".")[0] in ("variant", "variants"):  # the file has made the attention of them already
+        known = [f"--config.{key}" for key in _keys(config)]
+        for key in (found[1] for given in sys.argv if (found := re.match(r"--?(?:no)?config\.([^=]*)", given))):
+            name = f"--config.{key}"
+            if key.split(".")[0] in ("variant", "variants"):  # the file has made the attention of them already
                 raise InputError(
-                    f"--config.{override[1]} comes too late; choose a variant with --config=FILE:VARIANT, change it "
-                    "with --config.attention.KEY=VALUE"
+                    f"{name} comes too late; choose a variant with --config=FILE:VARIANT, change it with "
+                    "--config.attention.KEY=VALUE"
                 )
-            if override[1] not in known:
-                raise InputError(f"--config.{override[1]} is not a key of the config{_nearest(override[1], known)}")
+            if name not in known:
+                near = " or ".join(difflib.get_close_matches(name, known, 2, 0.75))
+                raise InputError(f"{name} is not a key of the config" + (f"; did you mean {near}?" if near else ""))
         return config.lock()
 
     @staticmethod
@@ -257,13 +254,13 @@ class _Commas(flags.ArgumentParser):
     """
 
     def parse(self, argument: str | tuple) -> tuple:
-        if isinstance(argument, str):
-            try:
-                ast.literal_eval(argument)
-            except (ValueError, SyntaxError):
-                return tuple(filter(None, map(str.strip, argument.split(","))))
-            return tuple_parser.TupleParser().parse(argument)
-        return argument
+        if isinstance(argument, tuple):
+            return argument
+        try:
+            value = ast.literal_eval(argument)
+        except (ValueError, SyntaxError):
+            return tuple(filter(None, map(str.strip, argument.split(","))))
+        return tuple(value) if isinstance(value, tuple | list) else (value,)
 
     def flag_type(self) -> str:
         return "tuple"
@@ -275,13 +272,6 @@ def _keys(config: ConfigDict, block: str = "") -> Iterator[str]:
             yield from _keys(value, f"{block}{key}.")
         else:
             yield block + key
-
-
-def _nearest(key: str, known: list[str]) -> str:
-    """`; did you mean ...?`: keys of the block `key`, keys of its name in other blocks, then close spellings."""
-    same = [each for each in known if each.startswith(f"{key}.") or each.split(".")[-1] == key.split(".")[-1]]
-    near = list(dict.fromkeys(same + difflib.get_close_matches(key, known, 2)))[:2]
-    return f"; did you mean {' or '.join(f'--config.{each}' for each in near)}?" if near else ""
 
 
 def _parse(argv: list[str]) -> None:

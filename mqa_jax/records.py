@@ -23,6 +23,7 @@ import jax
 from mqa_jax import files
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import PLACES, Experiment
+from mqa_jax.kernels import host
 
 SCHEMA = 1
 RENAMED = {"peak_share": "mfu"}  # fields of the first edition's records, by what they are called now
@@ -115,11 +116,11 @@ def device(used: int | None = None) -> str:
     used = used or len(devices)
     if devices[0].platform != "cpu":
         return f"{used} x {devices[0].device_kind} ({devices[0].platform})"
-    named = re.search(r"^model name\s*: (.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    cpuinfo = pathlib.Path("/proc/cpuinfo")  # Linux has it
+    named = re.search(r"^model name\s*: (.*)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
     model = named[1] if named else platform.machine()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     virtual = f"{used} virtual devices on " if FORCED in os.environ.get("XLA_FLAGS", "") and used > 1 else ""
-    return f"{virtual}{cores} x {model} (cpu)"
+    return f"{virtual}{host.cores()} x {model} (cpu)"
 
 
 def _commit() -> str:

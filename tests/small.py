@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from mqa_jax.attention.grouped import Grouped
 from mqa_jax.attention.latent import Latent
 from mqa_jax.attention.rotary import Rotary
 from mqa_jax.batch import Batch, Rows
+from mqa_jax.decode.search import Search, Step, run
 from mqa_jax.experiment import DropoutConfig, ModelConfig, StackConfig
 from mqa_jax.model import build
 from mqa_jax.model.build import Model
@@ -157,3 +158,20 @@ def _verify(structure: Any, values: Any, state: Any, tokens_BWC: jax.Array) -> A
 @functools.partial(jax.jit, static_argnums=0)
 def _whole(structure: Any, values: Any, batch: Batch, key: jax.Array | None) -> jax.Array:
     return nnx.merge(structure, values)(batch, key)
+
+
+class Found(NamedTuple):
+    """The best output of each sentence and its score, the steps taken, and the state after the last one."""
+
+    tokens_BT: jax.Array
+    scores_B: jax.Array
+    steps: jax.Array
+    state: Any
+
+
+def find(search: Search, step: Step, state: Any, first_B: Any, limits_B: Any, seeds_B: Any = None) -> Found:
+    """Searches until every sentence has halted; arguments as in `Search.begin`."""
+    seeds_B = jnp.zeros(first_B.shape, jnp.uint32) if seeds_B is None else seeds_B
+    rows = search.begin(first_B, limits_B, seeds_B)
+    rows, state = run(search, step, rows, state, lambda rows: search.halted(rows).all())
+    return Found(*search.best(rows), rows.t_B.max(), state)

@@ -68,7 +68,8 @@ def work(name, write_heads, dtype):
 )
 def test_floors_in_us_per_token(name, dtype, multi_head, multi_query):
     """At 31 GB/s and 290 GFLOP/s in float32, 1,400 in bfloat16; worked out apart from this code."""
-    peaks = Peaks(31 * GB, {"float32": 290, "bfloat16": 1400}[dtype] * GFLOP, dtype)
+    flops_per_s = {"float32": 290, "bfloat16": 1400}[dtype] * GFLOP
+    peaks = Peaks(31 * GB, flops_per_s, flops_per_s)
     for write_heads, wanted in ((8, multi_head), (1, multi_query)):
         step, batch = work(name, write_heads, dtype)
         assert cost.floor(step, peaks) * 1e6 / batch == pytest.approx(wanted, abs=0.51)

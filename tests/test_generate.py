@@ -7,11 +7,11 @@ import types
 import jax
 import numpy as np
 import pytest
-from small import BOS, Compiled, model, parameters, rows
+from small import BOS, Compiled, find, model, parameters, rows
 
 from mqa_jax.attention.cache import reorder
 from mqa_jax.decode import generate, replicas
-from mqa_jax.decode.search import Beam, Greedy, find
+from mqa_jax.decode.search import Beam, Greedy
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DecodeConfig
 from mqa_jax.kernels import host

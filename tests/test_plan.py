@@ -13,10 +13,10 @@ from test_config import get
 from mqa_jax import config, sharding
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import MeshConfig
-from mqa_jax.plan import capacity, chips, collectives
+from mqa_jax.plan import capacity, chips, collectives, steps
 from mqa_jax.plan.collectives import Collective
 from mqa_jax.report import plans, plots
-from mqa_jax.timing import peaks
+from mqa_jax.timing import decode, peaks
 
 
 def test_a_wrong_topology_gets_the_list():
@@ -107,6 +107,32 @@ def test_rows_that_the_mesh_cannot_share_are_refused():
     sharding.check_rows(16, mesh)
     with pytest.raises(InputError, match="12 rows cannot be shared by 8 devices"):
         sharding.check_rows(12, mesh)
+
+
+class Here(chips.Topology):
+    """The devices of the tests as those of another machine."""
+
+    @property
+    def devices(self):
+        return tuple(jax.devices())
+
+
+def test_steps_are_planned_with_this_machines_own_compiler():
+    """Four groups of two, on both of whose devices the cache of one write head lies whole."""
+    base = get("toy", "multi_query")
+    base.model.update(encoder_layers=1, decoder_layers=1)
+    experiment = dataclasses.replace(config.read(base), mesh=MeshConfig(-1, 2, 2))
+    workload, chip = decode.Workload(64, 1, 16, 16, True), chips.CHIPS["v5e"]
+    for of in (steps.prefill_step, steps.decode_step):
+        step = of(experiment, Here("here", chip, 8), workload)
+        assert step.fits and step.devices == 2 and step.flops > 0
+        assert step.program.inputs["cache"] == 16 * (16 + 16) * 2 * 32 * 2
+        assert ("sources" in step.program.inputs) == (of is steps.prefill_step)
+        assert {(each.kind, each.devices) for each in step.program.exchanges} >= {("all-reduce", 2)}
+        assert step.floor_s == max(step.floor_parts_s["interconnect"], step.floor_parts_s["operations and memory"])
+    tiny = Here("tiny", dataclasses.replace(chip, memory_bytes=2**19), 8)
+    step = steps.decode_step(experiment, tiny, workload)
+    assert not step.fits and step.program.reason.startswith("needs ") and "temporaries" in step.program.inputs
 
 
 def test_the_table_gives_the_papers_times_to_the_papers_model():

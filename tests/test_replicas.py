@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import BOS, EOS, model, parameters, rows, sentences
+from small import BOS, EOS, find, model, parameters, rows, sentences
 from test_generate import CONFIG, HOT, Letters
 
 from mqa_jax import sharding
@@ -15,7 +15,7 @@ from mqa_jax.attention import registry
 from mqa_jax.attention.cache import reorder
 from mqa_jax.batch import Prompt
 from mqa_jax.decode import generate, replicas
-from mqa_jax.decode.search import Beam, Greedy, Sample, find
+from mqa_jax.decode.search import Beam, Greedy, Sample
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import MeshConfig
 
@@ -43,7 +43,7 @@ def decoded(tensor, *names):
 
     def run(values):
         def one(name, each):
-            search, module = CASES[name][1].over_devices(each.mesh), each.bind(values[name])
+            search, module = dataclasses.replace(CASES[name][1], mesh=each.mesh), each.bind(values[name])
             state = module.begin(source if each.config.encoder else prompt, search.beams, LENGTH)
             first_B, seeds_B = jnp.full((4,), BOS), jnp.arange(4, dtype=jnp.uint32)
             found = find(search, module.step, state, first_B, jnp.full((4,), LENGTH), seeds_B)

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
-from small import BOS, HEADS, WRITE_HEADS, Compiled, attention, batch, model, parameters, sentences
+from small import BOS, HEADS, WRITE_HEADS, Compiled, attention, batch, find, model, parameters, sentences
 
 from mqa_jax import sharding
 from mqa_jax.attention.cache import reorder
 from mqa_jax.batch import Prompt
-from mqa_jax.decode.search import Beam, Greedy, Sample, find, sample
+from mqa_jax.decode.search import Beam, Greedy, Sample, sample
 from mqa_jax.experiment import MeshConfig
 from mqa_jax.kernels import largest
 

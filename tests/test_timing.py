@@ -16,7 +16,7 @@ from mqa_jax.experiment import MeshConfig
 from mqa_jax.timing import cost, data, decode, peaks, sweep, train
 from mqa_jax.timing.peaks import Peaks
 
-BFLOAT16 = Peaks(31e9, 1400e9, "bfloat16")
+BFLOAT16 = Peaks(31e9, 1400e9, 1400e9)
 
 
 @functools.cache

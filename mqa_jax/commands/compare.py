@@ -29,16 +29,13 @@ WORKERS = flags.DEFINE_integer(
     "workers", 1, "Processes that train and evaluate side by side, each on its share of the CPU's cores.", lower_bound=1
 )
 ROWS = flags.DEFINE_integer(
-    "rows",
-    None,
-    "Train and evaluate at most so many runs; a later start does the rest and reports.",
-    lower_bound=1,
+    "rows", None, "Train and evaluate at most so many runs; a later start does the rest and reports.", lower_bound=1
 )
 
 
 def main() -> None:
     host.keep_freed_memory()
-    names = command.names(VARIANTS) or sorted(CONFIG.value.variants, key=lambda name: (name != "multi_head", name))
+    names = command.variants(VARIANTS, CONFIG.value.variants)
     if len(set(names)) < len(names):
         raise InputError(f"--variants={','.join(names)} names one twice; name each once")
     seeds = command.integers(SEEDS, least=0)

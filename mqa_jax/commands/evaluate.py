@@ -22,11 +22,9 @@ from mqa_jax.experiment import MOST_BEAMS
 from mqa_jax.timing import memory
 from mqa_jax.train import trained
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained run.", required=True)
+RUN = command.decoding_run()
 SPLIT = flags.DEFINE_enum("split", "test", ["dev", "test"], "Which split of the run's own corpus.")
 BEAM = flags.DEFINE_integer("beam", None, "Beams; 1 is greedy. Default: the config's.", 1, MOST_BEAMS)
-AVERAGE = flags.DEFINE_integer("average", 1, "Takes the mean of the last so many checkpoints.", lower_bound=1)
-DTYPE, CACHE_DTYPE, TENSOR = *command.decoding_types(), command.tensor_flag()
 SOURCE = flags.DEFINE_string("source", None, "Score this file of source lines instead of a split.")
 REFERENCE = flags.DEFINE_string("reference", None, "The file of references (or of plain text for a language model).")
 TEST_SET = flags.DEFINE_string(
@@ -38,7 +36,8 @@ JSON = command.json_flag()
 
 
 def main() -> None:
-    run = trained.load(pathlib.Path(WORKDIR.value), AVERAGE.value, DTYPE.value, CACHE_DTYPE.value, TENSOR.value)
+    folder, *others = (flag.value for flag in RUN)
+    run = trained.load(pathlib.Path(folder), *others)
     experiment, name, origin = run.experiment, SPLIT.value, "the run's corpus"
     files = [path for path in (SOURCE.value, REFERENCE.value) if path]
     if experiment.task == "language" and (SOURCE.value or TEST_SET.value):

@@ -27,12 +27,11 @@ def main() -> None:
     found = [record for record in records.read(folder) if record["kind"] not in made]
     if not found:
         raise InputError(f"--workdir={folder} holds no records; run scripts/compare.py first")
-    baselines = "multi_head", heads.ORIGINAL
-    names = sorted({record["variant"] for record in found}, key=lambda name: (name not in baselines, name))
-    order = command.names(VARIANTS) or names
+    there = sorted({record["variant"] for record in found})
+    order = command.variants(VARIANTS, there)
     for name in order:
-        if name not in names:
-            raise InputError(f"--variants: {folder} has no record of {name}; choose from: {', '.join(names)}")
+        if name not in there:
+            raise InputError(f"--variants: {folder} has no record of {name}; choose from: {', '.join(there)}")
     path = page.write(found, folder, f"{found[0]['name']}: attention types compared", order)
     if any(record.get("split") == heads.BEFORE for record in found):
         path = heads.write(found, folder, f"{found[0]['name']}: fewer key/value heads", order)

@@ -71,7 +71,7 @@ def read(settings) -> Experiment:
 def run_sweep(settings) -> None:
     if not WORKDIR.value:
         raise InputError("--sweep needs --workdir=FOLDER for its records and its report")
-    names = command.names(VARIANTS) or sorted(settings.variants, key=lambda name: (name != "multi_head", name))
+    names = command.variants(VARIANTS, settings.variants)
     experiments = [read(config.select_variant(settings, name)) for name in names]
     beams = command.integers(BEAMS, below=MOST_BEAMS + 1)
     workloads = sweep.plan(experiments[0], command.integers(LENGTHS), command.integers(BATCHES), beams)

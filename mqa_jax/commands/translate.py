@@ -25,13 +25,11 @@ from mqa_jax.experiment import MOST_BEAMS
 from mqa_jax.timing import memory
 from mqa_jax.train import trained
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained run.", required=True)
+RUN = command.decoding_run()
 INPUT = flags.DEFINE_string("input", "-", "File of lines; - is standard input.")
 OUTPUT = flags.DEFINE_string("output", "-", "File to write; - is standard output.")
 BEAM = flags.DEFINE_integer("beam", None, "Beams; 1 is greedy. Default: the config's.", 1, MOST_BEAMS)
 BATCH = flags.DEFINE_integer("batch", None, "Lines at once. Default: the config's.", lower_bound=1)
-AVERAGE = flags.DEFINE_integer("average", 1, "Takes the mean of the last so many checkpoints.", lower_bound=1)
-DTYPE, CACHE_DTYPE, TENSOR = *command.decoding_types(), command.tensor_flag()
 TOKENS = flags.DEFINE_integer("tokens", 32, "Language model: tokens to add to each line.", lower_bound=1)
 TEMPERATURE = flags.DEFINE_float("temperature", 0.0, "Language model: sample at this temperature; 0: search.", 0.0)
 TOP_K = flags.DEFINE_integer("top_k", 0, "Sample among the k likeliest tokens; 0: all.", lower_bound=0)
@@ -41,7 +39,8 @@ RECORD = flags.DEFINE_string("record", None, "Also keep how fast it went, as a J
 
 
 def main() -> None:
-    run = trained.load(pathlib.Path(WORKDIR.value), AVERAGE.value, DTYPE.value, CACHE_DTYPE.value, TENSOR.value)
+    folder, *others = (flag.value for flag in RUN)
+    run = trained.load(pathlib.Path(folder), *others)
     check_flags(run.experiment.task)
     config, unk = run.experiment.decode, run.experiment.data.unk
     config = dataclasses.replace(config, beam=BEAM.value or config.beam, batch=BATCH.value or config.batch)

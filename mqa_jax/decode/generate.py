@@ -127,8 +127,8 @@ def translate(
         positions_BL = np.broadcast_to(np.arange(bucket, dtype=np.int32), tokens_BL.shape)
         return Rows(tokens_BL, segments_BL, positions_BL)
 
-    serve = functools.partial(_answers, requests, longest, config.batch, model, parameters, search, inputs)
-    texts, tokens, used = _in_order(len(lines), requests, serve, vocabulary, on_progress, on_text)
+    answers = _answers(requests, longest, config.batch, model, parameters, search, inputs)
+    texts, tokens, used = _in_order(len(lines), requests, answers, vocabulary, on_progress, on_text)
     devices = _devices(model, config.batch, len(requests), config.beam)
     return Generated(texts, truncated, tokens, used, longest - 1, devices)
 
@@ -179,8 +179,8 @@ def continue_text(
             tokens_BP[row, bucket - len(prompt) :] = prompt
         return Prompt(tokens_BP, np.asarray([len(prompt) for prompt in prompts], np.int32))
 
-    serve = functools.partial(_answers, requests, longest, config.batch, model, parameters, search, inputs)
-    texts, tokens, used = _in_order(len(lines), requests, serve, vocabulary, on_progress, on_text)
+    answers = _answers(requests, longest, config.batch, model, parameters, search, inputs)
+    texts, tokens, used = _in_order(len(lines), requests, answers, vocabulary, on_progress, on_text)
     devices = _devices(model, config.batch, len(requests), 1 if sampling else config.beam)
     return Generated(texts, truncated, tokens, used, longest - 1, devices)
 
@@ -241,7 +241,7 @@ def _answers(
 def _in_order(
     count: int,
     requests: Sequence[pool.Request],
-    answers: Callable[[], Iterator[tuple[int, pool.Answer]]],
+    answers: Iterator[tuple[int, pool.Answer]],
     vocabulary: Tokenizer,
     on_progress: Callable[[int], None],
     on_text: Callable[[str], None],
@@ -257,7 +257,7 @@ def _in_order(
             ready += 1
 
     hand_on()
-    for bucket, answer in answers():
+    for bucket, answer in answers:
         used.add(bucket)
         if not answer.over:
             continue

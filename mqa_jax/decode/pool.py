@@ -7,6 +7,7 @@ back when enough rows are free to be worth reading new sentences for.
 
 import collections
 import contextlib
+import dataclasses
 import functools
 import queue
 import threading
@@ -84,7 +85,7 @@ def serve(
             with jax.default_device(group.devices.flat[0]):
                 own = model.over(group)
                 values = jax.device_put(parameters, replicas.weight_shardings(own, parameters, group))
-                find = search.over_devices(own.mesh)
+                find = dataclasses.replace(search, mesh=own.mesh)
                 _serve_replica(own, find, values, group, inputs, waiting, batch // len(groups), out.put, given_up)
         except BaseException as error:  # is raised again in the caller's thread
             waiting.clear()
@@ -178,6 +179,6 @@ def _advance(model: Model, search: Search, parameters: Parameters, rows: Any, st
     state = cache.admit(state, module.begin(inputs, search.beams, 0), model.config.decoder.attentions, into_R)
     fresh = search.begin(first_R, limits_R, seeds_R)
     rows = jax.tree.map(lambda old, new: old.at[into_R].set(new, mode="drop"), rows, fresh)
-    rows, state, _ = run(search, module.step, rows, state, lambda rows: search.halted(rows).sum() >= wanted)
+    rows, state = run(search, module.step, rows, state, lambda rows: search.halted(rows).sum() >= wanted)
     rows, state = replicas.keep(model, rows, state)
     return rows, state, search.halted(rows), search.over(rows), search.best(rows)[0]

@@ -6,9 +6,10 @@ the others go on (decode/pool.py). The step function is `step(state, tokens_BW) 
 vocabulary first.
 """
 
+import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,23 +23,24 @@ Reorder = Callable[[Any, jax.Array], Any]
 IMPOSSIBLE = -1e9
 
 
-class Search(Protocol):
-    """What `run` and the pool ask of a search. Every array of `rows` has a row for each of B sentences."""
+@dataclasses.dataclass(frozen=True)
+class Search(abc.ABC):
+    """What `run` and the pool ask of a search. Every array of `rows` has a row for each of B sentences, such as `t_B`,
+    its time.
 
-    @property
-    def length(self) -> int:
-        """T, the most tokens of an output. A row whose own limit is larger halts there without being over."""
-        ...
+    Attributes:
+      length: T, the most tokens of an output. A row whose own limit is larger halts there without being over.
+      eos: the id that ends an output; -1 forces every output to its limit.
+      beams: W, the tokens that a step feeds for each sentence.
+      mesh: the devices that share the vocabulary, by its axis `tensor`; None for one device.
+    """
 
-    @property
-    def beams(self) -> int:
-        """W, the tokens that a step feeds for each sentence."""
-        ...
+    length: int
+    eos: int
+    beams: int = dataclasses.field(default=1, init=False)
+    mesh: Mesh | None = dataclasses.field(default=None, kw_only=True)
 
-    def over_devices(self, mesh: Mesh | None) -> Self:
-        """The same search of scores whose vocabulary the mesh's axis `tensor` shares; None for one device."""
-        ...
-
+    @abc.abstractmethod
     def begin(self, first_B: jax.Array, limits_B: jax.Array, seeds_B: jax.Array) -> Any:
         """The rows before the first step.
 
@@ -47,61 +49,27 @@ class Search(Protocol):
           limits_B: int32, the most tokens for each sentence; 0 for a row that is filling only.
           seeds_B: uint32, where randomness of a row starts; a search without any ignores it.
         """
-        ...
 
+    @abc.abstractmethod
     def advance(self, step: Step, rows: Any, state: Any) -> tuple[Any, Any]:
         """One step of every sentence: the rows and the state after it. Rows that have halted stay as they are."""
-        ...
 
+    @abc.abstractmethod
     def over(self, rows: Any) -> jax.Array:
         """over_B: True where the output is what it will be."""
-        ...
 
     def halted(self, rows: Any) -> jax.Array:
         """halted_B: True where no more steps are taken: over, or `length` tokens long."""
-        ...
+        return self.over(rows) | (rows.t_B >= self.length)
 
+    @abc.abstractmethod
     def best(self, rows: Any) -> tuple[jax.Array, jax.Array]:
         """tokens_BT, int32, EOS at the end and PAD (0) behind it, and scores_B (zeros if the search has none)."""
-        ...
 
 
-class Found(NamedTuple):
-    """The best output of each sentence.
-
-    Attributes:
-      tokens_BT: int32; EOS ends an output, PAD (0) fills the row.
-      scores_B: log-probability over the length penalty; zeros where the search does not score.
-      steps: int32 scalar, decode steps taken.
-      state: the step function's state after the last step; a caller that donated it gets its buffers back.
-    """
-
-    tokens_BT: jax.Array
-    scores_B: jax.Array
-    steps: jax.Array
-    state: Any
-
-
-def find(search: Search, step: Step, state: Any, first_B: jax.Array, limits_B: jax.Array, seeds_B=None) -> Found:
-    """Searches until every sentence has halted. Trace it inside `jit`; arguments as in `Search.begin`."""
-    seeds_B = jnp.zeros(first_B.shape, jnp.uint32) if seeds_B is None else seeds_B
-    rows = search.begin(first_B, limits_B, seeds_B)
-    rows, state, steps = run(search, step, rows, state, lambda rows: search.halted(rows).all())
-    return Found(*search.best(rows), steps, state)
-
-
-def run(
-    search: Search, step: Step, rows: Any, state: Any, stop: Callable[[Any], jax.Array]
-) -> tuple[Any, Any, jax.Array]:
-    """One `while_loop` that advances until `stop(rows)`: the rows, the state, and the steps it took."""
-
-    def advance(carry):
-        steps, rows, state = carry
-        return steps + 1, *search.advance(step, rows, state)
-
-    start = jnp.zeros((), jnp.int32), rows, state
-    steps, rows, state = jax.lax.while_loop(lambda carry: ~stop(carry[1]), advance, start)
-    return rows, state, steps
+def run(search: Search, step: Step, rows: Any, state: Any, stop: Callable[[Any], jax.Array]) -> tuple[Any, Any]:
+    """One `while_loop` that advances until `stop(rows)`: the rows and the state. Trace it inside `jit`."""
+    return jax.lax.while_loop(lambda carry: ~stop(carry[0]), lambda carry: search.advance(step, *carry), (rows, state))
 
 
 class Line(NamedTuple):
@@ -115,26 +83,8 @@ class Line(NamedTuple):
     tokens_BT: jax.Array
 
 
-@dataclasses.dataclass(frozen=True)
-class Greedy:
-    """The likeliest token at each step.
-
-    Attributes:
-      length: T, the most tokens of an output.
-      eos: the id that ends an output; -1 forces every output to its limit.
-      mesh: the devices that share the vocabulary.
-    """
-
-    length: int
-    eos: int
-    mesh: Mesh | None = dataclasses.field(default=None, kw_only=True)
-
-    @property
-    def beams(self) -> int:
-        return 1
-
-    def over_devices(self, mesh: Mesh | None) -> Self:
-        return dataclasses.replace(self, mesh=mesh)
+class Greedy(Search):
+    """The likeliest token at each step."""
 
     def begin(self, first_B: jax.Array, limits_B: jax.Array, seeds_B: jax.Array) -> Line:
         B = first_B.shape[0]
@@ -167,9 +117,6 @@ class Greedy:
 
     def over(self, rows: Line) -> jax.Array:
         return rows.over_B
-
-    def halted(self, rows: Line) -> jax.Array:
-        return rows.over_B | (rows.t_B >= self.length)
 
     def best(self, rows: Line) -> tuple[jax.Array, jax.Array]:
         return rows.tokens_BT, jnp.zeros(rows.t_B.shape, jnp.float32)
@@ -225,28 +172,20 @@ def length_penalty(length: jax.Array, alpha: float) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Beam:
+class Beam(Search):
     """Beam search with 2W candidates a step, stopping when no live beam can win any more (T2T).
 
     All candidates that end are compared with those that ended before; the W best of the others live on.
     The output is the best ended one; where none ended within its limit, the best live one.
 
     Attributes:
-      length, eos, mesh: as in `Greedy`.
-      beams: W.
       alpha: exponent of the length penalty.
       reorder: `reorder(state, parents_BW)`: beam w goes on from beam parents_BW[:, w].
     """
 
-    length: int
-    eos: int
-    beams: int
+    beams: int = dataclasses.field()
     alpha: float
     reorder: Reorder
-    mesh: Mesh | None = dataclasses.field(default=None, kw_only=True)
-
-    def over_devices(self, mesh: Mesh | None) -> Self:
-        return dataclasses.replace(self, mesh=mesh)
 
     def begin(self, first_B: jax.Array, limits_B: jax.Array, seeds_B: jax.Array) -> Beams:
         B, W = first_B.shape[0], self.beams
@@ -298,9 +237,6 @@ class Beam:
     def over(self, rows: Beams) -> jax.Array:
         # A live beam's score can only fall, and no penalty is larger than that of the limit.
         return (rows.t_B >= rows.limits_B) | (rows.ended_scores_BW[:, 0] >= self._bound(rows))
-
-    def halted(self, rows: Beams) -> jax.Array:
-        return self.over(rows) | (rows.t_B >= self.length)
 
     def best(self, rows: Beams) -> tuple[jax.Array, jax.Array]:
         any_B = rows.ended_scores_BW[:, 0] > IMPOSSIBLE / 2

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu import splash_attention as splash
 from jax.sharding import Mesh, PartitionSpec
 
+from mqa_jax.kernels.whole import segment_mask
+
 # Splash attention takes lengths in multiples of this. It also writes this many copies of the softmax's sum for every
 # query and head, so that it saves memory only where more is seen.
 LANES = 128
@@ -167,7 +169,7 @@ def on_cuda(
     q_BLHK, k_BMGK, v_BMGV = (_padded(x, CUDNN_MULTIPLE) for x in (q_BLHK, k_BMGK, v_BMGV))
     query_segments_BL = _padded(query_segments_BL, CUDNN_MULTIPLE, NOWHERE)
     memory_segments_BM = _padded(memory_segments_BM, CUDNN_MULTIPLE, NOWHERE)
-    mask_BLM = query_segments_BL[:, :, None] == memory_segments_BM[:, None, :]
+    mask_BLM = segment_mask(query_segments_BL, memory_segments_BM)
     if window is not None:  # cuDNN has windows of its own, but before 9.10.2 not beside a mask
         position_L = jnp.arange(q_BLHK.shape[1])
         mask_BLM &= (position_L[:, None] - position_L[None, :] < window)[None]

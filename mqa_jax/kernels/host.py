@@ -40,11 +40,15 @@ def is_cpu() -> bool:
     return not any(map(glob.glob, ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/accel[0-9]*", "/dev/vfio/[0-9]*")))
 
 
+def cores() -> int:
+    """Of the CPU, that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def make_cores_devices() -> None:
     """Makes each core of a CPU a device, for `parts_of`; leaves it to XLA_FLAGS where they set a number."""
     if is_cpu() and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        jax.config.update("jax_num_cpu_devices", cores)
+        jax.config.update("jax_num_cpu_devices", cores())
 
 
 def keep_freed_memory() -> None:

@@ -1,7 +1,7 @@
 """Numbers in eight bits with scales, and products of them that never make them wide again.
 
 A value x of a group is stored as round(x / s), s = (largest magnitude of the group) / 127. The other operand of a
-product is rounded at run time: to one such digit a row (`rows`), or to two (`digits`), which leaves it about as exact
+product is rounded at run time: to one such digit (`quantise`), or to two (`digits`), which leaves it about as exact
 as 16 bits do. Products are of int8 by int8 into int32, which CPUs and TPUs multiply faster than wider types; scales
 are applied to the result, or to the other operand.
 """

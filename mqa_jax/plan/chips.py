@@ -97,7 +97,8 @@ class Topology:
     def peaks(self, devices: int = 1) -> Peaks:
         """The published peaks of some devices together."""
         chips = devices / self.chip.devices
-        return Peaks(chips * self.chip.memory_bytes_per_s, chips * self.chip.flops_per_s, "bfloat16")
+        flops_per_s = chips * self.chip.flops_per_s
+        return Peaks(chips * self.chip.memory_bytes_per_s, flops_per_s, flops_per_s)
 
     @functools.cached_property
     def devices(self) -> tuple[Any, ...]:

@@ -13,6 +13,9 @@ from mqa_jax.plan.steps import Step, decode_step, prefill_step, train_step
 from mqa_jax.timing import cost
 from mqa_jax.timing.decode import Workload
 
+Change = tuple[str, Callable[[], Step]]
+"""Flags, and the step with them."""
+
 
 def plan(experiment: Experiment, topology: Topology, workload: Workload) -> dict[str, Any]:
     """The `plan` record of these steps. A step that does not fit has the smallest change that does, found by trying.
@@ -22,6 +25,7 @@ def plan(experiment: Experiment, topology: Topology, workload: Workload) -> dict
     Raises:
       InputError: the mesh does not fit the devices, or its data axes do not divide the rows or the batch.
     """
+    data = experiment.data
     progress.say(f"{experiment.name} {experiment.variant} on {topology.name}: compiling the train step")
     train = train_step(experiment, topology)
     progress.say("compiling the prefill and the decode step")
@@ -35,24 +39,20 @@ def plan(experiment: Experiment, topology: Topology, workload: Workload) -> dict
         "devices": topology.size,
         "memory_bytes_per_device": topology.memory_bytes,
         "fits": train.fits and decode.fits and (prefill is None or prefill.fits),
-        "train": _figures(train, experiment.data.rows * experiment.data.target_length)
-        | {"rows": experiment.data.rows, "target_length": experiment.data.target_length},
-        "decode": _figures(decode, workload.batch)
+        "train": _figures(train, data.rows * data.target_length, _train_changes(experiment, topology))
+        | {"rows": data.rows, "target_length": data.target_length},
+        "decode": _figures(decode, workload.batch, _decode_changes(decode_step, experiment, topology, workload))
         | dataclasses.asdict(workload)
         | {"encoder_floor_us_per_token": encoder_s * 1e6 / (workload.batch * workload.source_length)},
     }
     if prefill:
-        figures["prefill"] = _figures(prefill, workload.batch * workload.source_length)
-    if not train.fits:
-        figures["train"]["change"] = _first_that_fits(_train_changes(experiment, topology))
-    if not decode.fits:
-        figures["decode"]["change"] = _first_that_fits(_decode_changes(decode_step, experiment, topology, workload))
-    if prefill and not prefill.fits:
-        figures["prefill"]["change"] = _first_that_fits(_decode_changes(prefill_step, experiment, topology, workload))
+        changes = _decode_changes(prefill_step, experiment, topology, workload)
+        figures["prefill"] = _figures(prefill, workload.batch * workload.source_length, changes)
     return records.make("plan", experiment, figures)
 
 
-def _figures(step: Step, tokens: int) -> dict[str, Any]:
+def _figures(step: Step, tokens: int, changes: Iterator[Change]) -> dict[str, Any]:
+    """A step that makes so many tokens; the `changes` are tried if it does not fit."""
     program = step.program
     figures: dict[str, Any] = {
         "fits": step.fits,
@@ -63,7 +63,8 @@ def _figures(step: Step, tokens: int) -> dict[str, Any]:
         "floor_us_per_token": step.floor_s * 1e6 / tokens,
     }
     if not step.fits:
-        return figures | {"held_bytes": program.inputs, "reason": program.reason}
+        change = _first_that_fits(changes)
+        return figures | {"held_bytes": program.inputs, "reason": program.reason, "change": change}
     exchanges: dict[str, dict[str, int]] = {}
     for each in program.exchanges:
         of = exchanges.setdefault(f"{each.kind} of {each.devices}", {"count": 0, "bytes": 0})
@@ -79,13 +80,10 @@ def _figures(step: Step, tokens: int) -> dict[str, Any]:
     }
 
 
-Change = tuple[str, Callable[[], Step]]
-
-
 def _train_changes(experiment: Experiment, topology: Topology) -> Iterator[Change]:
     """Parameters and statistics over ever more devices; then also fewer rows, which makes another run."""
     config, devices = experiment.mesh, topology.size
-    tensor = config.tensor if config.tensor > 0 else 1
+    tensor = max(1, config.tensor)
     meshes = [MeshConfig(-1, fsdp, tensor) for fsdp in _doublings(2, devices // tensor) if fsdp != config.fsdp]
     rows = [n for n in _halvings(experiment.data.rows) if n % (devices // tensor) == 0]
     options = [(mesh, experiment.data.rows) for mesh in meshes]
@@ -104,8 +102,7 @@ def _decode_changes(
     workload: Workload,
 ) -> Iterator[Change]:
     """Fewer sentences at once, which changes no output; then weights and heads over several devices."""
-    devices = topology.size
-    tensor = experiment.mesh.tensor if experiment.mesh.tensor > 0 else 1
+    devices, tensor = topology.size, max(1, experiment.mesh.tensor)
     for n in (n for n in _halvings(workload.batch) if n % (devices // tensor) == 0):
         smaller = dataclasses.replace(workload, batch=n)
         yield f"--batch={n}", lambda smaller=smaller: step(experiment, topology, smaller)

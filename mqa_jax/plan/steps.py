@@ -7,17 +7,16 @@ import dataclasses
 import functools
 import re
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import NamedSharding
 
 from mqa_jax import sharding
 from mqa_jax.batch import Batch, Rows
 from mqa_jax.decode import replicas
 from mqa_jax.errors import InputError
-from mqa_jax.experiment import Experiment, ModelConfig
+from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import build
 from mqa_jax.plan import collectives
 from mqa_jax.plan.chips import Topology
@@ -109,45 +108,16 @@ def decode_step(experiment: Experiment, topology: Topology, workload: Workload) 
 
     The groups need nothing from each other, so one of them is compiled.
     """
-    part = _part(experiment, topology, workload)
-    kinds = {"parameters": part.parameters, **_kept(part.state)}
-    arguments = part.parameters, part.state
-    program = _compile(part.decoding, arguments, kinds, topology, part.group.size, loops_only=True)
-    return _of_group(part, program, part.share.step_cost, topology)
+    return _step_of_group(experiment, topology, workload, prefill=False)
 
 
 def prefill_step(experiment: Experiment, topology: Topology, workload: Workload) -> Step:
     """Reading the sources, or the prompts, into what decoding starts with; shared as a decode step is."""
-    part = _part(experiment, topology, workload)
-    shape = part.share.batch, part.share.source_length
-    source = jax.ShapeDtypeStruct(shape, "int32", sharding=sharding.replicated(part.group))
-    begin = jax.jit(
-        part.beginning, out_shardings=jax.tree.map(lambda each: each.sharding, part.state), keep_unused=True
-    )
-    kinds = {"parameters": part.parameters, "sources": source, **_kept(part.state)}
-    program = _compile(begin, (part.parameters, source), kinds, topology, part.group.size, loops_only=False)
-    return _of_group(part, program, part.share.source_cost, topology)
+    return _step_of_group(experiment, topology, workload, prefill=True)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Part:
-    """What one of the groups of `tensor` devices decodes: its share of the batch, with shapes that say where they lie.
-
-    Attributes:
-      beginning, decoding: jitted programs, as they are timed (timing/decode.py).
-    """
-
-    config: ModelConfig
-    share: Workload
-    groups: int
-    group: Mesh
-    beginning: Any
-    decoding: Any
-    parameters: Any
-    state: Any
-
-
-def _part(experiment: Experiment, topology: Topology, workload: Workload) -> _Part:
+def _step_of_group(experiment: Experiment, topology: Topology, workload: Workload, prefill: bool) -> Step:
+    """What is timed (timing/decode.py), of a group's share of the batch, with shapes that say where they lie."""
     sharding.check_rows(workload.batch, sharding.make_mesh(experiment.mesh, topology.devices))
     group, *others = sharding.groups(experiment.mesh, topology.devices)
     groups = 1 + len(others)
@@ -156,22 +126,23 @@ def _part(experiment: Experiment, topology: Topology, workload: Workload) -> _Pa
     decoding, (parameters, state) = decode.abstract(model, share)
     parameters = sharding.placed(parameters, replicas.weight_shardings(model, parameters, group))
     state = sharding.placed(state, replicas.state_shardings(model, state, group))
-    beginning, _ = decode.programs(model, share)
-    return _Part(config, share, groups, group, beginning, decoding, parameters, state)
-
-
-def _kept(state: Any) -> dict[str, Any]:
-    """A decode state by what it is."""
     caches = state.caches, state.prompts, state.memories
-    return {"cache": caches, "search": state._replace(caches=(), prompts=(), memories=())}
-
-
-def _of_group(part: _Part, program: Program, needed: Callable[..., cost.Cost], topology: Topology) -> Step:
-    config, size = part.config, part.group.size
-    floors = {"operations and memory": cost.floor(needed(config, size), topology.peaks())}
+    kinds = {"cache": caches, "search": state._replace(caches=(), prompts=(), memories=())}
+    if prefill:
+        needed, shape = share.source_cost, (share.batch, share.source_length)
+        source = jax.ShapeDtypeStruct(shape, "int32", sharding=sharding.replicated(group))
+        beginning, _ = decode.programs(model, share)
+        where = jax.tree.map(lambda each: each.sharding, state)
+        begin = jax.jit(beginning, out_shardings=where, keep_unused=True)
+        kinds = {"parameters": parameters, "sources": source} | kinds
+        program = _compile(begin, (parameters, source), kinds, topology, group.size, loops_only=False)
+    else:
+        needed, kinds = share.step_cost, {"parameters": parameters} | kinds
+        program = _compile(decoding, (parameters, state), kinds, topology, group.size, loops_only=True)
+    floors = {"operations and memory": cost.floor(needed(config, group.size), topology.peaks())}
     if not program.reason:
         floors["interconnect"] = _exchange_s(program, topology)
-    return Step(size, program, needed(config).flops * part.groups, floors)
+    return Step(group.size, program, needed(config).flops * groups, floors)
 
 
 def _exchange_s(program: Program, topology: Topology) -> float:

@@ -67,7 +67,7 @@ def decode_cost(
       tensor: the cost is that of one of so many devices that share the model. Each reads all of a row that they cannot
         share; weights count as shared, all of them.
     """
-    decoder, rows = model.decoder, batch * beam
+    decoder, kept, rows = model.decoder, model.kept_dtype, batch * beam
     prompt = 0 if decoder.cross else source_length
     slots = prompt + target_length
     filled = [slots] * target_length if padded_cache else range(prompt + 1, slots + 1)
@@ -78,9 +78,9 @@ def decode_cost(
     return Cost(
         weight_bytes=weights * weight_bytes(model),
         weight_flops=2.0 * weights * rows,
-        self_bytes=sum(read[layer] * token_bytes(model, layer, tensor) for layer in decoder.attentions),
+        self_bytes=sum(read[layer] * row_bytes(layer, kept, tensor) for layer in decoder.attentions),
         self_flops=sum(rows * lengths[layer] * _flops(layer, True, tensor) for layer in decoder.attentions),
-        cross_bytes=float(sum(batch * source_length * token_bytes(model, layer, tensor) for layer in decoder.crosses)),
+        cross_bytes=float(batch * source_length * sum(row_bytes(each, kept, tensor) for each in decoder.crosses)),
         cross_flops=sum(rows * source_length * _flops(layer, True, tensor) for layer in decoder.crosses),
     )
 
@@ -88,7 +88,7 @@ def decode_cost(
 def encode_cost(model: ModelConfig, batch: int, source_length: int, tensor: int = 1) -> Cost:
     """Reading the source: the encoder and the decoder's rows of it, or a language model's prompt. `tensor`: as in
     `decode_cost`."""
-    stack, tokens, size = model.encoder or model.decoder, batch * source_length, BYTES[model.dtype]
+    stack, tokens = model.encoder or model.decoder, batch * source_length
     memories = sum(layer.memory_parameters(model.width) for layer in model.decoder.crosses)
     weights = (_stack_weights(model, stack) + memories) / tensor
     seen = [source_length] * source_length if model.encoder else range(1, source_length + 1)
@@ -96,7 +96,7 @@ def encode_cost(model: ModelConfig, batch: int, source_length: int, tensor: int 
     return Cost(
         weight_bytes=weights * weight_bytes(model),
         weight_flops=2.0 * weights * tokens,
-        self_bytes=sum(tokens * _numbers(layer, tensor) * size for layer in stack.attentions),
+        self_bytes=sum(tokens * row_bytes(layer, model.dtype, tensor) for layer in stack.attentions),
         self_flops=sum(tokens * lengths[layer] * _flops(layer, False, tensor) for layer in stack.attentions),
     )
 
@@ -125,16 +125,16 @@ def cache_bytes_per_sequence(
     decoder = model.decoder
     prompt = 0 if decoder.cross else source_length
     shared, own = (prompt, target_length) if prompt and beam > 1 else (0, prompt + target_length)
-    kept = sum(source_length * token_bytes(model, layer, tensor) for layer in decoder.crosses)
+    kept = sum(source_length * row_bytes(layer, model.kept_dtype, tensor) for layer in decoder.crosses)
     for layer in decoder.attentions:
         slots = beam * layer.slots(own) + (layer.slots(shared) if shared else 0)
-        kept += slots * token_bytes(model, layer, tensor)
+        kept += slots * row_bytes(layer, model.kept_dtype, tensor)
     return kept
 
 
-def token_bytes(model: ModelConfig, layer: AttentionConfig, tensor: int = 1) -> int:
-    """What one token leaves in one layer's cache, on each of `tensor` devices."""
-    return sum(row.bytes(model.kept_dtype) // row.devices(tensor) for row in layer.rows())
+def row_bytes(layer: AttentionConfig, dtype: str, tensor: int = 1) -> int:
+    """Of the rows that one token has in one layer, on each of `tensor` devices."""
+    return sum(row.bytes(dtype) // row.devices(tensor) for row in layer.rows())
 
 
 def weight_bytes(model: ModelConfig) -> int:
@@ -188,11 +188,6 @@ def _stack_weights(model: ModelConfig, stack: StackConfig) -> int:
 def _mean_length(lengths: Sequence[int], layer: AttentionConfig, first: int | None = None) -> float:
     """Tokens seen on average by queries that have so many behind them, their own included; or of the first alone."""
     return sum(layer.seen(length, first) for length in lengths) / len(lengths)
-
-
-def _numbers(layer: AttentionConfig, tensor: int) -> int:
-    """Numbers in the rows of one token of one layer, on each of `tensor` devices."""
-    return sum(row.width // row.devices(tensor) for row in layer.rows())
 
 
 def _flops(layer: AttentionConfig, cached: bool, tensor: int) -> float:

@@ -11,6 +11,7 @@ from mqa_jax.data.corpus import Corpus
 from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.decode import generate
 from mqa_jax.experiment import Experiment
+from mqa_jax.kernels import host
 
 POD = 32 * 75_000  # tokens/s; the paper's 100k steps of 65,536 tokens in 2 hours on 32 TPUv3 cores are 910,000
 
@@ -40,10 +41,11 @@ def time_data(experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary, ro
             speeds.append(tokens / (time.perf_counter() - begin))
             bar.update(done, f"{speeds[-1]:,.0f} tokens/s")
     speed = statistics.median(speeds)
+    scoring = pipeline.scoring_batches(corpus.splits["dev"], vocabulary, experiment.data, experiment.decode.batch)
     figures = {
         "read_as": "ids" if corpus.prepared else "text",
         "corpus": corpus.description,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": host.cores(),
         "examples": len(corpus.train),
         "epoch_tokens": epoch,
         "epochs": real / epoch,
@@ -54,7 +56,7 @@ def time_data(experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary, ro
         "packing_share": real / total,
         "memory_mb": memory,
         "memory_growth_mb": _resident_mb() - memory,
-        "scoring_padding": _scoring_padding(corpus, vocabulary, experiment),
+        "scoring_padding": 1 - pipeline.packing_share(scoring),
         "decode_padding": _decode_padding(corpus, vocabulary, experiment),
         "pod_share": speed / POD,
     }
@@ -74,11 +76,6 @@ def text(record: dict[str, Any]) -> str:
         f"{record['packing_share']:.1%} of the positions hold a token; padding of {padding}\n"
         f"32 TPU cores at 75,000 tokens/s take {1 / record['pod_share']:.1f} such processes"
     )
-
-
-def _scoring_padding(corpus: Corpus, vocabulary: Vocabulary, experiment: Experiment) -> float:
-    batches = pipeline.scoring_batches(corpus.splits["dev"], vocabulary, experiment.data, experiment.decode.batch)
-    return 1 - pipeline.packing_share(batches)
 
 
 def _decode_padding(corpus: Corpus, vocabulary: Vocabulary, experiment: Experiment) -> float | None:

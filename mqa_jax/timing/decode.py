@@ -80,8 +80,8 @@ class Workload:
 
     def fitted(self, model: ModelConfig) -> ModelConfig:
         """The model with positions enough."""
-        longest = max(self.source_length, self.target_length)
-        longest = longest if model.encoder else self.source_length + self.target_length
+        lengths = self.source_length, self.target_length
+        longest = max(lengths) if model.encoder else sum(lengths)
         return dataclasses.replace(model, positions=max(model.positions, longest))
 
     def step_cost(self, model: ModelConfig, tensor: int = 1) -> cost.Cost:
@@ -132,11 +132,6 @@ class TimedDecode:
         self.encoder_s.append(stopwatch.time_once(encode))
         self.decoder_s.append(stopwatch.time_once(lambda: [each.decode(states.pop(0)) for each in self.replicas]))
 
-    def forget_warm_up(self) -> None:
-        """Drops the rounds so far."""
-        self.encoder_s.clear()
-        self.decoder_s.clear()
-
     def figures(self, peaks: Peaks) -> dict[str, Any]:
         """The figures of a `timing` record."""
         model, load = self.model_config, self.workload
@@ -174,7 +169,7 @@ class TimedDecode:
             **published(),
             "compile_s": self.replicas[0].compile_s,
             "peak_memory_mb": stopwatch.peak_memory_mb(),
-            "cache_bytes_per_token": sum(cost.token_bytes(model, each) for each in model.decoder.attentions),
+            "cache_bytes_per_token": sum(cost.row_bytes(each, model.kept_dtype) for each in model.decoder.attentions),
             "cache_bytes_per_sequence": cost.cache_bytes_per_sequence(model, load.source_length, load.target_length),
             "repeats": len(self.decoder_s),
         }
@@ -187,7 +182,8 @@ def time_in_turn(
     timed = [TimedDecode(experiment, workload) for experiment in experiments]
     for each in timed:
         each.run()
-        each.forget_warm_up()
+        each.encoder_s.clear()
+        each.decoder_s.clear()
     for _ in range(repeats):
         for each in timed:
             each.run()
@@ -215,7 +211,7 @@ def latency(experiment: Experiment, source_length: int, target_length: int, repe
     Greedy, batch 1, a padded cache; times of single steps over `repeats` sentences.
     """
     replica = TimedDecode(experiment, Workload(1, 1, source_length, target_length, padded_cache=True)).replicas[0]
-    search = Greedy(target_length, NEVER).over_devices(replica.model.mesh)
+    search = Greedy(target_length, NEVER, mesh=replica.model.mesh)
 
     @functools.partial(jax.jit, donate_argnums=(1, 2))
     def step(parameters, rows, state):
@@ -276,10 +272,18 @@ class Replica:
 
 @functools.lru_cache(maxsize=16)
 def _drawn(model: Model, group: Mesh) -> Any:
-    """A program that draws the weights; compiled once for all workloads, since that takes as long as a step's."""
+    """A program that draws the weights; compiled once for all workloads, since that takes as long as a step's.
+
+    In the model's type from the start: all of them in float32 would be the peak of memory.
+    """
+    dtype = model.config.dtype
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def weight(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        return jax.random.normal(key, shape, dtype) * jnp.asarray(shape[0] ** -0.5, dtype)
 
     def draw() -> Parameters:
-        return model.lay_out(random_parameters(model))
+        return model.lay_out(jax.tree.map(lambda w: weight(jax.random.key(w.size), w.shape), model.shapes()))
 
     where = replicas.weight_shardings(model, jax.eval_shape(draw), group)
     return jax.jit(draw, out_shardings=where).lower().compile()
@@ -301,14 +305,14 @@ def programs(model: Model, workload: Workload) -> tuple[Any, Any]:
 
     def decode(parameters, state):
         module, B, T = model.bind(parameters), workload.batch, workload.timed_steps
-        greedy = workload.beam == 1
-        search: Search = Greedy(T, NEVER) if greedy else Beam(T, NEVER, workload.beam, 0.6, reorder)
-        search = search.over_devices(model.mesh)
+        search: Search = Greedy(T, NEVER, mesh=model.mesh)
+        if workload.beam > 1:
+            search = Beam(T, NEVER, workload.beam, 0.6, reorder, mesh=model.mesh)
         first_B, limits_B = jnp.full((B,), BOS, jnp.int32), jnp.full((B,), T, jnp.int32)
         rows: Any = search.begin(first_B, limits_B, jnp.zeros((B,), jnp.uint32))
         for held, room in itertools.pairwise([workload.rooms[0], *workload.rooms]):
             state = grow(state, model.config.decoder.attentions, room - held)
-            rows, state, _ = run(search, module.step, rows, state, lambda rows, room=room: rows.t_B[0] >= min(room, T))
+            rows, state = run(search, module.step, rows, state, lambda rows, room=room: rows.t_B[0] >= min(room, T))
         rows, state = replicas.keep(model, rows, state)
         return search.best(rows), state
 
@@ -319,17 +323,6 @@ def programs(model: Model, workload: Workload) -> tuple[Any, Any]:
 def abstract(model: Model, workload: Workload) -> tuple[Any, tuple[Any, Any]]:
     """The jitted decode of `programs` and the shapes of its arguments, for a compiler (mqa_jax/plan)."""
     begin, decode = programs(model, workload)
-    parameters = jax.tree.map(lambda w: jax.ShapeDtypeStruct(w.shape, model.config.dtype), model.shapes())
-    parameters = jax.eval_shape(model.lay_out, parameters)
+    parameters = jax.eval_shape(model.lay_out, model.shapes())
     source = jax.ShapeDtypeStruct((workload.batch, workload.source_length), "int32")
     return decode, (parameters, jax.eval_shape(begin, parameters, source))
-
-
-def random_parameters(model: Model) -> Parameters:
-    """Weights in the model's type, one after the other: all of them at once in float32 would be the peak of memory."""
-
-    @functools.partial(jax.jit, static_argnums=(1, 2))
-    def draw(key: jax.Array, shape: tuple[int, ...], dtype: str) -> jax.Array:
-        return jax.random.normal(key, shape, dtype) * jnp.asarray(shape[0] ** -0.5, dtype)
-
-    return jax.tree.map(lambda w: draw(jax.random.key(w.size), w.shape, model.config.dtype), model.shapes())

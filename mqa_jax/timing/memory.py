@@ -47,7 +47,9 @@ def check_training(experiment: Experiment) -> None:
     sharding.check_rows(data.rows, mesh)
     lengths = data.source_length, data.target_length
     check("config.data.rows", data.rows, lambda rows: training(experiment, mesh, rows, *lengths))
-    check("config.decode.batch", experiment.decode.batch, lambda rows: scoring(experiment, rows))
+    # Of a batch of the dev set at its longest: token ids, segments and positions, int32.
+    numbers = 3 * (data.target_length + (data.source_length if experiment.model.encoder else 0))
+    check("config.decode.batch", experiment.decode.batch, lambda rows: rows * numbers * 4)
 
 
 def check_generating(
@@ -103,7 +105,7 @@ def decoding(
     return weights // tensor + max(
         batch * cost.cache_bytes_per_sequence(model, source_length, target_length, beam, tensor)
         + batch * beam * model.vocabulary * 4 // tensor  # float32
-        + (_scores(model, source_length, source_length) if model.encoder else 0)
+        + (_scores(model, source_length) if model.encoder else 0)
         for model in models
     )
 
@@ -123,20 +125,14 @@ def training(experiment: Experiment, mesh: Mesh, rows: int, source_length: int, 
             numbers = model.width + (0 if config.rematerialise else stack.feed_forward)
             kept += stack.layers * length * numbers * cost.BYTES[model.dtype]
     at_once = -(-rows // config.accumulate)
-    scores = _scores(model, source_length, source_length), _scores(model, target_length, target_length)
-    share = (state * mesh.shape["data"] + at_once * (kept + max(scores))) // mesh.size
+    scores = _scores(model, max(source_length, target_length))
+    share = (state * mesh.shape["data"] + at_once * (kept + scores)) // mesh.size
     return share * (len(mesh.local_devices) if _on_cpu() else 1)
 
 
-def scoring(experiment: Experiment, rows: int) -> int:
-    """Of a batch of the dev set at its longest: token ids, segments and positions."""
-    data = experiment.data
-    return rows * 3 * 4 * (data.target_length + (data.source_length if experiment.model.encoder else 0))
-
-
-def _scores(model: ModelConfig, queries: int, memory: int) -> int:
+def _scores(model: ModelConfig, length: int) -> int:
     """Of one sentence's attention weights in one layer, which a CPU makes all at once."""
-    return model.decoder.attention[0].heads * queries * memory * 4 if _on_cpu() else 0
+    return model.decoder.attention[0].heads * length**2 * 4 if _on_cpu() else 0
 
 
 def _on_cpu() -> bool:

@@ -24,27 +24,18 @@ PUBLISHED = {
 
 @dataclasses.dataclass(frozen=True)
 class Peaks:
-    """Memory read bandwidth, and matmul operations (a multiply-add is two) for operands of `dtype`.
-
-    Attributes:
-      int8_per_s: operations for operands of int8, where weights are so; None where they are of `dtype` too.
-    """
+    """Memory read bandwidth, and matmul operations (a multiply-add is two): of any operands, and with weights, which
+    may be int8."""
 
     bytes_per_s: float
     flops_per_s: float
-    dtype: str
-    int8_per_s: float | None = None
-
-    @property
-    def weight_flops_per_s(self) -> float:
-        """For products with weights."""
-        return self.int8_per_s or self.flops_per_s
+    weight_flops_per_s: float
 
 
 @functools.cache
 def measure(dtype: str, weight_dtype: str | None = None) -> Peaks:
     """The peaks of the default device; measured once a process, in a few seconds."""
-    return Peaks(_bandwidth(), matmul(dtype), dtype, matmul("int8") if weight_dtype == "int8" else None)
+    return Peaks(_bandwidth(), matmul(dtype), matmul(weight_dtype or dtype))
 
 
 def published() -> dict[str, float]:
