@@ -46,13 +46,12 @@ def data(tmp_path):
 
 @pytest.mark.parametrize("weights", [(), (1.0, 2.0)])
 def test_prepared_ids_give_the_batches_of_the_text(data, weights, monkeypatch, tmp_path):
-    """Two processes, shards and records that end inside a chunk; dev and test stay text."""
+    """Two processes, lines that are encoded in chunks; dev and test stay text."""
     data = dataclasses.replace(data, weights=weights, streams=2)
-    monkeypatch.setattr(preparation, "SHARD", 700)
     monkeypatch.setattr(vocabulary, "CHUNK", 400)
     manifest = preparation.prepare(data, "translation")
     text, there = sources.load_text(data, "translation"), sources.load(data, "translation")
-    assert there.prepared and len(there.prepared.files) >= 3 and not text.prepared
+    assert there.prepared and not text.prepared
     assert there.description == text.description and len(there.train) == len(text.train)
     assert there.digests == text.digests and len(set(text.digests.values())) == 3
     for name in ("dev", "test"):
@@ -82,7 +81,7 @@ def test_a_language_models_ids_and_large_vocabularies(tmp_path):
     manifest = preparation.write(tmp_path / "prepared", {"train": split, "dev": held, "test": held}, words, what)
     read = prepared.read(tmp_path / "prepared", manifest)
     assert read.prepared
-    found = [part[i]["target"].tolist() for part in read.prepared.read() for i in range(len(part))]
+    found = [example["target"].tolist() for example in read.prepared.read()]
     assert found == [[*words.encode(line), 1] for line in split.target] and manifest["ids"] == "uint16"
     assert read.splits["dev"].pairs() == held.pairs()
 
@@ -168,11 +167,11 @@ def test_damage_is_named(data, tmp_path):
     good = shard.read_bytes()
     middle = len(good) // 2
     shard.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
-    with pytest.raises(InputError, match=r"train-0-00000-of-00001.npz has another checksum"):
+    with pytest.raises(InputError, match=r"train-0.npz has another checksum"):
         preparation.prepare(data, "translation")
     corpus = sources.load(data, "translation")
     words = vocabulary.read(place / "vocabulary.model")
-    with pytest.raises(InputError, match=r"train-0-00000-of-00001.npz is damaged \(.*\); delete"):
+    with pytest.raises(InputError, match=r"train-0.npz is damaged \(.*\); delete"):
         pipeline.training_iterator(corpus.train, words, data, 0)
     shard.write_bytes(good[:-1])
     with pytest.raises(InputError, match=r"is damaged \(.* has \d+ bytes, not \d+\); delete it and prepare again"):

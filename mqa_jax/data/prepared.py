@@ -1,6 +1,6 @@
 """A corpus encoded once: token ids in .npz files, with a manifest that says what they are.
 
-    FOLDER/prepared/manifest.json  vocabulary.model  train-0-00000-of-00004.npz ...  dev.json  test.json
+    FOLDER/prepared/manifest.json  vocabulary.model  train-0.npz ...  dev.json  test.json
 
 data/preparation.py writes it.
 """

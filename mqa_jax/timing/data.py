@@ -5,6 +5,8 @@ import statistics
 import time
 from typing import Any
 
+import numpy as np
+
 from mqa_jax import progress, records
 from mqa_jax.data import pipeline
 from mqa_jax.data.corpus import Corpus
@@ -22,12 +24,11 @@ def time_data(experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary, ro
     first batch to the end of the last round.
     """
     start = time.perf_counter()
-    examples = pipeline.training_corpora(corpus.train, vocabulary, experiment.data)
-    iterator = pipeline.batches(examples, corpus.train.weights, experiment.data, experiment.seed, vocabulary.bos)
+    iterator = pipeline.training_iterator(corpus.train, vocabulary, experiment.data, experiment.seed)
     rows = len(next(iterator).inputs_BL)
     first_batch_s = time.perf_counter() - start
     memory = _resident_mb()
-    epoch = sum(int(lengths.sum()) for each in examples for lengths in each.lengths.values())
+    epoch = iterator.epoch_tokens
     real = total = 0
     speeds = []
     with progress.bar("read", rounds) as bar:
@@ -78,7 +79,8 @@ def text(record: dict[str, Any]) -> str:
 
 def _scoring_padding(corpus: Corpus, vocabulary: Vocabulary, experiment: Experiment) -> float:
     batches = pipeline.scoring_batches(corpus.splits["dev"], vocabulary, experiment.data, experiment.decode.batch)
-    return 1 - pipeline.packing_share(batches)
+    held, places = np.sum([pipeline.filled(batch) for batch in batches], axis=0)
+    return float(1 - held / places)
 
 
 def _decode_padding(corpus: Corpus, vocabulary: Vocabulary, experiment: Experiment) -> float | None:
