@@ -362,6 +362,8 @@ def test_held_out_files_that_cannot_be_are_named(folder, name):
 def test_what_is_of_lm1b_alone_is_refused_elsewhere(folder, tmp_path):
     with pytest.raises(InputError, match=r"config.data.dev=a is not read where config.data.dataset='wmt14_translate/"):
         sources.load(data_of("wmt14", folder=folder, dev=("a",)), "translation")
+    with pytest.raises(InputError, match=r"config.data.dev=a is not read where config.data.dataset='wmt14_translate/"):
+        sources.load(data_of("wmt14", folder=folder, dev=("a",), test=("b",)), "translation")
     with pytest.raises(InputError, match=r"config.data.unk=words.txt is for a language model; leave it out"):
         sources.load(dataclasses.replace(fill(tmp_path), unk="words.txt"), "translation")
 

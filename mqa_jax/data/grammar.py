@@ -23,21 +23,15 @@ Text = tuple[str, str]  # English, German
 def splits(sentences: int, seed: int, held_out: int = 1000) -> dict[str, list[Text]]:
     """train (`sentences` pairs), dev and test (`held_out` each); no English and no German sentence is in two of them.
 
-    dev and test depend on `seed` and `held_out` alone, whatever the size of train.
+    They are the same for a seed on every machine. dev and test do not depend on the size of train.
     """
-    made = pairs(sentences + 2 * held_out, seed)
+    speaker, made, seen = Speaker(seed), [], set()
+    while len(made) < sentences + 2 * held_out:
+        pair = speaker.sentence()
+        if seen.isdisjoint(pair):
+            made.append(pair)
+            seen.update(pair)
     return {"train": made[2 * held_out :], "dev": made[:held_out], "test": made[held_out : 2 * held_out]}
-
-
-def pairs(count: int, seed: int) -> list[Text]:
-    """`count` pairs, no sentence of either language twice; the same for a seed on every machine."""
-    speaker, german_of, german_seen = Speaker(seed), {}, set()
-    while len(german_of) < count:
-        english, german = speaker.sentence()
-        if english not in german_of and german not in german_seen:
-            german_of[english] = german
-            german_seen.add(german)
-    return list(german_of.items())
 
 
 # --- Words, phrases and the order of a clause ------------------------------------------------------------------------
@@ -167,11 +161,6 @@ class Verb(NamedTuple):
         place = places[0 if phrase.is_pronoun else 2 if "new" in phrase.flags else 1]
         return Part(english, german, OBJECT, place, phrase.relative, "negative" in phrase.flags)
 
-    def own(self, subject: NounPhrase, it: bool = False) -> list[Part]:
-        """What belongs to it: sich, and the adverb of `switches on the lamp`, but with a pronoun `switches it on`."""
-        sich = {"ich": "mich", "wir": "uns"}.get(subject.german[NOM], "sich")
-        return [Part("", sich, MIDDLE, SICH)] * self.reflexive + [Part(self.particle, "", AFTER if it else PARTICLE, 0)]
-
 
 @dataclass(slots=True)
 class Clause:
@@ -206,17 +195,22 @@ class Clause:
     def infinitive(self) -> Text:
         """Without its subject: to switch on the lamp, die Lampe einzuschalten."""
         prefix, stem = self.verb.prefix, self.verb.infinitive.removeprefix(self.verb.prefix)
-        return f"to {self._english_rest(self.verb.forms[0])}", self._middle(
-            f"{prefix}zu{stem}" if prefix else f"zu {stem}"
-        )
+        zu = f"{prefix}zu{stem}" if prefix else f"zu {stem}"
+        return f"to {self._english_rest(self.verb.forms[0])}", self._middle(zu)
 
     def _english_rest(self, main: str) -> str:
-        parts = [*self.parts, Part(f"{main} {self.done[0]}", "", VERB, 0)]
+        """The verb and what comes behind it: switches on the lamp, but with a pronoun switches it on."""
+        it = any(part.german_place in (IT, HIM) for part in self.parts)
+        particle = Part(self.verb.particle, "", AFTER if it else PARTICLE, 0)
+        parts = [*self.parts, Part(f"{main} {self.done[0]}", "", VERB, 0), particle]
         return " ".join(part.english for part in sorted(parts, key=lambda part: part.english_place))
 
     def _middle(self, closing: str, *subject: Part) -> str:
         """The middle field and what closes the clause; a relative clause of the last part follows that."""
-        parts = [*subject, *(part for part in self.parts if part.german)]
+        parts = [*subject, *self.parts]
+        if self.verb.reflexive:
+            sich = {"ich": "mich", "wir": "uns"}.get(self.subject.german[NOM], "sich")
+            parts.append(Part("", sich, MIDDLE, SICH))
         if self.negated and not any(part.negative for part in parts):
             parts.append(Part("", "nicht", MIDDLE, NICHT))
         parts.sort(key=lambda part: part.german_place)
@@ -293,16 +287,12 @@ def _read(section: str, parse: Callable[[str], T]) -> dict[str, list[T]]:
 
 _FILE = tomllib.loads(resources.files("mqa_jax.data").joinpath("english_german.toml").read_text(encoding="utf-8"))
 NOUNS, ADJECTIVES, VERBS = _read("nouns", noun), _read("adjectives", adjective), _read("verbs", verb)
-PHRASES = _read("phrases", lambda entry: (entry.split(" = ")[0], entry.split(" = ")[1]))  # English, German
+PHRASES = _read("phrases", lambda entry: tuple(entry.split(" = ")))  # English, German
 NAMES, LINKS, PLACES = _read("names", str), _read("links", str), _read("places", str)
 BE, HAVE, BE_DONE = VERBS["auxiliary"]  # the last is that of the passive
 CONTRACTED = dict(PHRASES["contracted"])
 MODALS = {english: german.split() for english, german in PHRASES["modal"]}  # German by agreement
-TIMES = dict.fromkeys(MODALS, "will") | {"present": "present", "perfect": "perfect", "past": "past", "could": "past"}
-ENDINGS: dict[str, Endings] = {
-    name: dict(zip("mfnp", ([ending.strip("*") for ending in row.split()] for row in rows.split("/")), strict=True))
-    for name, rows in _FILE["endings"].items()
-}
+ENDINGS: dict[str, Endings] = {name: dict(zip("mfnp", rows, strict=True)) for name, rows in _FILE["endings"].items()}
 DETERMINERS = {re.split("[: ]", entry)[0]: determiner(entry) for entry in _read("determiners", str)["all"]}
 PRONOUNS = {entry.split()[0]: pronoun(entry) for entry in _read("pronouns", str)["all"]}
 CHOICES = {
@@ -402,8 +392,7 @@ class Speaker(random.Random):
             to, whom = made.verb._replace(preposition="to", case=DAT), self.person()
             whom = self.name() if whom == subject else whom if inner else self.related(whom, tense)
             made.parts.append(to.object(whom)._replace(english_place=AFTER))
-        made.parts += made.verb.own(subject)
-        roll, time, adverb = self.random(), f"{TIMES.get(tense)}_time", f"{tense}_adverb"
+        roll, time, adverb = self.random(), f"{tense}_time", f"{tense}_adverb"
         if plain or any(part.relative for part in made.parts):
             return made
         if roll < 0.35 and time in PHRASES:
@@ -420,7 +409,7 @@ class Speaker(random.Random):
         verb = self.word(VERBS[self.pick((object.kind, object.kind, "prepositional", dative))])
         subject = self.person()
         front = verb.object(object)
-        return Clause(subject, verb, tense, verb.own(subject)), front.english, front.german
+        return Clause(subject, verb, tense), front.english, front.german
 
     def related(self, head: NounPhrase, tense: str) -> NounPhrase:
         """The noun phrase, perhaps with a relative clause; `tense` is that of the clause around it."""
@@ -462,7 +451,7 @@ class Speaker(random.Random):
         subject = subject or self.anyone(tense)
         if it and it != subject and subject.kind == "person":
             verb = self.word(VERBS["dative" if it.kind == "person" and self.random() < 0.3 else it.kind])
-            made = Clause(subject, verb, tense, [verb.object(it), *verb.own(subject, it=True)])
+            made = Clause(subject, verb, tense, [verb.object(it)])
         else:
             made = self.clause(tense, subject, plain=plain)
         return made if made.verb != first.verb else self.following(first, tense, plain)
@@ -515,9 +504,10 @@ class Speaker(random.Random):
 
     def sentence(self) -> Text:
         """Of a fair length, with no noun twice, spelled with single spaces, one comma where clauses meet and a mark."""
+        kinds = [self.statement] * 6 + [self.two_clauses] * 10 + [self.infinitive] * 3 + [self.question] * 4
         while True:
             pair = []
-            for words in self.pick(_SENTENCES)(self):
+            for words in self.pick(kinds)():
                 mark, words = "?" if words.endswith("?") else ".", " ".join(words.split())
                 words = re.sub("[ ,]*,[ ,]*", ", ", words).strip(" ,?")
                 pair.append(words[0].upper() + words[1:] + mark)
@@ -525,6 +515,3 @@ class Speaker(random.Random):
             nouns = [word[:4] for word in german.split() if word[0].isupper()]
             if all(len(each.split()) in WORDS for each in pair) and len(set(nouns)) == len(nouns):
                 return english, german
-
-
-_SENTENCES = [Speaker.statement] * 6 + [Speaker.two_clauses] * 10 + [Speaker.infinitive] * 3 + [Speaker.question] * 4

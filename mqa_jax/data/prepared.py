@@ -86,7 +86,10 @@ def asked(data: DataConfig, task: str) -> dict[str, Any]:
 def source_files(data: DataConfig) -> dict[str, pathlib.Path]:
     """Where the files should be that the corpus is read from, by their names in the config."""
     if data.kind == "tfds":
-        return {str(path): path for path in (tfds.description_file(data), *tfds.held_out_files(data).values())}
+        account = (
+            pathlib.Path(tfds.builder(data).data_path) / "dataset_info.json"
+        )  # versions, sizes of splits and shards
+        return {str(path): path for path in (account, *tfds.held_out_files(data).values())}
     return {name: pathlib.Path(data.folder) / name for name in (*data.train, *data.dev, *data.test)}
 
 
