@@ -78,9 +78,6 @@ def training_iterator(
 
     Corpora that have weights are mixed in those shares, each shuffled and repeated by itself. What is too long for a
     row is left out or cut into pieces: see `training_examples`.
-
-    Raises:
-      InputError: nothing is left to train on, or prepared ids of another vocabulary.
     """
     corpora, columns = [training_examples(corpus, words, data) for corpus in split.corpora()], limits(split, data)
     orders = [grain.MapDataset.source(corpus).seed(seed).shuffle().repeat() for corpus in corpora]

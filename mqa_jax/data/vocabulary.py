@@ -101,32 +101,28 @@ class SentencePiece(Vocabulary):
     def __init__(self, path: pathlib.Path):
         self.path = path
         try:
-            self._processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+            self.processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
         except (OSError, RuntimeError) as error:
             raise InputError(f"{path} is not a SentencePiece model; delete it or name another") from error
-        self.size, self.eos = self._processor.get_piece_size(), self._processor.eos_id()
-        self.bos = self._processor.bos_id() if self._processor.bos_id() >= 0 else self.eos
+        self.size, self.eos = self.processor.get_piece_size(), self.processor.eos_id()
+        self.bos = self.processor.bos_id() if self.processor.bos_id() >= 0 else self.eos
         self.silent = (PAD, self.bos) if self.is_ours else (self.bos,)
         if self.eos < 0:
             raise InputError(f"{path} has no piece that ends a text; train one with the special ids {SPECIAL}")
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        return self._processor.encode(list(texts), num_threads=-1)
+        return self.processor.encode(list(texts), num_threads=-1)
 
     def piece(self, id: int) -> str:
-        return self._processor.id_to_piece(id)
-
-    def score(self, id: int) -> float:
-        """A piece's logarithm of a probability."""
-        return self._processor.get_score(id)
+        return self.processor.id_to_piece(id)
 
     @property
     def is_ours(self) -> bool:
         """Whether it has the special ids of those that are trained here."""
-        return all(getattr(self._processor, f"{name}_id")() == id for name, id in SPECIAL.items())
+        return all(getattr(self.processor, f"{name}_id")() == id for name, id in SPECIAL.items())
 
     def text_of(self, ids: list[int]) -> str:
-        return self._processor.decode(ids)
+        return self.processor.decode(ids)
 
 
 class Tokenizers(Vocabulary):
