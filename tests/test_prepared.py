@@ -18,7 +18,6 @@ from test_pipeline import lines, same
 from test_sources import data_of
 
 from mqa_jax.data import pipeline, preparation, prepared, sources, vocabulary
-from mqa_jax.data.corpus import Split
 from mqa_jax.data.examples import Examples
 from mqa_jax.errors import InputError
 
@@ -68,22 +67,24 @@ def test_prepared_ids_give_the_batches_of_the_text(data, weights, monkeypatch, t
     }
 
 
-def test_a_language_models_ids_and_large_vocabularies(tmp_path):
-    """Ids above 65,535 take four bytes."""
+def test_ids_of_large_vocabularies_are_kept(tmp_path):
+    """Those above 65,535 take four bytes."""
     examples = Examples({"target": np.int32([70_000, 1, 5, 1, 1])}, {"target": np.array([2, 2, 1])})
     examples.save(tmp_path / "examples.npz")
     again = Examples.load(tmp_path / "examples.npz")
-    assert [again[i]["target"].tolist() for i in range(3)] == [[70_000, 1], [5, 1], [1]]
-    split = Split((), lines(300, seed=1))
-    words = vocabulary.train(split.target, 320, tmp_path / "v.model")
-    held = Split((), ["one\u2028line", "x"])
-    what = {"description": "", "asked": {}, "sources": []}
-    manifest = preparation.write(tmp_path / "prepared", {"train": split, "dev": held, "test": held}, words, what)
-    read = prepared.read(tmp_path / "prepared", manifest)
-    assert read.prepared
-    found = [example["target"].tolist() for example in read.prepared.read()]
-    assert found == [[*words.encode(line), 1] for line in split.target] and manifest["ids"] == "uint16"
-    assert read.splits["dev"].pairs() == held.pairs()
+    assert [each["target"].tolist() for each in again] == [[70_000, 1], [5, 1], [1]]
+
+
+def test_a_language_models_ids_are_those_of_its_lines(data, tmp_path):
+    (tmp_path / "dev.en").write_text("one\u2028line\nx\n")
+    data = dataclasses.replace(data, train=("train.en",), dev=("dev.en",), test=("test.en",))
+    manifest = preparation.prepare(data, "language")
+    text, there = sources.load_text(data, "language"), sources.load(data, "language")
+    words = vocabulary.read(tmp_path / "prepared" / "vocabulary.model")
+    assert there.prepared and manifest["ids"] == "uint16"
+    found = [each["target"].tolist() for each in there.prepared.read()]
+    assert found == [[*words.encode(line), 1] for line in text.splits["train"].target]
+    assert there.splits["dev"].pairs() == [("one\u2028line",), ("x",)]
 
 
 def test_what_is_there_is_checked_and_not_made_again(data, capsys):

@@ -87,7 +87,7 @@ def join(chunks: Sequence[Examples]) -> Examples:
 
 @dataclasses.dataclass(frozen=True)
 class PreparedSplit:
-    """The ids of a training split, in .npz files. `sizes`, `weights` and `corpora` are as in `corpus.Split`.
+    """The ids of a training split, in .npz files. `weights` and `corpora` are as in `corpus.Split`.
 
     Attributes:
       files: the manifest's entry of each file in `folder`.
@@ -101,7 +101,6 @@ class PreparedSplit:
     sides: tuple[str, ...]
     fingerprint: str
     text: str
-    sizes: tuple[int, ...]
     weights: tuple[float, ...]
 
     def __len__(self) -> int:
@@ -113,7 +112,7 @@ class PreparedSplit:
             return [self]
         return [
             dataclasses.replace(self, files=[file for file in self.files if file["part"] == part], weights=())
-            for part in range(len(self.sizes))
+            for part in range(len(self.weights))
         ]
 
     def read(self) -> Examples:

@@ -287,8 +287,6 @@ ENDINGS: dict[str, Endings] = {name: dict(zip("mfnp", rows, strict=True)) for na
 DETERMINERS = {name: determiner(*fields) for name, fields in _FILE["determiners"].items()}
 PRONOUNS = {name: NounPhrase(*fields, is_pronoun=True) for name, fields in _FILE["pronouns"].items()}
 
-# --- What is said ----------------------------------------------------------------------------------------------------
-
 
 class Speaker(random.Random):
     """Seeded choices and what is said by them. Only `random()` is promised to be the same in every Python."""
@@ -362,8 +360,7 @@ class Speaker(random.Random):
             made.parts = [Part(english, german, COMPLEMENT, RESULT)]
         elif what == "passive":
             verb = self.word(VERBS[subject.kind])
-            done = f"{verb.forms[3]} {verb.particle} {verb.preposition}", verb.participle
-            made.verb, made.done = BE_DONE, done
+            made.verb, made.done = BE_DONE, (f"{verb.forms[3]} {verb.particle} {verb.preposition}", verb.participle)
             made.parts = [Part(*self.person().after("by", "von", DAT), COMPLEMENT, HOW)]
         elif f"{what} of" in CHOICES:
             of = self.choose(f"{what} of")
@@ -394,16 +391,15 @@ class Speaker(random.Random):
         """A clause without its object, and the object before it: `for whom Anna waits`, auf den Anna wartet."""
         dative = "dative" if object.kind == "person" else object.kind
         verb = self.word(VERBS[self.pick((object.kind, object.kind, "prepositional", dative))])
-        subject = self.person()
         front = verb.object(object)
-        return Clause(subject, verb, tense), front.english, front.german
+        return Clause(self.person(), verb, tense), front.english, front.german
 
     def related(self, head: NounPhrase, tense: str) -> NounPhrase:
         """The noun phrase, perhaps with a relative clause; `tense` is that of the clause around it."""
         if head.is_pronoun or "owned" in head.flags or self.random() < 0.7:
             return head
-        past = tense in ("past", "could", "pluperfect")
-        tense = self.choose("tense after past" if past else "tense after present")
+        around = "past" if tense in ("past", "could", "pluperfect") else "present"
+        tense = self.choose(f"tense after {around}")
         who, whom = ("who", "whom") if head.kind == "person" else ("which", "which")
         german = tuple(ENDINGS["relative"][head.gender])
         pronoun, roll = replace(head, english=who, object=whom, german=german, flags=("relative",)), self.random()

@@ -12,7 +12,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from mqa_jax import progress
@@ -31,7 +31,8 @@ def prepare(data: DataConfig, task: str) -> dict[str, Any]:
     Each stage is complete or not there: TFDS's data, the vocabulary, the ids. A later run goes on behind the last.
 
     Raises:
-      InputError: the data cannot be had, are bad, or a file of an earlier preparation is damaged.
+      InputError: the data cannot be had, are bad, are being prepared by another process, or a file of an earlier
+        preparation is damaged.
     """
     place = prepared.folder(data)
     if data.kind == "tfds":
@@ -49,42 +50,27 @@ def prepare(data: DataConfig, task: str) -> dict[str, Any]:
     progress.say(corpus.description)
     paths = prepared.source_files(data)
     from_files = [_entry(path) | {"name": name} for name, path in paths.items() if path.is_file()]
-    what = {"description": corpus.description, "asked": asked, "sources": from_files}
     words = vocabulary.obtain(data, corpus, model)
-    manifest = write(place, corpus.splits, words, what)
-    words.path.unlink()
-    return manifest
-
-
-def write(
-    place: pathlib.Path, splits: Mapping[str, Split], words: Vocabulary, what: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Encodes `splits` into the folder `place`; one that was there is replaced.
-
-    Args:
-      what: what else the manifest says of them: `description`, `asked` (the settings that decide them), `sources`.
-    Returns:
-      The manifest.
-    Raises:
-      InputError: another process prepares the same folder.
-    """
     with _replacing(place) as folder:
         vocabulary_file = shutil.copyfile(words.path, folder / f"vocabulary{words.path.suffix}")
         manifest = {
             "schema": prepared.SCHEMA,
             "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            **what,
+            "description": corpus.description,
+            "asked": asked,
+            "sources": from_files,
             "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
             "vocabulary": {"pieces": words.size, "fingerprint": words.fingerprint} | _entry(vocabulary_file),
             "ids": words.dtype.__name__,
-            "splits": {"train": _encode(folder, splits["train"], words)},
+            "splits": {"train": _encode(folder, corpus.splits["train"], words)},
         }
-        for name in splits.keys() - {"train"}:
-            path = folder / f"{name}.json"
-            path.write_text(json.dumps(splits[name].pairs(), ensure_ascii=False), encoding="utf-8")
-            manifest["splits"][name] = {"examples": len(splits[name]), "files": [_entry(path)]}
+        for name in corpus.splits.keys() - {"train"}:
+            pairs, path = corpus.splits[name].pairs(), folder / f"{name}.json"
+            path.write_text(json.dumps(pairs, ensure_ascii=False), encoding="utf-8")
+            manifest["splits"][name] = {"examples": len(pairs), "files": [_entry(path)]}
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
         (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    words.path.unlink()
     return json.loads(text)
 
 

@@ -67,7 +67,6 @@ def read(place: pathlib.Path, manifest: Mapping[str, Any]) -> Corpus:
         sides=tuple(train["tokens"]),
         fingerprint=manifest["vocabulary"]["fingerprint"],
         text=train["text"],
-        sizes=tuple(train["sizes"]),
         weights=tuple(train["weights"]),
     )
     return Corpus(manifest["description"], splits, ids)
