@@ -279,7 +279,7 @@ def _read(section: str, parse: Callable[[str], T]) -> dict[str, list[T]]:
 
 _FILE = tomllib.loads(resources.files("mqa_jax.data").joinpath("english_german.toml").read_text(encoding="utf-8"))
 NOUNS, ADJECTIVES, VERBS = _read("nouns", noun), _read("adjectives", adjective), _read("verbs", verb)
-PHRASES = _read("phrases", lambda entry: tuple(entry.split(" = ")))  # English, German
+PHRASES = _read("phrases", lambda entry: (entry.split(" = ")[0], entry.split(" = ")[1]))  # English, German
 NAMES, LINKS, PLACES = _read("names", str), _read("links", str), _read("places", str)
 BE, HAVE, BE_DONE = VERBS["auxiliary"]  # the last is that of the passive
 CONTRACTED, MODALS, CHOICES = _FILE["contracted"], _FILE["modals"], _FILE["choices"]
