@@ -42,7 +42,8 @@ def pairs(stream):
 
 def test_golden():
     """The same on every Python: a change here makes every earlier result on this task incomparable."""
-    made = grammar.pairs(2_000, seed=0)
+    splits = grammar.splits(1_800, seed=0, held_out=100)
+    made = splits["dev"] + splits["test"] + splits["train"]
     assert made[1] == ("Who lays a bucket into the quiet kitchen?", "Wer legt einen Eimer in die ruhige Küche?")
     assert hashlib.sha256(repr(made).encode()).hexdigest()[:16] == "a294a8541ca02ac0"
 
@@ -194,9 +195,9 @@ RELATED = SELL.object(LAMP)._replace(relative=", die er fand,")
 BY_ANNA = Part("by Anna", "von Anna", grammar.COMPLEMENT, grammar.HOW)
 # fmt: off
 CLAUSES = [
-    (Clause(MAN, SWITCH, "present", [SWITCH.object(LAMP), *SWITCH.own(MAN)]), "the old man switches on the lamp",
+    (Clause(MAN, SWITCH, "present", [SWITCH.object(LAMP)]), "the old man switches on the lamp",
      "der alte Mann schaltet die Lampe ein", "weil der alte Mann die Lampe einschaltet"),
-    (Clause(ANNA, SWITCH, "will", [SWITCH.object(PRONOUNS["f"]), *SWITCH.own(MAN, it=True)]),
+    (Clause(ANNA, SWITCH, "will", [SWITCH.object(PRONOUNS["f"])]),
      "Anna will switch it on", "Anna wird sie einschalten", "weil Anna sie einschalten wird"),
     (Clause(ANNA, GIVE, "pluperfect", [GIVE.object(noun_phrase("a book")), TO_HIM, YESTERDAY]),
      "Anna had given a book to him yesterday", "Anna hatte ihm gestern ein Buch gegeben",
@@ -210,9 +211,9 @@ CLAUSES = [
      "Anna does not sell any lamps", "Anna verkauft keine Lampen", "weil Anna keine Lampen verkauft"),
     (Clause(ANNA, WORK, "must", negated=True),
      "Anna must not work", "Anna darf nicht arbeiten", "weil Anna nicht arbeiten darf"),
-    (Clause(MAN, REMEMBER, "can", [REMEMBER.object(LAMP), *REMEMBER.own(MAN)]), "the old man can remember the lamp",
+    (Clause(MAN, REMEMBER, "can", [REMEMBER.object(LAMP)]), "the old man can remember the lamp",
      "der alte Mann kann sich an die Lampe erinnern", "weil sich der alte Mann an die Lampe erinnern kann"),
-    (Clause(WE, REMEMBER, "would like to", REMEMBER.own(WE), negated=True),
+    (Clause(WE, REMEMBER, "would like to", negated=True),
      "we would not like to remember", "wir möchten uns nicht erinnern", "weil wir uns nicht erinnern möchten"),
     (Clause(LAMP, grammar.BE_DONE, "perfect", [BY_ANNA], done=("sold", "verkauft")), "the lamp has been sold by Anna",
      "die Lampe ist von Anna verkauft worden", "weil die Lampe von Anna verkauft worden ist"),

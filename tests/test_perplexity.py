@@ -82,7 +82,7 @@ def test_packed_lines_score_as_alone_where_positions_begin_anew():
     """With the row's positions they score otherwise."""
     of, lines = model("language"), sentences(0, [7, 12, 3, 5, 9, 4])
     flat, lengths = np.concatenate(lines).astype(np.uint16), np.asarray([len(line) for line in lines])
-    examples = [Examples({"target": flat}, {"target": lengths})]
+    examples = Examples({"target": flat}, {"target": lengths})
     words = types.SimpleNamespace(bos=BOS, encode_split=lambda split: examples)
     values, found = parameters(of), {}
     sums_of = lambda sums: (sums.nll, sums.tokens)  # noqa: E731

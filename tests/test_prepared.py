@@ -18,7 +18,6 @@ from test_pipeline import lines, same
 from test_sources import data_of
 
 from mqa_jax.data import pipeline, preparation, prepared, sources, vocabulary
-from mqa_jax.data.corpus import Split
 from mqa_jax.data.examples import Examples
 from mqa_jax.errors import InputError
 
@@ -46,13 +45,12 @@ def data(tmp_path):
 
 @pytest.mark.parametrize("weights", [(), (1.0, 2.0)])
 def test_prepared_ids_give_the_batches_of_the_text(data, weights, monkeypatch, tmp_path):
-    """Two processes, shards and records that end inside a chunk; dev and test stay text."""
+    """Two processes, lines that are encoded in chunks; dev and test stay text."""
     data = dataclasses.replace(data, weights=weights, streams=2)
-    monkeypatch.setattr(preparation, "SHARD", 700)
     monkeypatch.setattr(vocabulary, "CHUNK", 400)
     manifest = preparation.prepare(data, "translation")
     text, there = sources.load_text(data, "translation"), sources.load(data, "translation")
-    assert there.prepared and len(there.prepared.files) >= 3 and not text.prepared
+    assert there.prepared and not text.prepared
     assert there.description == text.description and len(there.train) == len(text.train)
     assert there.digests == text.digests and len(set(text.digests.values())) == 3
     for name in ("dev", "test"):
@@ -69,22 +67,24 @@ def test_prepared_ids_give_the_batches_of_the_text(data, weights, monkeypatch, t
     }
 
 
-def test_a_language_models_ids_and_large_vocabularies(tmp_path):
-    """Ids above 65,535 take four bytes."""
+def test_ids_of_large_vocabularies_are_kept(tmp_path):
+    """Those above 65,535 take four bytes."""
     examples = Examples({"target": np.int32([70_000, 1, 5, 1, 1])}, {"target": np.array([2, 2, 1])})
     examples.save(tmp_path / "examples.npz")
     again = Examples.load(tmp_path / "examples.npz")
-    assert [again[i]["target"].tolist() for i in range(3)] == [[70_000, 1], [5, 1], [1]]
-    split = Split((), lines(300, seed=1))
-    words = vocabulary.train(split.target, 320, tmp_path / "v.model")
-    held = Split((), ["one\u2028line", "x"])
-    what = {"description": "", "asked": {}, "sources": []}
-    manifest = preparation.write(tmp_path / "prepared", {"train": split, "dev": held, "test": held}, words, what)
-    read = prepared.read(tmp_path / "prepared", manifest)
-    assert read.prepared
-    found = [part[i]["target"].tolist() for part in read.prepared.read() for i in range(len(part))]
-    assert found == [[*words.encode(line), 1] for line in split.target] and manifest["ids"] == "uint16"
-    assert read.splits["dev"].pairs() == held.pairs()
+    assert [each["target"].tolist() for each in again] == [[70_000, 1], [5, 1], [1]]
+
+
+def test_a_language_models_ids_are_those_of_its_lines(data, tmp_path):
+    (tmp_path / "dev.en").write_text("one\u2028line\nx\n")
+    data = dataclasses.replace(data, train=("train.en",), dev=("dev.en",), test=("test.en",))
+    manifest = preparation.prepare(data, "language")
+    text, there = sources.load_text(data, "language"), sources.load(data, "language")
+    words = vocabulary.read(tmp_path / "prepared" / "vocabulary.model")
+    assert there.prepared and manifest["ids"] == "uint16"
+    found = [each["target"].tolist() for each in there.prepared.read()]
+    assert found == [[*words.encode(line), 1] for line in text.splits["train"].target]
+    assert there.splits["dev"].pairs() == [("one\u2028line",), ("x",)]
 
 
 def test_what_is_there_is_checked_and_not_made_again(data, capsys):
@@ -168,11 +168,11 @@ def test_damage_is_named(data, tmp_path):
     good = shard.read_bytes()
     middle = len(good) // 2
     shard.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
-    with pytest.raises(InputError, match=r"train-0-00000-of-00001.npz has another checksum"):
+    with pytest.raises(InputError, match=r"train-0.npz has another checksum"):
         preparation.prepare(data, "translation")
     corpus = sources.load(data, "translation")
     words = vocabulary.read(place / "vocabulary.model")
-    with pytest.raises(InputError, match=r"train-0-00000-of-00001.npz is damaged \(.*\); delete"):
+    with pytest.raises(InputError, match=r"train-0.npz is damaged \(.*\); delete"):
         pipeline.training_iterator(corpus.train, words, data, 0)
     shard.write_bytes(good[:-1])
     with pytest.raises(InputError, match=r"is damaged \(.* has \d+ bytes, not \d+\); delete it and prepare again"):

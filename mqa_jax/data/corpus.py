@@ -4,9 +4,35 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from mqa_jax.data.examples import PreparedSplit
+
+
+class Lines(Sequence[str]):
+    """Lines that are made as they are asked for.
+
+    Args:
+      count: how many there are.
+      make: gives those of a slice.
+    """
+
+    def __init__(self, count: int, make: Callable[[slice], list[str]]):
+        self._count, self._make = count, make
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self._make(index)
+        index = range(self._count)[index]  # raises what a list would raise
+        return self._make(slice(index, index + 1))[0]
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, self._count, 1024):
+            yield from self._make(slice(start, start + 1024))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,10 +79,16 @@ class Split:
         """The first 16 hex digits of a SHA-256 of the lines and, where they are weighed, of what is joined."""
         sums = hashlib.sha256(repr((list(self.sides), self.sizes if self.weights else ())).encode())
         for side in self.sides.values():
-            lines = iter(side)
-            while some := list(itertools.islice(lines, 4096)):
-                sums.update("".join(f"{line}\n" for line in some).encode())
+            for line in side:
+                sums.update(f"{line}\n".encode())
         return sums.hexdigest()[:16]
+
+    def where(self, keeps: Callable[[tuple[str, ...]], bool]) -> "Split":
+        """The pairs of each corpus that `keeps` says yes to, asked in order."""
+        pairs = iter(self.pairs())
+        parts = [[pair for pair in itertools.islice(pairs, size) if keeps(pair)] for size in self.sizes]
+        kept = Split.of_pairs(list(itertools.chain(*parts)))
+        return dataclasses.replace(kept, sizes=tuple(map(len, parts)), weights=self.weights)
 
     @classmethod
     def of_pairs(cls, pairs: Sequence[tuple[str, ...]]) -> "Split":

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,21 +78,16 @@ class Examples:
         return cls(arrays, lengths)
 
 
-def join(chunks: Sequence[Examples], sides: Sequence[str]) -> Examples:
-    """One after another; none where there are no chunks."""
-
-    def joined(arrays: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate(arrays) if arrays else np.zeros(0, np.int32)
-
-    return Examples(
-        {name: joined([chunk.flat[name] for chunk in chunks]) for name in sides},
-        {name: joined([chunk.lengths[name] for chunk in chunks]) for name in sides},
-    )
+def join(chunks: Sequence[Examples]) -> Examples:
+    """One after another."""
+    flat = {name: np.concatenate([chunk.flat[name] for chunk in chunks]) for name in chunks[0].flat}
+    lengths = {name: np.concatenate([chunk.lengths[name] for chunk in chunks]) for name in chunks[0].lengths}
+    return Examples(flat, lengths)
 
 
 @dataclasses.dataclass(frozen=True)
 class PreparedSplit:
-    """The ids of a training split, in .npz files. `sizes`, `weights` and `corpora` are as in `corpus.Split`.
+    """The ids of a training split, in .npz files. `weights` and `corpora` are as in `corpus.Split`.
 
     Attributes:
       files: the manifest's entry of each file in `folder`.
@@ -106,7 +101,6 @@ class PreparedSplit:
     sides: tuple[str, ...]
     fingerprint: str
     text: str
-    sizes: tuple[int, ...]
     weights: tuple[float, ...]
 
     def __len__(self) -> int:
@@ -118,9 +112,9 @@ class PreparedSplit:
             return [self]
         return [
             dataclasses.replace(self, files=[file for file in self.files if file["part"] == part], weights=())
-            for part in range(len(self.sizes))
+            for part in range(len(self.weights))
         ]
 
-    def read(self) -> Iterator[Examples]:
-        """All examples, with EOS, a file at a time."""
-        return (Examples.load(self.folder / file["name"]) for file in self.files)
+    def read(self) -> Examples:
+        """All examples, with EOS."""
+        return join([Examples.load(self.folder / file["name"]) for file in self.files])

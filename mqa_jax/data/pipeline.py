@@ -9,9 +9,7 @@ itself. So the batches are the same whichever process makes which stream, and an
 checkpoint, which holds the position of each stream.
 """
 
-import contextlib
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -20,9 +18,8 @@ from grain import experimental as grain_experimental
 
 from mqa_jax import progress
 from mqa_jax.batch import Array, Batch, Rows
-from mqa_jax.data import vocabulary
 from mqa_jax.data.corpus import Split
-from mqa_jax.data.examples import Examples, PreparedSplit, join
+from mqa_jax.data.examples import Examples, PreparedSplit
 from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DataConfig
@@ -30,87 +27,33 @@ from mqa_jax.tokens import PAD
 
 MOST_BINS, ENOUGH_BINS = 512, 64  # of all streams together; of one stream where there are many
 SMALLEST_BUCKET = 16
+# An example is a slice: reading it on threads of its own costs three times what it takes.
+UNTHREADED = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
 
 
 def limits(split: Split | PreparedSplit, data: DataConfig) -> dict[str, int]:
     """Columns of a row for each side that the split has."""
-    return {side: limit for side, limit in _limits(data).items() if side in split.sides}
-
-
-def _limits(data: DataConfig) -> dict[str, int]:
-    return {"source": data.source_length, "target": data.target_length}
+    columns = {"source": data.source_length, "target": data.target_length}
+    return {side: columns[side] for side in split.sides}
 
 
 # --- Training --------------------------------------------------------------------------------------------------------
 
 
-def training_iterator(
-    split: Split | PreparedSplit,
-    words: Vocabulary,
-    data: DataConfig,
-    seed: int,
-    streams: Sequence[int] | None = None,
-) -> "Streams":
-    """Endless batches of the rows of `streams`, or of all `data.rows` rows, packed if `data.packing`.
-
-    What is too long for a row is left out or cut into pieces: see `training_examples`.
-
-    Raises:
-      InputError: nothing is left to train on, or prepared ids of another vocabulary.
-    """
-    return batches(training_corpora(split, words, data), split.weights, data, seed, words.bos, streams)
-
-
-def training_corpora(split: Split | PreparedSplit, words: Vocabulary, data: DataConfig) -> list[Examples]:
-    """The `training_examples` of each corpus that has a weight, or of all together."""
-    return [training_examples(corpus, words, data) for corpus in split.corpora()]
-
-
-def batches(
-    corpora: Sequence[Examples],
-    weights: Sequence[float],
-    data: DataConfig,
-    seed: int,
-    bos: int,
-    streams: Sequence[int] | None = None,
-) -> "Streams":
-    """What `training_iterator` gives, from ids. Corpora that have weights are mixed in those shares, each shuffled and
-    repeated by itself."""
-    columns = {side: limit for side, limit in _limits(data).items() if side in corpora[0].lengths}
-    orders = [grain.MapDataset.source(corpus).seed(seed).shuffle().repeat() for corpus in corpora]
-    bins, rows = packing_bins(corpora, columns, data.streams), data.rows // data.streams
-
-    def rows_of_stream(stream: int) -> Any:
-        own = [order[stream :: data.streams] for order in orders]
-        order = grain.MapDataset.mix(own, weights) if weights else own[0]
-        # An example is a slice: reading it on threads of its own costs three times what it takes.
-        examples: Any = order.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
-        if not data.packing:
-            return examples.batch(rows, batch_fn=list)
-        return grain_experimental.FirstFitPackIterDataset(
-            examples, length_struct=columns, num_packing_bins=bins, seed=seed + stream, shuffle_bins=True
-        ).batch(rows)
-
-    def together(made: Sequence[Any]) -> Batch:
-        if not data.packing:
-            return one_a_row(list(itertools.chain(*made)), columns, bos)
-        joined = {name: np.concatenate([each[name] for each in made]) for name in made[0]}
-        return _packed(joined, data.positions, bos)
-
-    streams = range(data.streams) if streams is None else streams
-    joined = grain_experimental.ZipIterDataset([rows_of_stream(stream) for stream in streams]).map(together)
-    return Streams(streams, iter(grain_experimental.ThreadPrefetchIterDataset(joined, prefetch_buffer_size=8)))
-
-
 class Streams(Iterator[Batch]):
-    """Batches of the rows of some streams, and where each of these is."""
+    """Batches of the rows of some streams, and where each of these is.
 
-    def __init__(self, streams: Sequence[int], batches: grain.DatasetIterator):
+    Attributes:
+      epoch_tokens: tokens of an epoch of all streams.
+    """
+
+    def __init__(self, streams: Sequence[int], batches: grain.DatasetIterator, epoch_tokens: int):
         """
         Args:
           batches: of a dataset that is made of a `ZipIterDataset` of the streams' datasets, in their order.
         """
         self._names, self._batches = [str(stream) for stream in streams], batches
+        self.epoch_tokens = epoch_tokens
 
     def __next__(self) -> Batch:
         return next(self._batches)
@@ -124,15 +67,42 @@ class Streams(Iterator[Batch]):
         self._batches.set_state({"parents": [state[name] for name in self._names]})
 
 
-def streams_of_rows(rows: Sequence[int], data: DataConfig) -> list[int]:
-    """The streams that some rows of a batch come from."""
-    return sorted({row * data.streams // data.rows for row in rows})
+def training_iterator(
+    split: Split | PreparedSplit,
+    words: Vocabulary,
+    data: DataConfig,
+    seed: int,
+    streams: Sequence[int] | None = None,
+) -> Streams:
+    """Endless batches of the rows of `streams`, or of all `data.rows` rows.
 
+    Corpora that have weights are mixed in those shares, each shuffled and repeated by itself. What is too long for a
+    row is left out or cut into pieces: see `training_examples`.
+    """
+    corpora, columns = [training_examples(corpus, words, data) for corpus in split.corpora()], limits(split, data)
+    orders = [grain.MapDataset.source(corpus).seed(seed).shuffle().repeat() for corpus in corpora]
+    bins, most = (packing_bins(corpora, columns, data.streams), None) if data.packing else (1, 1)
 
-def rows_of_streams(streams: Sequence[int], data: DataConfig) -> list[int]:
-    """The rows of a batch that come from some streams."""
-    each = data.rows // data.streams
-    return [row for stream in streams for row in range(stream * each, (stream + 1) * each)]
+    def rows_of(stream: int) -> grain.IterDataset:
+        own = [order[stream :: data.streams] for order in orders]
+        order = grain.MapDataset.mix(own, split.weights) if split.weights else own[0]
+        return grain_experimental.FirstFitPackIterDataset(
+            order.to_iter_dataset(UNTHREADED),
+            length_struct=columns,
+            num_packing_bins=bins,
+            seed=seed + stream,
+            max_sequences_per_bin=most,
+        ).batch(data.rows // data.streams)
+
+    def joined(parts: Sequence[Mapping[str, np.ndarray]]) -> Batch:
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return _batch(arrays, data.positions, words.bos)
+
+    streams = range(data.streams) if streams is None else streams
+    made = grain_experimental.ZipIterDataset([rows_of(stream) for stream in streams]).map(joined)
+    ahead = grain_experimental.ThreadPrefetchIterDataset(made, prefetch_buffer_size=8)
+    tokens = sum(int(lengths.sum()) for corpus in corpora for lengths in corpus.lengths.values())
+    return Streams(streams, iter(ahead), tokens)
 
 
 def training_examples(split: Split | PreparedSplit, words: Vocabulary, data: DataConfig) -> Examples:
@@ -146,39 +116,29 @@ def training_examples(split: Split | PreparedSplit, words: Vocabulary, data: Dat
     """
     columns = limits(split, data)
     if isinstance(split, Split):
-        chunks = _with_progress(words.encode_split(split), len(split))
+        with progress.bar("encode", len(split)) as bar:
+            examples = words.encode_split(split, bar.update)
     elif split.fingerprint == words.fingerprint:
-        chunks = split.read()
+        examples = split.read()
     else:
         raise InputError(
             f"{split.folder} was encoded with the vocabulary {split.fingerprint}, this run has "
             f"{words.fingerprint}; use {split.folder / 'vocabulary.model'} or delete {split.folder}"
         )
     if "source" not in columns:
-        return join([chunk.pieces(data.target_length) for chunk in chunks], list(columns))
-    examples = join([chunk.where(chunk.fit(columns)) for chunk in chunks], list(columns))
-    if not len(examples):
+        return examples.pieces(data.target_length)
+    fitting = examples.where(examples.fit(columns))
+    if not len(fitting):
         raise InputError(
             f"config.data.source_length={data.source_length} and target_length={data.target_length} are less than "
             "every training pair has; raise them"
         )
-    if left_out := len(split) - len(examples):
-        progress.say(f"train: left out {left_out} of {len(split)} pairs that are longer than their rows")
-    return examples
+    if left_out := len(examples) - len(fitting):
+        progress.say(f"train: left out {left_out} of {len(examples)} pairs that are longer than their rows")
+    return fitting
 
 
-def _with_progress(chunks: Iterator[Examples], total: int) -> Iterator[Examples]:
-    """The chunks, with a bar if there are enough lines to wait for."""
-    done = 0
-    with progress.bar("encode", total) if total > vocabulary.CHUNK else contextlib.nullcontext() as bar:
-        for chunk in chunks:
-            done += len(chunk)
-            if bar:
-                bar.update(done)
-            yield chunk
-
-
-def packing_bins(corpora: Sequence[Examples], columns: Mapping[str, int], streams: int = 1) -> int:
+def packing_bins(corpora: Sequence[Examples], columns: Mapping[str, int], streams: int) -> int:
     """Rows that a stream fills at a time: the more, the fuller, but all that hold one row of an epoch's end mix two
     epochs, and the first batch waits for all of them.
 
@@ -186,6 +146,17 @@ def packing_bins(corpora: Sequence[Examples], columns: Mapping[str, int], stream
     """
     filled = max(sum(each.lengths[name].sum() for each in corpora) / limit for name, limit in columns.items())
     return int(np.clip(filled // 10 // streams, 1, max(MOST_BINS // streams, ENOUGH_BINS)))
+
+
+def streams_of_rows(rows: Sequence[int], data: DataConfig) -> list[int]:
+    """The streams that some rows of a batch come from."""
+    return sorted({row * data.streams // data.rows for row in rows})
+
+
+def rows_of_streams(streams: Sequence[int], data: DataConfig) -> list[int]:
+    """The rows of a batch that come from some streams."""
+    each = data.rows // data.streams
+    return [row for stream in streams for row in range(stream * each, (stream + 1) * each)]
 
 
 # --- Scoring ---------------------------------------------------------------------------------------------------------
@@ -203,7 +174,7 @@ def scoring_batches(
     Args:
       own: the rows of each batch to make, in order; all, if None.
     """
-    columns, examples = limits(split, data), join(list(words.encode_split(split)), list(split.sides))
+    columns, examples = limits(split, data), words.encode_split(split)
     if "source" not in columns:
         examples = examples.pieces(data.target_length)
     elif too_long := int((~examples.fit(columns)).sum()):
@@ -211,7 +182,14 @@ def scoring_batches(
         examples = examples.cut(columns)
     own = range(rows) if own is None else own
     if data.packed_scoring and len(examples):
-        yield from _packed_batches(examples, columns, data.positions, words.bos, rows, own)
+        packed = grain_experimental.FirstFitPackIterDataset(
+            grain.MapDataset.source(examples).to_iter_dataset(UNTHREADED),
+            length_struct=columns,
+            num_packing_bins=ENOUGH_BINS,
+        ).batch(rows)
+        for made in packed:
+            filled_up = {name: np.pad(part, ((0, rows - len(part)), (0, 0))) for name, part in made.items()}
+            yield _batch({name: array[list(own)] for name, array in filled_up.items()}, data.positions, words.bos)
         return
     lengths = np.max(list(examples.lengths.values()), axis=0)
     order = np.argsort(-lengths, kind="stable")
@@ -225,27 +203,12 @@ def scoring_batches(
         yield one_a_row(members, sizes, words.bos, len(own))
 
 
-def _packed_batches(
-    examples: Examples, columns: Mapping[str, int], positions: str, bos: int, rows: int, own: Sequence[int]
-) -> Iterator[Batch]:
-    in_order: Any = grain.MapDataset.source(examples).to_iter_dataset(
-        grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
-    )
-    packed = iter(
-        grain_experimental.FirstFitPackIterDataset(in_order, length_struct=columns, num_packing_bins=ENOUGH_BINS)
-    )
-    while members := list(itertools.islice(packed, rows)):
-        filling = {name: np.zeros_like(array) for name, array in members[0].items()}
-        held = [members[row] if row < len(members) else filling for row in own]
-        yield _packed({name: np.stack([row[name] for row in held]) for name in filling}, positions, bos)
-
-
 def lost_in_scoring(split: Split, words: Vocabulary, data: DataConfig) -> tuple[int, int]:
     """What `scoring_batches` cuts off: pairs with a side that is cut, and target tokens that are in no row."""
     columns = limits(split, data)
     if "source" not in columns:
         return 0, 0
-    examples = join(list(words.encode_split(split)), list(columns))
+    examples = words.encode_split(split)
     over_S = np.maximum(examples.lengths["target"] - data.target_length, 0)
     return int((~examples.fit(columns)).sum()), int(over_S.sum())
 
@@ -259,12 +222,6 @@ def filled(batch: Batch) -> tuple[int, int]:
     return sum(int(np.count_nonzero(each)) for each in segments), sum(each.size for each in segments)
 
 
-def packing_share(batches: Iterable[Batch]) -> float:
-    """Share of the positions of some batches that hold a token."""
-    real, total = np.sum([filled(batch) for batch in batches], axis=0)
-    return float(real / total)
-
-
 def shift_right(tokens_BL: Array, segments_BL: Array, bos: int) -> np.ndarray:
     """The decoder's inputs: each token moved one place to the right inside its segment, BOS in the first place."""
     before_BL = np.pad(tokens_BL, ((0, 0), (1, 0)))[:, :-1]
@@ -272,37 +229,29 @@ def shift_right(tokens_BL: Array, segments_BL: Array, bos: int) -> np.ndarray:
     return np.where(segments_BL == 0, PAD, np.where(first_BL, bos, before_BL)).astype(np.int32)
 
 
-def one_a_row(
-    examples: Sequence[dict[str, np.ndarray]], sizes: Mapping[str, int], bos: int, count: int | None = None
-) -> Batch:
-    """Each example alone in a row, and empty rows up to `count`."""
-
-    def rows(name: str) -> Rows:
-        tokens_BL = np.full((count or len(examples), sizes[name]), PAD, np.int32)
+def one_a_row(examples: Sequence[Mapping[str, np.ndarray]], sizes: Mapping[str, int], bos: int, rows: int) -> Batch:
+    """Each example alone in a row, and empty rows up to `rows`."""
+    arrays = {}
+    for name, size in sizes.items():
+        tokens_BL = np.full((rows, size), PAD, np.int32)
         segments_BL = np.zeros_like(tokens_BL)
         for row, example in enumerate(examples):
             tokens_BL[row, : len(example[name])] = example[name]
             segments_BL[row, : len(example[name])] = 1
-        return Rows(tokens_BL, segments_BL, _row_positions(tokens_BL))
+        arrays |= {name: tokens_BL, f"{name}_segment_ids": segments_BL}
+    return _batch(arrays, "row", bos)
 
-    return _batch({name: rows(name) for name in sizes}, bos)
 
+def _batch(arrays: Mapping[str, np.ndarray], positions: str, bos: int) -> Batch:
+    """A batch of rows as grain packs them; `positions` is `config.data.positions`."""
 
-def _packed(arrays: Mapping[str, np.ndarray], positions: str, bos: int) -> Batch:
-    """A batch of grain's packed rows."""
-
-    def rows(name: str) -> Rows:
+    def side(name: str) -> Rows:
         tokens_BL, segments_BL = arrays[name].astype(np.int32), arrays[f"{name}_segment_ids"]
-        positions_BL = arrays[f"{name}_positions"] if positions == "segment" else _row_positions(tokens_BL)
-        return Rows(tokens_BL, segments_BL, positions_BL)
+        if positions == "segment":
+            return Rows(tokens_BL, segments_BL, arrays[f"{name}_positions"])
+        B, L = tokens_BL.shape
+        return Rows(tokens_BL, segments_BL, np.tile(np.arange(L, dtype=np.int32), (B, 1)))
 
-    return _batch({name: rows(name) for name in ("source", "target") if name in arrays}, bos)
-
-
-def _batch(sides: Mapping[str, Rows], bos: int) -> Batch:
-    target = sides["target"]
-    return Batch(target, shift_right(target.tokens_BL, target.segments_BL, bos), sides.get("source"))
-
-
-def _row_positions(tokens_BL: np.ndarray) -> np.ndarray:
-    return np.tile(np.arange(tokens_BL.shape[1], dtype=np.int32), (len(tokens_BL), 1))
+    target = side("target")
+    inputs_BL = shift_right(target.tokens_BL, target.segments_BL, bos)
+    return Batch(target, inputs_BL, side("source") if "source" in arrays else None)

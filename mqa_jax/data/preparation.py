@@ -12,18 +12,16 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from mqa_jax import progress
 from mqa_jax.data import prepared, sources, tfds, vocabulary
 from mqa_jax.data.corpus import Split
-from mqa_jax.data.examples import join
 from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DataConfig
 
-SHARD = 1 << 20  # examples of a file
 PACKAGES = ("sentencepiece", "tensorflow-datasets", "numpy")
 
 
@@ -33,7 +31,8 @@ def prepare(data: DataConfig, task: str) -> dict[str, Any]:
     Each stage is complete or not there: TFDS's data, the vocabulary, the ids. A later run goes on behind the last.
 
     Raises:
-      InputError: the data cannot be had, are bad, or a file of an earlier preparation is damaged.
+      InputError: the data cannot be had, are bad, are being prepared by another process, or a file of an earlier
+        preparation is damaged.
     """
     place = prepared.folder(data)
     if data.kind == "tfds":
@@ -49,49 +48,29 @@ def prepare(data: DataConfig, task: str) -> dict[str, Any]:
         return manifest
     corpus = sources.load_text(data, task)
     progress.say(corpus.description)
-    from_files = [
-        {"name": name, "bytes": path.stat().st_size, "sha256": prepared.checksum(path)}
-        for name, path in prepared.source_files(data).items()
-        if path.is_file()
-    ]
-    what = {"description": corpus.description, "asked": asked, "sources": from_files}
+    paths = prepared.source_files(data)
+    from_files = [_entry(path) | {"name": name} for name, path in paths.items() if path.is_file()]
     words = vocabulary.obtain(data, corpus, model)
-    manifest = write(place, corpus.splits, words, what)
-    words.path.unlink()
-    return manifest
-
-
-def write(
-    place: pathlib.Path, splits: Mapping[str, Split], words: Vocabulary, what: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Encodes `splits` into the folder `place`; one that was there is replaced.
-
-    Args:
-      what: what else the manifest says of them: `description`, `asked` (the settings that decide them), `sources`.
-    Returns:
-      The manifest.
-    Raises:
-      InputError: another process prepares the same folder.
-    """
     with _replacing(place) as folder:
-        shutil.copyfile(words.path, folder / f"vocabulary{words.path.suffix}")
+        vocabulary_file = shutil.copyfile(words.path, folder / f"vocabulary{words.path.suffix}")
         manifest = {
             "schema": prepared.SCHEMA,
             "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            **what,
+            "description": corpus.description,
+            "asked": asked,
+            "sources": from_files,
             "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
-            "vocabulary": {"pieces": words.size, "fingerprint": words.fingerprint}
-            | _entry(folder / f"vocabulary{words.path.suffix}", 0),
-            "ids": "",
-            "splits": {},
+            "vocabulary": {"pieces": words.size, "fingerprint": words.fingerprint} | _entry(vocabulary_file),
+            "ids": words.dtype.__name__,
+            "splits": {"train": _encode(folder, corpus.splits["train"], words)},
         }
-        manifest["ids"], manifest["splits"]["train"] = _encode(folder, splits["train"], words)
-        for name in splits.keys() - {"train"}:
-            path = folder / f"{name}.json"
-            path.write_text(json.dumps(splits[name].pairs(), ensure_ascii=False), encoding="utf-8")
-            manifest["splits"][name] = {"examples": len(splits[name]), "files": [_entry(path, len(splits[name]))]}
+        for name in corpus.splits.keys() - {"train"}:
+            pairs, path = corpus.splits[name].pairs(), folder / f"{name}.json"
+            path.write_text(json.dumps(pairs, ensure_ascii=False), encoding="utf-8")
+            manifest["splits"][name] = {"examples": len(pairs), "files": [_entry(path)]}
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
         (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    words.path.unlink()
     return json.loads(text)
 
 
@@ -119,26 +98,26 @@ def _replacing(place: pathlib.Path) -> Iterator[pathlib.Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _encode(folder: pathlib.Path, train: Split, words: Vocabulary) -> tuple[str, dict[str, Any]]:
-    """Writes the files of train: the type of its ids, and what the manifest says of it."""
-    files, tokens, done, dtype = [], dict.fromkeys(train.sides, 0), 0, ""
-    with progress.bar("encode", len(train)) as bar:
-        for number, corpus in enumerate(train.corpora()):
-            starts = range(0, len(corpus), SHARD)
-            for shard, start in enumerate(starts):
-                path, chunks = folder / f"train-{number}-{shard:05}-of-{len(starts):05}.npz", []
-                for chunk in words.encode_split(corpus, range(start, min(start + SHARD, len(corpus)))):
-                    chunks.append(chunk)
-                    done += len(chunk)
-                    bar.update(done, path.name)
-                examples = join(chunks, list(train.sides))
-                examples.save(path)
-                files.append(_entry(path, len(examples)) | {"part": number})
-                for side, ids in examples.flat.items():
-                    tokens[side], dtype = tokens[side] + len(ids), ids.dtype.name
-    counted = {"tokens": tokens, "files": files, "examples": done}
-    return dtype, {"text": train.digest(), "sizes": train.sizes, "weights": train.weights} | counted
+def _encode(folder: pathlib.Path, train: Split, words: Vocabulary) -> dict[str, Any]:
+    """Writes a file of ids for each corpus that has a weight, or one for all; what the manifest says of train."""
+    files, tokens = [], dict.fromkeys(train.sides, 0)
+    for number, corpus in enumerate(train.corpora()):
+        path = folder / f"train-{number}.npz"
+        with progress.bar("encode", len(corpus)) as bar:
+            examples = words.encode_split(corpus, bar.update)
+        examples.save(path)
+        files.append(_entry(path) | {"examples": len(examples), "part": number})
+        for side, lengths in examples.lengths.items():
+            tokens[side] += int(lengths.sum())
+    return {
+        "text": train.digest(),
+        "sizes": train.sizes,
+        "weights": train.weights,
+        "tokens": tokens,
+        "files": files,
+        "examples": len(train),
+    }
 
 
-def _entry(path: pathlib.Path, examples: int) -> dict[str, Any]:
-    return {"name": path.name, "bytes": path.stat().st_size, "sha256": prepared.checksum(path), "examples": examples}
+def _entry(path: pathlib.Path) -> dict[str, Any]:
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": prepared.checksum(path)}

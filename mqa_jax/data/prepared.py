@@ -1,6 +1,6 @@
 """A corpus encoded once: token ids in .npz files, with a manifest that says what they are.
 
-    FOLDER/prepared/manifest.json  vocabulary.model  train-0-00000-of-00004.npz ...  dev.json  test.json
+    FOLDER/prepared/manifest.json  vocabulary.model  train-0.npz ...  dev.json  test.json
 
 data/preparation.py writes it.
 """
@@ -67,7 +67,6 @@ def read(place: pathlib.Path, manifest: Mapping[str, Any]) -> Corpus:
         sides=tuple(train["tokens"]),
         fingerprint=manifest["vocabulary"]["fingerprint"],
         text=train["text"],
-        sizes=tuple(train["sizes"]),
         weights=tuple(train["weights"]),
     )
     return Corpus(manifest["description"], splits, ids)
@@ -86,7 +85,10 @@ def asked(data: DataConfig, task: str) -> dict[str, Any]:
 def source_files(data: DataConfig) -> dict[str, pathlib.Path]:
     """Where the files should be that the corpus is read from, by their names in the config."""
     if data.kind == "tfds":
-        return {str(path): path for path in (tfds.description_file(data), *tfds.held_out_files(data).values())}
+        account = (
+            pathlib.Path(tfds.builder(data).data_path) / "dataset_info.json"
+        )  # versions, sizes of splits and shards
+        return {str(path): path for path in (account, *tfds.held_out_files(data).values())}
     return {name: pathlib.Path(data.folder) / name for name in (*data.train, *data.dev, *data.test)}
 
 

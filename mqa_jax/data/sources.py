@@ -3,11 +3,10 @@
 import dataclasses
 import hashlib
 import heapq
-import itertools
 import os
 import pathlib
 import platform
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from mqa_jax import progress
 from mqa_jax.data import grammar, prepared, tfds, unknown
@@ -67,7 +66,7 @@ def load_text(data: DataConfig, task: str) -> Corpus:
 
 
 def _text(data: DataConfig, task: str) -> Corpus:
-    """Files of the user's. Train loses what `Filter` drops, counted; dev and test keep every line.
+    """Files of the user's. Train loses what `_filtered` drops, counted; dev and test keep every line.
 
     Without a file, dev or test is held out of what train keeps.
     """
@@ -89,22 +88,51 @@ def _text(data: DataConfig, task: str) -> Corpus:
 
 
 def _filtered(data: DataConfig, train: Split, held_out: Collection[tuple[str, ...]]) -> tuple[Split, str]:
-    """What of train may train, corpus by corpus, and a note of what was dropped, which is said."""
+    """What of train may train, corpus by corpus, and a note of what was dropped, which is said.
+
+    The first rule that a pair breaks counts it.
+
+    Args:
+      held_out: the pairs (or lines alone) of dev and test.
+    """
     if data.weights and len(data.weights) != len(train.sizes):
         raise InputError(
             f"config.data.weights={','.join(map(str, data.weights))} are {len(data.weights)} for the "
             f"{len(train.sizes)} corpora of config.data.train; give one for each"
         )
-    keep, pairs = Filter(data, held_out), iter(train.pairs())
-    parts = [keep.of(itertools.islice(pairs, size)) for size in train.sizes]
-    sizes = tuple(map(len, parts))
-    if not all(sizes):
-        which = f"corpus {sizes.index(0) + 1} of " if len(sizes) > 1 else ""
-        raise InputError(f"{which}config.data.train={','.join(data.train)} has nothing left to train on: {keep.note}")
-    if keep.note:
-        progress.say(f"train: {keep.note}")
-    split = Split.of_pairs(list(itertools.chain(*parts)))
-    return dataclasses.replace(split, sizes=sizes, weights=data.weights), keep.note
+    empty, unlike = "with an empty side", "with sides of too unlike lengths"
+    overlap, again = "that are in dev or test", "that are there before"
+    dropped, seen, overlap_kept = dict.fromkeys((empty, unlike, overlap, again), 0), set(), 0
+
+    def keeps(pair: tuple[str, ...]) -> bool:
+        nonlocal overlap_kept
+        sizes = [len(side.strip()) for side in pair]
+        key = hash(pair)  # 64 bits: among a billion pairs one in forty is dropped for nothing, once
+        if not min(sizes):
+            dropped[empty] += 1
+        elif data.length_ratio and max(sizes) > data.length_ratio * min(sizes):
+            dropped[unlike] += 1
+        elif data.drop_overlap and pair in held_out:
+            dropped[overlap] += 1
+        elif key in seen:
+            dropped[again] += 1
+        else:
+            if data.deduplicate:
+                seen.add(key)
+            overlap_kept += pair in held_out
+            return True
+        return False
+
+    kept = dataclasses.replace(train.where(keeps), weights=data.weights)
+    counts = ", ".join(f"{count} {rule}" for rule, count in dropped.items() if count)
+    notes = f"dropped {counts}" if counts else "", f"kept {overlap_kept} {overlap}" if overlap_kept else ""
+    note = "; ".join(filter(None, notes))
+    if not all(kept.sizes):
+        which = f"corpus {kept.sizes.index(0) + 1} of " if len(kept.sizes) > 1 else ""
+        raise InputError(f"{which}config.data.train={','.join(data.train)} has nothing left to train on: {note}")
+    if note:
+        progress.say(f"train: {note}")
+    return kept, note
 
 
 def _held_out(train: Split, names: Sequence[str]) -> dict[str, Split]:
@@ -113,67 +141,19 @@ def _held_out(train: Split, names: Sequence[str]) -> dict[str, Split]:
     So the same text is always split alike, whatever its order. Each name gets one in a hundred, but one at least and
     `MOST_HELD_OUT` at most.
     """
-    pairs = train.pairs()
-    different = dict.fromkeys(pairs)
+    different = dict.fromkeys(train.pairs())
     size = min(max(1, len(different) // 100), MOST_HELD_OUT)
     digest = lambda pair: hashlib.sha256("\n".join(pair).encode()).digest()  # noqa: E731
     lowest = heapq.nsmallest(size * len(names), different, key=digest)
     chosen = {pair: names[number // size] for number, pair in enumerate(lowest)}
-    left, sizes = iter(pairs), train.sizes or (len(pairs),)
-    parts = [[pair for pair in itertools.islice(left, size) if pair not in chosen] for size in sizes]
-    if not all(parts):
+    kept = train.where(lambda pair: pair not in chosen)
+    if not all(kept.sizes):
         raise InputError(
             f"config.data.train has too few lines to hold {' and '.join(names)} out; give config.data.{names[0]}"
         )
-    kept = Split.of_pairs(list(itertools.chain(*parts)))
-    kept = dataclasses.replace(kept, sizes=tuple(map(len, parts)), weights=train.weights)
     return {"train": kept} | {
         name: Split.of_pairs([pair for pair in different if chosen.get(pair) == name]) for name in names
     }
-
-
-class Filter:
-    """What a training corpus loses before it is learnt from. The first rule that a pair breaks counts it."""
-
-    def __init__(self, data: DataConfig, held_out: Collection[tuple[str, ...]]):
-        """
-        Args:
-          held_out: the pairs (or lines alone) of dev and test.
-        """
-        self._data, self._held_out, self._seen = data, held_out, set()
-        rules = "with an empty side", "with sides of too unlike lengths", "that are in dev or test"
-        self._dropped = dict.fromkeys((*rules, "that are there before"), 0)
-        self._overlap_kept = 0
-
-    def of(self, pairs: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
-        """The pairs that may train."""
-        return [pair for pair in pairs if not self._drops(pair)]
-
-    @property
-    def note(self) -> str:
-        """`dropped 1 with an empty side, ...`, the rules that dropped nothing left out."""
-        dropped = ", ".join(f"{count} {rule}" for rule, count in self._dropped.items() if count)
-        kept = f"kept {self._overlap_kept} that are in dev or test" if self._overlap_kept else ""
-        return "; ".join(filter(None, (dropped and f"dropped {dropped}", kept)))
-
-    def _drops(self, pair: tuple[str, ...]) -> bool:
-        sizes = [len(side.strip()) for side in pair]
-        overlaps = pair in self._held_out
-        key = hash(pair)  # 64 bits: among a billion pairs one in forty is dropped for nothing, once
-        rules = (
-            not min(sizes),
-            self._data.length_ratio and max(sizes) > self._data.length_ratio * min(sizes),
-            overlaps and self._data.drop_overlap,
-            self._data.deduplicate and key in self._seen,
-        )
-        for name, broken in zip(self._dropped, rules, strict=True):
-            if broken:
-                self._dropped[name] += 1
-                return True
-        if self._data.deduplicate:
-            self._seen.add(key)
-        self._overlap_kept += overlaps
-        return False
 
 
 def _grammar(data: DataConfig, task: str) -> Corpus:

@@ -3,11 +3,14 @@ the text."""
 
 import codecs
 import contextlib
+import functools
 import gzip
+import os
 import pathlib
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO
 
 from mqa_jax import files, progress
 from mqa_jax.data.corpus import Split
@@ -61,7 +64,7 @@ def _encoded(line: str) -> bytes:
 
 
 @contextlib.contextmanager
-def writer(path: str | pathlib.Path) -> Iterator[Callable[[str], None]]:
+def writer(path: str | pathlib.Path) -> Iterator[Callable[[str], Any]]:
     """Gives a function that writes one line, at once: to standard output for "-", else to a file.
 
     The file is PATH.part until all is written, then it takes the place of `path`. If the work ends before, `path` is
@@ -72,7 +75,7 @@ def writer(path: str | pathlib.Path) -> Iterator[Callable[[str], None]]:
       DiskFull: a line cannot be.
     """
     if str(path) == "-":
-        yield _to_stdout
+        yield functools.partial(_write, sys.stdout.buffer)
         return
     path = pathlib.Path(path).resolve()  # what a link leads to
     device = path.exists() and not path.is_file()
@@ -80,30 +83,25 @@ def writer(path: str | pathlib.Path) -> Iterator[Callable[[str], None]]:
     try:
         if path.is_file():
             path.open("ab").close()
-        file = part.open("wb", buffering=0)
+        file = part.open("wb")
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; check the folder") from error
     count = size = 0
 
     def write(line: str) -> None:
         nonlocal count, size
-        data = memoryview(_encoded(line))
-        length = len(data)
-        while data:
-            data = data[file.write(data) :]
-        count, size = count + 1, size + length
+        size += _write(file, line)
+        count += 1
 
     try:
         with file:
-            try:
-                yield write
-            except BaseException:
-                if not device:
-                    file.truncate(size)  # a part of a line may be there
-                raise
+            yield write
     except BaseException as error:
-        kept = f"the first {count:,} lines are in {part}" if count and not device else ""
-        if not device and not count:
+        kept = ""
+        if not device and count:
+            os.truncate(part, size)  # a part of a line may be there
+            kept = f"the first {count:,} lines are in {part}"
+        elif not device:
             part.unlink()
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise DiskFull("; ".join(filter(None, (f"cannot write {path}: {error.strerror}", kept)))) from error
@@ -114,9 +112,12 @@ def writer(path: str | pathlib.Path) -> Iterator[Callable[[str], None]]:
         part.replace(path)
 
 
-def _to_stdout(line: str) -> None:
-    sys.stdout.buffer.write(_encoded(line))
-    sys.stdout.buffer.flush()
+def _write(file: BinaryIO, line: str) -> int:
+    """Writes a line at once; how many bytes that took."""
+    data = _encoded(line)
+    file.write(data)
+    file.flush()
+    return len(data)
 
 
 def read_split(
@@ -132,43 +133,40 @@ def read_split(
     Raises:
       InputError: the wrong number of files, unequal line counts, a line without a column, or an empty file.
     """
-    corpora = [_read(corpus, columns) for corpus in _grouped(paths, task, label)]
-    source, target = ([line for corpus in corpora for line in corpus[side]] for side in (0, 1))
-    return Split(source, target, tuple(len(corpus[1]) for corpus in corpora))
-
-
-def _grouped(paths: Sequence[str | pathlib.Path], task: str, label: str) -> list[list[pathlib.Path]]:
-    """The files of each corpus: one (lines alone, or a .tsv) or two."""
-    if not paths:
+    named, tables = [pathlib.Path(path) for path in paths], [path for path in map(str, paths) if path.endswith(TSV)]
+    if not named:
         wanted = "a source and a target file, or a .tsv" if task == "translation" else "a file"
         raise InputError(f"{label} is empty; {task} takes {wanted}")
-    corpora, left = [], [pathlib.Path(path) for path in paths]
-    if task == "language" and (tables := [path for path in left if path.name.endswith(TSV)]):
+    if task == "language" and tables:
         raise InputError(f"{label} names {tables[0]}; a language model takes text, give it one column (cut -f2)")
-    while left:
-        size = 1 if task == "language" or left[0].name.endswith(TSV) else 2
-        corpora.append(left[:size])
-        if len(corpora[-1]) < size or any(path.name.endswith(TSV) for path in left[1:size]):
-            names = ", ".join(map(str, paths))
-            raise InputError(f"{label} names {names}; translation takes a source and a target file, or a .tsv")
-        left = left[size:]
-    return corpora
+    source, target, sizes = [], [], []
+    while named:
+        path = named.pop(0)
+        lines, sources = _some_lines(path), []
+        if path.name.endswith(TSV):
+            sources, lines = _columns(path, lines, columns)
+        elif task == "translation":
+            if not named or named[0].name.endswith(TSV):
+                names = ", ".join(map(str, paths))
+                raise InputError(f"{label} names {names}; translation takes a source and a target file, or a .tsv")
+            other = named.pop(0)
+            sources, lines = lines, _some_lines(other)
+            if len(sources) != len(lines):
+                raise InputError(
+                    f"{path} has {len(sources)} lines and {other} has {len(lines)}; "
+                    "line i of one must translate line i of the other"
+                )
+        source += sources
+        target += lines
+        sizes.append(len(lines))
+    return Split(source, target, tuple(sizes))
 
 
-def _read(files: Sequence[pathlib.Path], columns: Sequence[int]) -> tuple[Sequence[str], Sequence[str]]:
-    """Source (empty for a language model) and target of one corpus."""
-    sides = [read_lines(path) for path in files]
-    for path, lines in zip(files, sides, strict=True):
-        if not lines:
-            raise InputError(f"{path} is empty; give it at least one line")
-    if files[0].name.endswith(TSV):
-        return _columns(files[0], sides[0], columns)
-    if len(sides[0]) != len(sides[-1]):
-        raise InputError(
-            f"{files[0]} has {len(sides[0])} lines and {files[-1]} has {len(sides[-1])}; "
-            "line i of one must translate line i of the other"
-        )
-    return (sides[0], sides[1]) if len(sides) == 2 else ((), sides[0])
+def _some_lines(path: pathlib.Path) -> list[str]:
+    lines = read_lines(path)
+    if not lines:
+        raise InputError(f"{path} is empty; give it at least one line")
+    return lines
 
 
 def _columns(path: pathlib.Path, lines: Sequence[str], columns: Sequence[int]) -> tuple[list[str], list[str]]:

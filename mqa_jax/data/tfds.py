@@ -6,11 +6,11 @@ import importlib
 import pathlib
 import sys
 import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mqa_jax import progress
-from mqa_jax.data.corpus import Corpus, Split
+from mqa_jax.data.corpus import Corpus, Lines, Split
 from mqa_jax.data.text import read_lines
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DataConfig
@@ -55,11 +55,6 @@ def builder(data: DataConfig) -> Any:
     return source
 
 
-def description_file(data: DataConfig) -> pathlib.Path:
-    """TFDS's own account of the prepared dataset: versions, sizes of splits and shards."""
-    return pathlib.Path(builder(data).data_path) / "dataset_info.json"
-
-
 def load(data: DataConfig, task: str) -> Corpus:
     """The corpus, whose lines are read as they are asked for.
 
@@ -79,21 +74,11 @@ def load(data: DataConfig, task: str) -> Corpus:
             f"config.data.dataset={data.dataset!r} is not prepared in {source.data_path}; "
             "run scripts/prepare_data.py with the same --config first"
         )
-    try:
-        rows = {name: source.as_data_source(split=name) for name in source.info.splits}
-    except NotImplementedError as error:
-        raise InputError(
-            f"{source.data_path} is in the format {source.info.file_format.value}, which only TensorFlow reads; "
-            "prepare it elsewhere: scripts/prepare_data.py --config.data.folder=FOLDER"
-        ) from error
     if task == "translation":
         parts = {"train": ("train", 0, 1), "dev": ("validation", 0, 1), "test": ("test", 0, 1)}
     else:
         parts = {"train": ("train", 0, 1), "dev": ("test", 0, 2), "test": ("test", 1, 2)}
-    splits = {
-        name: _split(rows[theirs], range(start, len(rows[theirs]), stride), known.fields)
-        for name, (theirs, start, stride) in parts.items()
-    }
+    splits = {name: _lines(source, known.fields, *part) for name, part in parts.items()}
     held_out = held_out_files(data)
     splits |= {name: Split((), [line.strip() for line in read_lines(path)]) for name, path in held_out.items()}
     sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
@@ -107,30 +92,28 @@ def held_out_files(data: DataConfig) -> dict[str, pathlib.Path]:
     Raises:
       InputError: one is not there or of another dataset, or only one of the two splits has a file.
     """
-    named = {name: getattr(data, name) for name in FILES if getattr(data, name)}
-    if not named:
+    named = {name: getattr(data, name) for name in FILES}
+    given = {name: f"config.data.{name}={','.join(files)}" for name, files in named.items()}
+    if not any(named.values()):
         return {}
     if _known(data).task != "language":
-        raise InputError(
-            f"config.data.{next(iter(named))}={','.join(*named.values())} is not read where "
-            f"config.data.dataset={data.dataset!r}; empty it"
-        )
-    if any(len(names) != 1 for names in named.values()) or len(named) < len(FILES):
-        given = " and ".join(f"config.data.{name}={','.join(getattr(data, name))}" for name in FILES)
-        raise InputError(f"{given} must name a held-out file each, or be empty both, for the halves of all of them")
-    root = pathlib.Path(builder(data).data_dir_root)
-    return {name: _held_out_file(root, name, file) for name, (file,) in named.items()}
-
-
-def _held_out_file(root: pathlib.Path, split: str, name: str) -> pathlib.Path:
-    unpacked = sorted((root / "downloads" / "extracted").glob(f"*/*/heldout-*/{name}"))
-    found = [path for path in (root / name, *unpacked) if path.is_file()]
-    if not found:
-        raise InputError(
-            f"config.data.{split}={name} is neither in {root} nor unpacked below {root / 'downloads'}; put that file "
-            f"of {ARCHIVE} into the first, or empty config.data.dev and config.data.test, for the halves of all files"
-        )
-    return found[0]
+        first = next(given[name] for name, files in named.items() if files)
+        raise InputError(f"{first} is not read where config.data.dataset={data.dataset!r}; empty it")
+    if any(len(files) != 1 for files in named.values()):
+        both = " and ".join(given.values())
+        raise InputError(f"{both} must name a held-out file each, or be empty both, for the halves of all of them")
+    root, found = pathlib.Path(builder(data).data_dir_root), {}
+    for split, (name,) in named.items():
+        unpacked = sorted((root / "downloads" / "extracted").glob(f"*/*/heldout-*/{name}"))
+        there = [path for path in (root / name, *unpacked) if path.is_file()]
+        if not there:
+            raise InputError(
+                f"{given[split]} is neither in {root} nor unpacked below {root / 'downloads'}; put that "
+                f"file of {ARCHIVE} into the first, or empty config.data.dev and config.data.test, for the halves of "
+                "all files"
+            )
+        found[split] = there[0]
+    return found
 
 
 def prepare(data: DataConfig) -> None:
@@ -182,28 +165,21 @@ def _known(data: DataConfig) -> _Dataset:
     return DATASETS[name]
 
 
-def _split(rows: Any, indices: range, fields: Sequence[str]) -> Split:
+def _lines(source: Any, fields: Sequence[str], split: str, start: int, step: int) -> Split:
+    """Every `step`-th record of a split, from `start` on."""
+    try:
+        rows = source.as_data_source(split=split)
+    except NotImplementedError as error:
+        raise InputError(
+            f"{source.data_path} is in the format {source.info.file_format.value}, which only TensorFlow reads; "
+            "prepare it elsewhere: scripts/prepare_data.py --config.data.folder=FOLDER"
+        ) from error
+    indices = range(start, len(rows), step)
     # A record holds both sides of a pair. Whoever reads both reads the same lines of one, then of the other.
     read = functools.lru_cache(maxsize=1)(rows.__getitems__)
-    *source, target = (_Column(read, indices, field) for field in fields)
-    return Split(source[0] if source else (), target)
 
+    def column(field: str) -> Lines:
+        return Lines(len(indices), lambda some: [row[field].decode("utf-8") for row in read(indices[some])])
 
-class _Column(Sequence[str]):
-    """One text field of some records, read as it is asked for."""
-
-    def __init__(self, read: Callable[[range], Sequence[Any]], indices: range, field: str):
-        self._read, self._indices, self._field = read, indices, field
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [row[self._field].decode("utf-8") for row in self._read(self._indices[index])]
-        index = range(len(self))[index]  # raises what a list would raise
-        return self[index : index + 1][0]
-
-    def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), 1024):
-            yield from self[start : start + 1024]
+    *source_lines, target = map(column, fields)
+    return Split(source_lines[0] if source_lines else (), target)

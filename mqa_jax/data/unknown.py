@@ -6,14 +6,13 @@ stays as it is. So a line keeps its number of words, which a perplexity per word
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from mqa_jax.data.corpus import Lines
 from mqa_jax.data.text import read_lines
 from mqa_jax.errors import InputError
 
 UNK = "UNK"  # a word of the text, not the vocabulary's id of that name
-_WORD = re.compile(r"\S+")
 
 
 @functools.lru_cache(maxsize=1)  # lines that are typed come one by one
@@ -43,28 +42,13 @@ def known_words(path: str) -> frozenset[str]:
 
 def replaced(lines: Sequence[str], path: str) -> Sequence[str]:
     """The lines with each word outside the file `path` as `UNK`; as they are where no file is named."""
-    return _Replaced(lines, known_words(path)) if path else lines
+    if not path:
+        return lines
+    known = known_words(path)
 
-
-class _Replaced(Sequence[str]):
-    """Lines that are read, and their words replaced, as they are asked for."""
-
-    def __init__(self, lines: Sequence[str], known: frozenset[str]):
-        self._lines, self._known = lines, known
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self._of(line) for line in self._lines[index]]
-        index = range(len(self))[index]  # raises what a list would raise
-        return self[index : index + 1][0]
-
-    def __iter__(self) -> Iterator[str]:
-        return map(self._of, self._lines)
-
-    def _of(self, line: str) -> str:
-        if self._known.issuperset(line.split()):  # most lines, and much faster
+    def of(line: str) -> str:
+        if known.issuperset(line.split()):  # most lines, and much faster
             return line
-        return _WORD.sub(lambda found: found[0] if found[0] in self._known else UNK, line)
+        return re.sub(r"\S+", lambda found: found[0] if found[0] in known else UNK, line)
+
+    return Lines(len(lines), lambda some: [of(line) for line in lines[some]])

@@ -11,7 +11,7 @@ import itertools
 import json
 import pathlib
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import sentencepiece
@@ -19,7 +19,7 @@ import tokenizers
 
 from mqa_jax import files, progress
 from mqa_jax.data.corpus import Corpus, Split
-from mqa_jax.data.examples import Examples
+from mqa_jax.data.examples import Examples, join
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DataConfig
 from mqa_jax.tokens import BOS, EOS, PAD, UNK
@@ -62,24 +62,32 @@ class Vocabulary(abc.ABC):
         """The first 16 hex digits of the file's SHA-256."""
         return hashlib.sha256(self.path.read_bytes()).hexdigest()[:16]
 
+    @property
+    def dtype(self) -> type[np.integer]:
+        """What its ids are kept in."""
+        return np.uint16 if self.size <= 1 << 16 else np.int32
+
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without EOS."""
         return self.encode_all([text])[0]
 
-    def encode_split(self, split: Split, share: range | None = None) -> Iterator[Examples]:
-        """The ids of the lines of `share`, or of all, each side ending in EOS, some thousand lines at a time."""
-        share = range(len(split)) if share is None else share
-        dtype = np.uint16 if self.size <= 1 << 16 else np.int32
-        for start in range(0, len(share), CHUNK):
-            part = share[start : start + CHUNK]
+    def encode_split(self, split: Split, on_progress: Callable[[int], None] | None = None) -> Examples:
+        """The ids of all lines, each side ending in EOS.
+
+        Args:
+          on_progress: is told how many lines are done.
+        """
+        chunks = []
+        for start in range(0, max(1, len(split)), CHUNK):
             flat, lengths = {}, {}
             for name, side in split.sides.items():
-                encoded = self.encode_all(side[part.start : part.stop])
-                for ids in encoded:
-                    ids.append(self.eos)
+                encoded = [[*ids, self.eos] for ids in self.encode_all(side[start : start + CHUNK])]
                 lengths[name] = np.fromiter(map(len, encoded), np.int64, len(encoded))
-                flat[name] = np.fromiter(itertools.chain.from_iterable(encoded), dtype, lengths[name].sum())
-            yield Examples(flat, lengths)
+                flat[name] = np.fromiter(itertools.chain.from_iterable(encoded), self.dtype, lengths[name].sum())
+            chunks.append(Examples(flat, lengths))
+            if on_progress:
+                on_progress(min(start + CHUNK, len(split)))
+        return join(chunks)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids up to the first EOS; `silent` ids and those beyond the vocabulary are left out."""
@@ -93,35 +101,28 @@ class SentencePiece(Vocabulary):
     def __init__(self, path: pathlib.Path):
         self.path = path
         try:
-            self._processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+            self.processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
         except (OSError, RuntimeError) as error:
             raise InputError(f"{path} is not a SentencePiece model; delete it or name another") from error
-        self.size, self.eos = self._processor.get_piece_size(), self._processor.eos_id()
-        self.bos = self._processor.bos_id() if self._processor.bos_id() >= 0 else self.eos
+        self.size, self.eos = self.processor.get_piece_size(), self.processor.eos_id()
+        self.bos = self.processor.bos_id() if self.processor.bos_id() >= 0 else self.eos
         self.silent = (PAD, self.bos) if self.is_ours else (self.bos,)
         if self.eos < 0:
             raise InputError(f"{path} has no piece that ends a text; train one with the special ids {SPECIAL}")
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """See `Vocabulary`."""
-        return self._processor.encode(list(texts), num_threads=-1)
+        return self.processor.encode(list(texts), num_threads=-1)
 
     def piece(self, id: int) -> str:
-        """See `Vocabulary`."""
-        return self._processor.id_to_piece(id)
-
-    def score(self, id: int) -> float:
-        """A piece's logarithm of a probability."""
-        return self._processor.get_score(id)
+        return self.processor.id_to_piece(id)
 
     @property
     def is_ours(self) -> bool:
         """Whether it has the special ids of those that are trained here."""
-        return all(getattr(self._processor, f"{name}_id")() == id for name, id in SPECIAL.items())
+        return all(getattr(self.processor, f"{name}_id")() == id for name, id in SPECIAL.items())
 
     def text_of(self, ids: list[int]) -> str:
-        """See `Vocabulary`."""
-        return self._processor.decode(ids)
+        return self.processor.decode(ids)
 
 
 class Tokenizers(Vocabulary):
@@ -139,15 +140,12 @@ class Tokenizers(Vocabulary):
         self.silent = (self.bos,)  # id 0 may be a letter
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """See `Vocabulary`."""
         return [each.ids for each in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def piece(self, id: int) -> str:
-        """See `Vocabulary`."""
         return self._tokenizer.id_to_token(id) or ""
 
     def text_of(self, ids: list[int]) -> str:
-        """See `Vocabulary`."""
         return self._tokenizer.decode(ids)
 
 

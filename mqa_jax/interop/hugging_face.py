@@ -152,7 +152,7 @@ def write_vocabulary(folder: pathlib.Path, words: Vocabulary) -> None:
 
 def _unigram(words: SentencePiece) -> dict[str, Any]:
     """A SentencePiece model of ours, which leaves text as it is, for `tokenizers`."""
-    pieces = [(words.piece(id), words.score(id)) for id in range(words.size)]
+    pieces = [(words.piece(id), words.processor.get_score(id)) for id in range(words.size)]
     made = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, UNK, byte_fallback=True))
     normalizers, decoders = tokenizers.normalizers, tokenizers.decoders
     made.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])

@@ -5,6 +5,8 @@ import statistics
 import time
 from typing import Any
 
+import numpy as np
+
 from mqa_jax import progress, records
 from mqa_jax.data import pipeline
 from mqa_jax.data.corpus import Corpus
@@ -23,12 +25,11 @@ def time_data(experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary, ro
     first batch to the end of the last round.
     """
     start = time.perf_counter()
-    examples = pipeline.training_corpora(corpus.train, vocabulary, experiment.data)
-    iterator = pipeline.batches(examples, corpus.train.weights, experiment.data, experiment.seed, vocabulary.bos)
+    iterator = pipeline.training_iterator(corpus.train, vocabulary, experiment.data, experiment.seed)
     rows = len(next(iterator).inputs_BL)
     first_batch_s = time.perf_counter() - start
     memory = _resident_mb()
-    epoch = sum(int(lengths.sum()) for each in examples for lengths in each.lengths.values())
+    epoch = iterator.epoch_tokens
     real = total = 0
     speeds = []
     with progress.bar("read", rounds) as bar:
@@ -42,6 +43,7 @@ def time_data(experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary, ro
             bar.update(done, f"{speeds[-1]:,.0f} tokens/s")
     speed = statistics.median(speeds)
     scoring = pipeline.scoring_batches(corpus.splits["dev"], vocabulary, experiment.data, experiment.decode.batch)
+    held, places = np.sum([pipeline.filled(batch) for batch in scoring], axis=0)
     figures = {
         "read_as": "ids" if corpus.prepared else "text",
         "corpus": corpus.description,
@@ -56,7 +58,7 @@ def time_data(experiment: Experiment, corpus: Corpus, vocabulary: Vocabulary, ro
         "packing_share": real / total,
         "memory_mb": memory,
         "memory_growth_mb": _resident_mb() - memory,
-        "scoring_padding": 1 - pipeline.packing_share(scoring),
+        "scoring_padding": float(1 - held / places),
         "decode_padding": _decode_padding(corpus, vocabulary, experiment),
         "pod_share": speed / POD,
     }
