@@ -30,5 +30,5 @@ def main() -> None:
         if name not in names:
             raise InputError(f"--variants: {folder} has no record of {name}; choose from: {', '.join(names)}")
     path = page.write(found, folder, f"{found[0]['name']}: attention types compared", order)
-    print(command.lines(tables.summary(Selection(found, order)).to_rich()))
+    print(command.lines(tables.summary(Selection(found, order)).to_markdown()))
     print(f"report: {path}")
