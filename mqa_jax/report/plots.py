@@ -75,8 +75,10 @@ def quality_against_time(runs: Selection) -> Figure | None:
             axes.errorbar(time, quality.mean, quality.sd, **style, label=variant if beam == min(own) else None)
     axes.margins(0.15)
     _log(axes, "x")
-    axes.set_xlabel("decoder time, µs an output token (log)")
-    axes.set_ylabel(f"BLEU of {runs.test} (intl)" if translation else "test perplexity per word")
+    axes.set(
+        xlabel="decoder time, µs an output token (log)",
+        ylabel=f"BLEU of {runs.test} (intl)" if translation else "test perplexity per word",
+    )
     key = f"filled: greedy; open: beam {runs.beams[-1]}; " if translation else ""
     key += "bars: standard deviation over seeds"
     what = f"BLEU of {runs.test}" if translation else "Test perplexity (lower is better)"
@@ -97,8 +99,7 @@ def time_against_length(runs: Selection) -> Figure | None:
         axes.fill_between(list(found), low, high, color=_look(runs.variants, variant)["color"], alpha=0.15, linewidth=0)
     _log(axes, "x", base=2)
     _log(axes, "y")
-    axes.set_xlabel("output tokens a sentence (log)")
-    axes.set_ylabel("decoder, µs an output token (log)")
+    axes.set(xlabel="output tokens a sentence (log)", ylabel="decoder, µs an output token (log)")
     key = "solid: measured median; shaded: minimum to maximum; dashed: floor of this machine"
     records = [record for found in timed.values() for record in found.values()]
     return _finished(figure, "Greedy decoder time against output length", key, _conditions(runs, records))
@@ -118,8 +119,7 @@ def speed_up(runs: Selection) -> Figure | None:
             _with_floor(axes, runs, variant, ratios)
         axes.axhline(1.0, color=INK, linewidth=0.8)
         _log(axes, "x", base=2)
-        axes.set_xlabel(f"{label} (log)")
-        axes.set_ylabel("speed-up")
+        axes.set(xlabel=f"{label} (log)", ylabel="speed-up")
     key = "solid: measured; dashed: ratio of the floors (bytes and operations over this machine's peaks)"
     records = [r for lines in panels.values() for pairs in lines.values() for pair in pairs.values() for r in pair]
     return _finished(figure, f"Decoder speed-up over {runs.variants[0]}", key, _conditions(runs, records))
@@ -148,8 +148,7 @@ def learning_curves(runs: Selection) -> Figure | None:
             axes.plot(*np.transpose(points), **look, linewidth=1.2, markersize=4, label=variant)
         _log(axes, "y")
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-        axes.set_xlabel("training steps")
-        axes.set_ylabel(panels[field])
+        axes.set(xlabel="training steps", ylabel=panels[field])
     key = "nats a token, log scale; training loss counts label smoothing and z-loss where they are on, dev NLL does not"
     return _finished(figure, "Loss against steps", key, runs.name)
 
@@ -216,8 +215,7 @@ def capacity(found: Sequence[Record]) -> Figure:
     axes.axvline(first["latency_ms"], color=INK, linewidth=0.8)
     _log(axes, "x")
     _log(axes, "y")
-    axes.set_xlabel("time of a token, ms (log)")
-    axes.set_ylabel("tokens/s of all sequences (log)")
+    axes.set(xlabel="time of a token, ms (log)", ylabel="tokens/s of all sequences (log)")
     key = "solid: cache of bfloat16; dashed, open: int8; from one sequence to as many as fit (mark); "
     key += f"upright line: {first['latency_ms']:g} ms; floors, from published peaks"
     conditions = f"{first['name']}, sequences of {first['context']:,} tokens, {first['topology']}"
