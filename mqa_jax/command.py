@@ -23,7 +23,8 @@ from typing import Any, NoReturn
 from absl import flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
-from rich.console import Console, RenderableType
+from rich.console import Console
+from rich.markdown import Markdown
 
 from mqa_jax import files
 from mqa_jax.errors import NO_ROOM, Ended, InputError
@@ -101,11 +102,11 @@ def show(text: str, records: Iterable[Mapping[str, Any]], json_to: str | None) -
         files.write(json_to, written)
 
 
-def lines(table: RenderableType) -> str:
-    """A table as wide as the terminal, or elsewhere as wide as it needs to be."""
+def lines(markdown: str) -> str:
+    """Markdown for a terminal: as wide as it is, or elsewhere as wide as tables need to be."""
     console = Console(width=None if sys.stdout.isatty() else 200)
     with console.capture() as captured:
-        console.print(table)
+        console.print(Markdown(markdown))
     return captured.get().rstrip("\n")
 
 

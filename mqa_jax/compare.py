@@ -25,7 +25,7 @@ from mqa_jax.evaluate import quality
 from mqa_jax.evaluate.significance import paired_bootstrap
 from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import build, count
-from mqa_jax.report import page
+from mqa_jax.report import context, page
 from mqa_jax.timing import memory, sweep
 from mqa_jax.timing.decode import Workload
 from mqa_jax.train import trained
@@ -57,7 +57,9 @@ def compare(
     first = experiments[0]
     processes.together(lambda: _check_memory(experiments))
     if processes.is_first():
-        say_budgets(experiments)
+        parameters = {each.variant: count(build(each.model).shapes()) for each in experiments}
+        for text in context.unequal_budgets(parameters):
+            progress.say(f"note: {text}")
         progress.say(f"comparing {', '.join(each.variant for each in experiments)} on {first.name} in {folder}")
     corpus = processes.together(lambda: sources.load(first.data, first.task))
     with workers.held(folder / "vocabulary.lock", wait=True):  # nor is anything fetched twice at once
@@ -90,7 +92,9 @@ def compare(
         if first.task == "translation":
             for seed in seeds:
                 _significance(experiments, seed, folder, *next(iter(tests.items())))
-        _time([dataclasses.replace(each, seed=seeds[0]) for each in experiments], folder)
+        timed = [dataclasses.replace(each, seed=seeds[0]) for each in experiments]
+        place = {each.variant: folder / f"{each.variant}-s{each.seed}" for each in timed}
+        sweep.time_missing(timed, _workloads(first), place, first.timing.repeats, DEPENDS_ON["timing"])
         page.write(found(), folder, f"{first.name}: attention types compared", names)
 
     def found() -> list[Record]:
@@ -109,17 +113,6 @@ def _check_memory(experiments: Sequence[Experiment]) -> None:
         memory.check_training(each)
         for workload in _workloads(experiments[0]):
             workload.check(each, "config.timing.batch")
-
-
-def say_budgets(experiments: Sequence[Experiment], tolerance: float = 0.001) -> None:
-    """Says which variants do not have the first one's number of parameters."""
-    sizes = {each.variant: count(build(each.model).shapes()) for each in experiments}
-    baseline = sizes[experiments[0].variant]
-    for variant, size in sizes.items():
-        if abs(size - baseline) > tolerance * baseline:
-            progress.say(
-                f"note: {variant} has {size:,} parameters, {experiments[0].variant} {baseline:,}: not an equal budget"
-            )
 
 
 def _tests(experiment: Experiment, corpus: Corpus) -> dict[str, tuple[Split, str]]:
@@ -164,14 +157,8 @@ def _significance(
     records.write(folder / "records", records.make("significance", baseline, figures), f"s{seed}")
 
 
-def _time(experiments: Sequence[Experiment], folder: pathlib.Path) -> None:
-    """Times every beam at the config's lengths, and every length greedily, for all variants in turn."""
-    place = {each.variant: folder / f"{each.variant}-s{each.seed}" for each in experiments}
-    repeats = experiments[0].timing.repeats
-    sweep.time_missing(experiments, _workloads(experiments[0]), place, repeats, DEPENDS_ON["timing"])
-
-
 def _workloads(experiment: Experiment) -> list[Workload]:
+    """Every beam at the config's lengths, and every length greedily."""
     config, translation = experiment.timing, experiment.task == "translation"
     sizes = [(beam, config.source_length, config.target_length) for beam in config.beams]
     sizes += [(1, length if translation else config.source_length, length) for length in config.lengths]

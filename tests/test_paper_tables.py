@@ -49,19 +49,19 @@ def test_each_row_of_the_paper_belongs_to_one_variant(name, fields, data):
 
 def test_the_papers_numbers_are_those_of_the_paper():
     assert figures("wmt14", "multi_query") == {
-        "ln_perplexity": "1.439",
-        "bleu_dev": "26.5",
-        "bleu_test_beam_1": "27.5",
-        "bleu_test_beam_4": "28.5",
-        "training_us": "13.0",
-        "encoder_us_beam_1": "1.5",
-        "decoder_us_beam_1": "3.8",
-        "encoder_us_beam_4": "1.6",
-        "decoder_us_beam_4": "32",
+        "ln(PPL) wmt13": "1.439",
+        "BLEU wmt13, beam 1": "26.5",
+        "BLEU wmt14, beam 1": "27.5",
+        "BLEU wmt14, beam 4": "28.5",
+        "training": "13.0",
+        "greedy: encoder": "1.5",
+        "greedy: decoder": "3.8",
+        "beam 4: encoder": "1.6",
+        "beam 4: decoder": "32",
     }
     assert list(figures("wmt14", "multi_head").values())[4:] == ["13.2", "1.7", "46", "2.0", "203"]
     assert list(figures("wmt14", "multi_head_h2").values()) == ["1.480", "26.2", "26.8", "27.9"]
-    assert figures("lm1b", "multi_query") == {"perplexity_per_word": "30.2"}
+    assert figures("lm1b", "multi_query") == {"dev PPL per word": "30.2"}
 
 
 @pytest.mark.parametrize(

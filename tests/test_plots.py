@@ -149,16 +149,16 @@ def test_many_variants_and_long_names_stay_inside_the_picture(toy, draw):
     ]
     figure = there(draw(Selection(many)))
     figure.draw_without_rendering()
-    width, height = figure.get_size_inches() * figure.dpi
-    if figure.legends:
-        box = figure.legends[0].get_window_extent()
-        assert box.y0 > figure.axes[0].get_window_extent().y1 and box.x1 <= width + 1
-    assert all(text.get_window_extent().x1 <= width + 1 for text in figure.texts)
+    picture = figure.get_tightbbox().padded(0.1).transformed(figure.dpi_scale_trans)
+    assert picture.width <= 1.07 * plots.WIDTH * figure.dpi, "so that the text is as large as on the others"
+    first, last = figure.axes[0], figure.axes[-1]
+    assert figure.legends[0].get_window_extent().y0 > first.get_window_extent().y1
+    assert figure.texts[0].get_window_extent().y1 < last.get_tightbbox().y0
     for axes in figure.axes:
         labels = *tick_labels(axes.xaxis), *tick_labels(axes.yaxis), axes.xaxis.label, axes.yaxis.label
-        for text in filter(Text.get_text, [*axes.texts, *labels]):
+        for text in filter(Text.get_text, [*axes.texts, *labels, *figure.texts, *figure.legends[0].get_texts()]):
             box = text.get_window_extent()
-            assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1, text
+            assert picture.contains(*box.min) and picture.contains(*box.max), text
 
 
 def contrast(one, other):

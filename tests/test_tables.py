@@ -338,7 +338,7 @@ def test_the_hours_to_reproduce_are_those_of_the_plans():
     planned = {each["name"]: each for each in found}
     on_v2 = next(each for each in found if each["topology"] == "v2:2x2")
     (timed,) = Selection(records.read(ROOT / "results" / "h100")).of("timing", "multi_query", beam=1)
-    tpu = on_v2["train"]["floor_us_per_token"] / float(paper.figures("wmt14", on_v2["config"])["training_us"])
+    tpu = on_v2["train"]["floor_us_per_token"] / float(paper.figures("wmt14", on_v2["config"])["training"])
     gpu = timed["encoder_floor_share"] * timed["peak_flops_per_s"] / timed["published_bfloat16_flops_per_s"]
     _, *rows = tables_of(ROOT / "docs" / "reproduce.md")["What it takes"]
     assert len(rows) == 3

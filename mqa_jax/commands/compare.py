@@ -62,5 +62,5 @@ def main() -> None:
     records = compare.compare(experiments, seeds, folder, ROWS.value)
     if ROWS.value or not processes.is_first():
         return
-    print(command.lines(tables.summary(Selection(records, names)).to_rich()))
+    print(command.lines(tables.summary(Selection(records, names)).to_markdown()))
     print(f"report: {folder / 'report.html'}, {folder / 'report.md'}")

@@ -52,7 +52,7 @@ def main() -> None:
     found = [planned(experiment, topology) for experiment in experiments]
     texts = ["\n".join(plans.lines(record)) for record in found]
     if VARIANTS.value:
-        texts.append(command.lines(plans.table(found).to_rich()))
+        texts.append(command.lines(plans.table(found).to_markdown()))
     command.show("\n\n".join(texts), found, JSON.value)
     misfits = [record["variant"] for record in found if not record["fits"]]
     if misfits:
@@ -61,7 +61,7 @@ def main() -> None:
 
 def decode(experiments, topology):
     found = [capacity.capacity(each, topology, CONTEXT.value, LATENCY.value) for each in experiments]
-    command.show(command.lines(plans.capacities(found).to_rich()), found, JSON.value)
+    command.show(command.lines(plans.capacities(found).to_markdown()), found, JSON.value)
     if WORKDIR.value:
         folder, label = pathlib.Path(WORKDIR.value), f"{topology.name.replace(':', '-')}-{CONTEXT.value}"
         for record in found:

@@ -35,5 +35,5 @@ def main() -> None:
     path = page.write(found, folder, f"{found[0]['name']}: attention types compared", order)
     if any(record.get("split") == heads.BEFORE for record in found):
         path = heads.write(found, folder, f"{found[0]['name']}: fewer key/value heads", order)
-    print(command.lines(tables.summary(Selection(found, order)).to_rich()))
+    print(command.lines(tables.summary(Selection(found, order)).to_markdown()))
     print(f"report: {path}")

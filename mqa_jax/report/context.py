@@ -1,7 +1,7 @@
 """What stands around the numbers: the result in words, what was compared, how to read it, what to be careful about."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from mqa_jax.report import paper
 from mqa_jax.report.cells import p_value, significant
@@ -94,10 +94,11 @@ def setting(runs: Selection) -> dict[str, str]:
     data, model, train = config["data"], config["model"], config["train"]
     encoder = f"{model['encoder']['layers']} + " if model["encoder"] else ""
     columns = f"{data['source_length']} + {data['target_length']}" if model["encoder"] else str(data["target_length"])
+    corpus = _all(record["corpus"] for record in runs.of("train")) or data["dataset"] or data["folder"] or data["kind"]
     packing = "packed" if data["packing"] else "one sentence a row"
     facts = {
         "Task": f"{runs.task}, config {runs.name}",
-        "Corpus": _corpus(runs),
+        "Corpus": f"{corpus} (generated)" if _generated(runs) and "generated" not in corpus.lower() else corpus,
         "Variants": f"{', '.join(runs.variants)} (the first is the baseline)",
         "Model": f"{encoder}{model['decoder']['layers']} layers, width {model['width']}, "
         f"vocabulary {model['vocabulary']:,}, {model['dtype']}",
@@ -134,17 +135,23 @@ def warnings(runs: Selection) -> Iterator[str]:
     bad = [f"{r['variant']} (seed {r['seed']})" for r in runs.of("train") if not math.isfinite(r["final_loss"])]
     if bad:
         yield f"The loss of {', '.join(bad)} is not a number."
-    budgets = {variant: over_seeds(runs.of("train", variant), "parameters").mean for variant in runs.variants}
-    baseline = budgets[runs.variants[0]]
-    for variant, size in budgets.items():
-        if baseline and size and abs(size - baseline) > BUDGET_TOLERANCE * baseline:
-            yield f"{variant} has {size:,.0f} parameters, {runs.variants[0]} {baseline:,.0f}: not an equal budget."
+    if runs.of("train", runs.variants[0]):
+        budgets = {variant: over_seeds(runs.of("train", variant), "parameters").mean for variant in runs.variants}
+        yield from unequal_budgets({variant: size for variant, size in budgets.items() if size})
     if not runs.trained_alike:
         used = ", ".join(sorted({record["device"] for record in runs.of("train")}))
         yield f"The runs were trained on several devices ({used}): training speeds are not compared."
     devices = {record["device"] for variant in runs.variants for record in runs.timed(variant)}
     if len(devices) > 1:
         yield f"Decoding was timed on several devices ({', '.join(sorted(devices))}): no speed-up is given across them."
+
+
+def unequal_budgets(parameters: Mapping[str, float]) -> Iterator[str]:
+    """Which variants do not have as many parameters as the first."""
+    baseline, expected = next(iter(parameters.items()))
+    for variant, size in parameters.items():
+        if abs(size - expected) > BUDGET_TOLERANCE * expected:
+            yield f"{variant} has {size:,.0f} parameters, {baseline} {expected:,.0f}: not an equal budget."
 
 
 def limits(runs: Selection) -> Iterator[str]:
@@ -197,13 +204,6 @@ def signatures(runs: Selection) -> dict[str, str]:
     facts["paired bootstrap"] = _all(record["signature"] for record in runs.of("significance"))
     facts["length penalty of beam search"] = _all(f"{record['alpha']:g}" for record in runs.of("quality"))
     return {name: text for name, text in facts.items() if text}
-
-
-def _corpus(runs: Selection) -> str:
-    """One line on the text; says so where it is generated."""
-    data = runs.newest["config"]["data"]
-    text = _all(record["corpus"] for record in runs.of("train")) or data["dataset"] or data["folder"] or data["kind"]
-    return f"{text} (generated)" if _generated(runs) and "generated" not in text.lower() else text
 
 
 def _generated(runs: Selection) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mqa_jax.report import paper
-from mqa_jax.report.cells import integer, significant, size, yes_no
+from mqa_jax.report.columns import column, columns
 from mqa_jax.report.selection import Record
 from mqa_jax.report.table import Column, Table
 
@@ -21,7 +21,8 @@ def lines(record: Record) -> list[str]:
         f"{per_device:.1f} GiB a device",
     ]
     train, decode = record["train"], record["decode"]
-    title = f"train step, {train['rows']} rows of {train['target_length']} tokens, {_mesh(record)}"
+    mesh = ", ".join(f"{axis}={size}" for axis, size in record["config"]["mesh"].items())
+    title = f"train step, {train['rows']} rows of {train['target_length']} tokens, {mesh}"
     text += ["", title, *_step(train, per_device)]
     text.append(f"  training    {hours(record):.2f} h at the floor, {record['config']['train']['steps']:,} steps")
     groups = record["devices"] // decode["spread_over_devices"]
@@ -29,19 +30,14 @@ def lines(record: Record) -> list[str]:
     if "prefill" in record:
         title = f"prefill, {decode['batch']} sources of {decode['source_length']} tokens, {over}"
         text += ["", title, *_step(record["prefill"], per_device)]
-    beam = "greedy" if decode["beam"] == 1 else f"beam {decode['beam']}"
-    title = f"decode step, {decode['batch']} sentences, {beam}, cache of {decode['target_length']} tokens, "
-    title += over
+    step = f"decode step, {decode['batch']} sentences, {paper.search(decode['beam'])}"
+    title = f"{step}, cache of {decode['target_length']} tokens, {over}"
     return [*text, "", title, *_step(decode, per_device)]
 
 
 def hours(record: Record) -> float:
     """What all steps of the config's training take at the floor."""
     return record["train"]["floor_s"] * record["config"]["train"]["steps"] / 3600
-
-
-def _mesh(record: Record) -> str:
-    return ", ".join(f"{axis}={size}" for axis, size in record["config"]["mesh"].items())
 
 
 def _step(step: Mapping[str, Any], per_device: float) -> list[str]:
@@ -72,19 +68,16 @@ def table(found: Sequence[Record]) -> Table:
         [record, {"training_hours": hours(record)}, paper.figures(record["name"], record["config"])] for record in found
     ]
     first, train, decode = found[0], found[0]["train"], found[0]["decode"]
-    columns = [
-        Column("variant", "variant"),
-        Column("fits", "fits", yes_no),
-        Column("training holds", "train.held_bytes_total", size),
-        Column("decoding holds", "decode.held_bytes_total", size),
-        Column("cache among it", "decode.held_bytes.cache", size),
-        Column("training: floor", "train.floor_us_per_token", significant),
-        Column("training, paper", "training_us"),
-        Column("training: hours at the floor", "training_hours", significant),
-        Column("encoder: floor", "decode.encoder_floor_us_per_token", significant),
-        Column("encoder, paper", f"encoder_us_beam_{decode['beam']}"),
-        Column("decoder: floor", "decode.floor_us_per_token", significant),
-        Column("decoder, paper", f"decoder_us_beam_{decode['beam']}"),
+    search = paper.search(decode["beam"])
+    shown = [
+        *columns("variant fits train.held_bytes_total decode.held_bytes_total decode.held_bytes.cache"),
+        column("train.floor_us_per_token"),
+        Column("training, paper", "training"),
+        column("training_hours"),
+        column("decode.encoder_floor_us_per_token"),
+        Column("encoder, paper", f"{search}: encoder"),
+        column("decode.floor_us_per_token"),
+        Column("decoder, paper", f"{search}: decoder"),
     ]
     note = (
         f"Bytes are a device's ({first['devices']} on {first['chips']} chips). Floors and the paper's times on "
@@ -92,7 +85,7 @@ def table(found: Sequence[Record]) -> Table:
         f"{decode['target_length']} tokens, beam {decode['beam']}; training on {train['rows']} rows of "
         f"{train['target_length']}. Paper: {paper.SOURCE}, {paper.CONDITIONS}."
     )
-    return Table.of(f"Plan: {first['name']} on {first['topology']}", columns, rows, note)
+    return Table.of(f"Plan: {first['name']} on {first['topology']}", shown, rows, note)
 
 
 def capacities(found: Sequence[Record]) -> Table:
@@ -103,19 +96,11 @@ def capacities(found: Sequence[Record]) -> Table:
         for record in found
         for cache, figures in record["caches"].items()
     ]
-    within = f"{first['latency_ms']:g} ms"
-    columns = [
-        Column("variant", "variant"),
-        Column("cache", "cache"),
-        Column("a sequence keeps", "bytes_per_sequence", lambda value, _: size(value)),
-        Column("weights", "weight_bytes_per_device", size),
-        Column("sequences at most", "at_most.sequences", integer),
-        Column("tokens/s", "at_most.tokens_per_s", integer),
-        Column("ms a token", "at_most.ms_per_token", significant),
-        Column("limit", "at_most.limit"),
-        Column(f"sequences in {within}", "within_latency.sequences", integer),
-        Column(f"tokens/s in {within}", "within_latency.tokens_per_s", integer),
-        Column(f"limit in {within}", "within_latency.limit"),
+    at_most = "at_most.sequences at_most.tokens_per_s at_most.ms_per_token at_most.limit"
+    within = columns("within_latency.sequences within_latency.tokens_per_s within_latency.limit")
+    shown = [
+        *columns(f"variant cache bytes_per_sequence weight_bytes_per_device {at_most}"),
+        *(column(each.field, header=f"{each.header} {first['latency_ms']:g} ms") for each in within),
     ]
     note = (
         f"{first['devices']} x {first['memory_bytes_per_device'] / GIB:.1f} GiB, a model on "
@@ -123,4 +108,4 @@ def capacities(found: Sequence[Record]) -> Table:
         "floors, from published peaks. The limit is what takes the most of a step: reading the weights, reading the "
         "cache, or operations."
     )
-    return Table.of(f"Decoding with {first['name']} on {first['topology']}", columns, rows, note)
+    return Table.of(f"Decoding with {first['name']} on {first['topology']}", shown, rows, note)

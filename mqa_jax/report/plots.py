@@ -7,13 +7,14 @@ text can be read there, and have no background: lines show on white and on black
 import io
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from mqa_jax.report import cells
 from mqa_jax.report.selection import Record, Selection, Series, over_seeds
@@ -21,6 +22,7 @@ from mqa_jax.report.selection import Record, Selection, Series, over_seeds
 # Okabe and Ito's colours and some between; each has a contrast of 3 to 1 with white and with a dark page.
 COLORS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#2E97B8", "#7A7A7A", "#A0526D", "#7F8C1F", "#7D6BD0"
 MARKERS = "osD^vPX<>p"  # a second cue, for print without colour
+DASHED = (0, (4, 3))
 INK = "#010203"  # stands for the reader's text colour until a figure is written
 _INKS = "svg{color:#1b1f24}@media(prefers-color-scheme:dark){svg{color:#e3e6ea}}"
 _STYLE: dict[Any, Any] = {
@@ -32,12 +34,18 @@ _STYLE: dict[Any, Any] = {
     "grid.color": INK,
     "grid.alpha": 0.15,
     "font.size": 11,
+    "legend.fontsize": 10,
     "legend.frameon": False,
+    "legend.borderaxespad": 0.2,
+    "legend.borderpad": 0,
     "figure.constrained_layout.use": True,
+    "savefig.bbox": "tight",  # as large as all that is on it and around it
+    "savefig.pad_inches": 0.05,
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "mqa_jax",  # the same figure is the same file
 }
-WIDTH = 5.0  # inches of 72 points
+WIDTH = 4.9  # inches of 72 points
+LONGEST_IN_TWO_COLUMNS = 20  # characters of a name in a legend
 _TIMES = "decoder_us_per_token", "floor_us_per_token"
 _styled = matplotlib.rc_context(_STYLE)
 
@@ -59,38 +67,39 @@ def quality_against_time(runs: Selection) -> Figure | None:
         return None
     figure, (axes,) = _figure(3.2)
     for variant, own in points.items():
-        look = _look(runs, variant)
-        _line(axes, [(time, quality.mean) for time, quality in own.values()], color=look["color"], alpha=0.4)
+        look = _look(runs.variants, variant)
+        joined = np.transpose([(time, quality.mean) for time, quality in own.values()])
+        axes.plot(*joined, color=look["color"], alpha=0.4)
         for beam, (time, quality) in own.items():
             style = look | {"mfc": look["color"] if beam == 1 else "none", "linestyle": "", "capsize": 3}
             axes.errorbar(time, quality.mean, quality.sd, **style, label=variant if beam == min(own) else None)
     axes.margins(0.15)
     _log(axes, "x")
-    axes.set_xlabel("decoder time, µs an output token (log)")
-    axes.set_ylabel(f"BLEU of {runs.test} (intl)" if translation else "test perplexity per word")
-    beams = {beam for own in points.values() for beam in own}
-    key = f"filled: greedy; open: beam {max(beams)}" if len(beams) > 1 else ""
-    key += "; bars: standard deviation over seeds" * any(q.sd for own in points.values() for _, q in own.values())
+    axes.set(
+        xlabel="decoder time, µs an output token (log)",
+        ylabel=f"BLEU of {runs.test} (intl)" if translation else "test perplexity per word",
+    )
+    key = f"filled: greedy; open: beam {runs.beams[-1]}; " if translation else ""
+    key += "bars: standard deviation over seeds"
     what = f"BLEU of {runs.test}" if translation else "Test perplexity (lower is better)"
     timed = [record for variant in points for record in runs.timed(variant)]
-    return _finished(figure, f"{what} against decoder time", key.strip("; "), _conditions(runs, timed))
+    return _finished(figure, f"{what} against decoder time", key, _conditions(runs, timed))
 
 
 @_styled
 def time_against_length(runs: Selection) -> Figure | None:
     """Greedy decoder time a token against the number of output tokens; each variant's floor is dashed."""
     timed = {variant: found for variant in runs.variants if len(found := runs.along("target_length", variant)) > 1}
+    if not timed:
+        return None
     figure, (axes,) = _figure(3.4)
     for variant, found in timed.items():
         _with_floor(axes, runs, variant, {x: [record[time] for time in _TIMES] for x, record in found.items()})
         low, high = zip(*(record["decoder_us_spread"] for record in found.values()), strict=True)
-        axes.fill_between(list(found), low, high, color=_look(runs, variant)["color"], alpha=0.15, linewidth=0)
-    if not axes.lines:
-        return None
-    _log(axes, "x", {x for found in timed.values() for x in found}, most=6)
+        axes.fill_between(list(found), low, high, color=_look(runs.variants, variant)["color"], alpha=0.15, linewidth=0)
+    _log(axes, "x", base=2)
     _log(axes, "y")
-    axes.set_xlabel("output tokens a sentence (log)")
-    axes.set_ylabel("decoder, µs an output token (log)")
+    axes.set(xlabel="output tokens a sentence (log)", ylabel="decoder, µs an output token (log)")
     key = "solid: measured median; shaded: minimum to maximum; dashed: floor of this machine"
     records = [record for found in timed.values() for record in found.values()]
     return _finished(figure, "Greedy decoder time against output length", key, _conditions(runs, records))
@@ -106,13 +115,11 @@ def speed_up(runs: Selection) -> Figure | None:
     figure, all_axes = _figure(2.3, len(panels))
     for axes, (label, lines) in zip(all_axes, panels.items(), strict=True):
         for variant, pairs in lines.items():
-            _with_floor(
-                axes, runs, variant, {x: [base[t] / own[t] for t in _TIMES] for x, (base, own) in pairs.items()}
-            )
+            ratios = {x: [base[time] / own[time] for time in _TIMES] for x, (base, own) in pairs.items()}
+            _with_floor(axes, runs, variant, ratios)
         axes.axhline(1.0, color=INK, linewidth=0.8)
-        _log(axes, "x", {x for pairs in lines.values() for x in pairs}, most=5)
-        axes.set_xlabel(f"{label} (log)")
-        axes.set_ylabel("speed-up")
+        _log(axes, "x", base=2)
+        axes.set(xlabel=f"{label} (log)", ylabel="speed-up")
     key = "solid: measured; dashed: ratio of the floors (bytes and operations over this machine's peaks)"
     records = [r for lines in panels.values() for pairs in lines.values() for pair in pairs.values() for r in pair]
     return _finished(figure, f"Decoder speed-up over {runs.variants[0]}", key, _conditions(runs, records))
@@ -137,19 +144,13 @@ def learning_curves(runs: Selection) -> Figure | None:
     figure, all_axes = _figure(2.2, len(drawn))
     for axes, field in zip(all_axes, drawn, strict=True):
         for variant, points in curves[field]:
-            look = _look(runs, variant) | ({} if len(points) <= 12 else {"marker": ""})
-            _line(axes, points, **look, linewidth=1.2, markersize=4, label=variant)
+            look = _look(runs.variants, variant) | ({} if len(points) <= 12 else {"marker": ""})
+            axes.plot(*np.transpose(points), **look, linewidth=1.2, markersize=4, label=variant)
         _log(axes, "y")
-        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-        axes.set_xlabel("training steps")
-        axes.set_ylabel(panels[field])
-    train = runs.newest["config"]["train"]
-    extra = [name.replace("_", " ") for name in ("label_smoothing", "z_loss") if train[name]]
-    key = "nats a token, log scale"
-    key += f"; training loss counts {' and '.join(extra)}, dev NLL does not" if extra else ""
-    what = " and ".join(panels[field] for field in drawn)
-    return _finished(figure, f"{what[0].upper()}{what[1:]} against steps", key, runs.name)
+        axes.set(xlabel="training steps", ylabel=panels[field])
+    key = "nats a token, log scale; training loss counts label smoothing and z-loss where they are on, dev NLL does not"
+    return _finished(figure, "Loss against steps", key, runs.name)
 
 
 @_styled
@@ -160,18 +161,18 @@ def cache_size(runs: Selection) -> Figure | None:
     if not sizes:
         return None
     figure, (axes,) = _figure(0.2 + 0.32 * len(sizes))
-    bars = axes.barh(list(sizes), list(sizes.values()), color=[_look(runs, name)["color"] for name in sizes])
+    bars = axes.barh(list(sizes), list(sizes.values()), color=[_look(runs.variants, name)["color"] for name in sizes])
     first = sizes.get(runs.variants[0])
     shares = [f"  ({value / first:.3g})" if first and value != first else "" for value in sizes.values()]
-    labels = [f"{cells.size(value)}{share}" for value, share in zip(sizes.values(), shares, strict=True)]
+    labels = [cells.size(value) + share for value, share in zip(sizes.values(), shares, strict=True)]
     axes.bar_label(bars, labels, padding=5, fontsize=10)
     axes.margins(x=0.3)
     axes.invert_yaxis()
     axes.grid(visible=False)
     axes.xaxis.set_visible(False)
     timed = [record for name in sizes for record in runs.timed(name)]
-    key = f"in brackets: share of {runs.variants[0]}" if any(shares) else ""
-    return _finished(figure, "Keys and values cached for one sequence", key, _conditions(runs, timed), legend=False)
+    key = f"in brackets: share of {runs.variants[0]}"
+    return _finished(figure, "Keys and values cached for one sequence", key, _conditions(runs, timed))
 
 
 @_styled
@@ -183,15 +184,15 @@ def quality_against_cache(rows: Mapping[str, Sequence[Record]]) -> Figure | None
     """
     figure, (axes,) = _figure(3.2)
     for place, (name, found) in enumerate(rows.items()):
+        look = _look(list(rows), name)
         sizes = [each["cache_bytes_per_token"] for each in found if each["kind"] == "timing"]
         losses = {each["split"]: each["nll_per_token"] for each in found if each["kind"] == "perplexity"}
         if not sizes or not {"before", "dev"} <= losses.keys():
             continue
-        color, marker = COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)]
         x = sizes[0] * (1 + 0.03 * place)  # beside each other where they are the same
-        axes.plot([x, x], [losses["before"], losses["dev"]], color=color, lw=1, linestyle=":")
-        axes.plot([x], [losses["before"]], color=color, marker=marker, mfc="none", lw=0)
-        axes.plot([x], [losses["dev"]], color=color, marker=marker, lw=0, label=name)
+        axes.plot([x, x], [losses["before"], losses["dev"]], color=look["color"], lw=1, linestyle=":")
+        axes.plot([x], [losses["before"]], **look, mfc="none", lw=0)
+        axes.plot([x], [losses["dev"]], **look, lw=0, label=name)
     if not axes.has_data():
         return None
     axes.set(xlabel="bytes a token leaves in the cache", ylabel="dev, nats a token")
@@ -207,12 +208,12 @@ def loss_against_tokens(rows: Mapping[str, Sequence[Record]]) -> Figure | None:
       rows: the records of each model, the original's first.
     """
     figure, (axes,) = _figure(3.2)
-    for place, (name, found) in enumerate(rows.items()):
+    for name, found in rows.items():
         points = [(0, each["nll_per_token"]) for each in found if each.get("split") == "before"]
         curve = [point for each in found if each["kind"] == "train" for point in each["curve"]]
         points += [(each["tokens"], each["dev_nll_per_token"]) for each in curve if "dev_nll_per_token" in each]
         if len(points) > 1:
-            _line(axes, points, color=COLORS[place % len(COLORS)], marker=MARKERS[place % len(MARKERS)], label=name)
+            axes.plot(*np.transpose(points), **_look(list(rows), name), label=name)
     if not axes.has_data():
         return None
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
@@ -224,20 +225,18 @@ def loss_against_tokens(rows: Mapping[str, Sequence[Record]]) -> Figure | None:
 def capacity(found: Sequence[Record]) -> Figure:
     """Tokens a second against the time of a token, from one sequence to as many as fit; a line a variant and cache."""
     figure, (axes,) = _figure(4.2)
-    for place, record in enumerate(found):
-        color, marker = COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)]
-        for cache, style in (("bfloat16", "-"), ("int8", (0, (4, 3)))):
+    variants = [record["variant"] for record in found]
+    for variant, record in zip(variants, found, strict=True):
+        look = _look(variants, variant)
+        for cache, style, filling in (("bfloat16", "-", look["color"]), ("int8", DASHED, "none")):
             curve = record["caches"][cache]["curve"]
-            _line(axes, curve, color=color, linestyle=style, lw=1.4)
-            fill = {"mfc": color if cache == "bfloat16" else "none"}
-            _line(axes, curve[-1:], color=color, marker=marker, linestyle="", **fill)
-        axes.plot([], [], color=color, marker=marker, label=record["variant"])
+            axes.plot(*np.transpose(curve), **look, linestyle=style, lw=1.4, mfc=filling, markevery=[-1])
+        axes.plot([], [], **look, label=variant)
     first = found[0]
     axes.axvline(first["latency_ms"], color=INK, linewidth=0.8)
     _log(axes, "x")
     _log(axes, "y")
-    axes.set_xlabel("time of a token, ms (log)")
-    axes.set_ylabel("tokens/s of all sequences (log)")
+    axes.set(xlabel="time of a token, ms (log)", ylabel="tokens/s of all sequences (log)")
     key = "solid: cache of bfloat16; dashed, open: int8; from one sequence to as many as fit (mark); "
     key += f"upright line: {first['latency_ms']:g} ms; floors, from published peaks"
     conditions = f"{first['name']}, sequences of {first['context']:,} tokens, {first['topology']}"
@@ -262,14 +261,14 @@ def svg(figure: Figure) -> str:
 
 
 def _figure(height: float, panels: int = 1) -> tuple[Figure, Sequence[Axes]]:
-    """A figure of panels below each other, with their height in inches; `_finished` adds that of its words."""
+    """A figure of panels below each other, with their height in inches."""
     figure = Figure(figsize=(WIDTH, height * panels))
     return figure, list(figure.subplots(panels, squeeze=False)[:, 0])
 
 
-def _look(runs: Selection, variant: str) -> dict[str, Any]:
+def _look(variants: Sequence[str], variant: str) -> dict[str, Any]:
     """Colour and marker, by the variant's place in the order."""
-    place = runs.variants.index(variant)
+    place = variants.index(variant)
     return {"color": COLORS[place % len(COLORS)], "marker": MARKERS[place % len(MARKERS)]}
 
 
@@ -280,29 +279,17 @@ def _drawable(value: float | None) -> TypeGuard[float]:
 
 def _with_floor(axes: Axes, runs: Selection, variant: str, points: Mapping[float, Sequence[float]]) -> None:
     """A line of what was measured, and a dashed one of the floors."""
-    look = _look(runs, variant)
-    _line(axes, [(x, measured) for x, (measured, _) in points.items()], **look, label=variant)
-    _line(axes, [(x, floor) for x, (_, floor) in points.items()], color=look["color"], lw=1.1, linestyle=(0, (4, 3)))
+    measured, floors = zip(*points.values(), strict=True)
+    look = _look(runs.variants, variant)
+    axes.plot(list(points), measured, **look, label=variant)
+    axes.plot(list(points), floors, color=look["color"], linewidth=1.1, linestyle=DASHED)
 
 
-def _line(axes: Axes, points: Iterable[tuple[float, float | None]], **style: Any) -> None:
-    shown = [point for point in points if _drawable(point[1])]
-    if shown:
-        axes.plot(*zip(*shown, strict=True), **style)
-
-
-def _log(axes: Axes, name: str, ticks: Iterable[float] = (), most: int = 1) -> None:
-    """A logarithmic axis, x or y, with few round ticks; or at those of `ticks` that leave room for `most`."""
+def _log(axes: Axes, name: str, base: int = 10) -> None:
+    """A logarithmic axis, x or y, with ticks at 1, 2 and 5 times powers of ten, or at powers of two."""
     axes.set(**{f"{name}scale": "log"})
     axis = {"x": axes.xaxis, "y": axes.yaxis}[name]
-    low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(6, steps=[1, 2, 5, 10]))
-    if ticks := sorted(ticks):
-        apart, kept = (ticks[-1] / ticks[0]) ** (1 / most), ticks[:1]
-        for tick in ticks[1:]:
-            if tick > 0.99 * apart * kept[-1]:
-                kept.append(tick)
-        axis.set_major_locator(FixedLocator(kept))
+    axis.set_major_locator(LogLocator(2, numticks=6) if base == 2 else LogLocator(subs=(1, 2, 5)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
 
@@ -314,20 +301,20 @@ def _conditions(runs: Selection, timed: Sequence[Record]) -> str:
     return ", ".join([runs.name, *(each.pop() for each in texts if len(each) == 1)])
 
 
-def _finished(figure: Figure, title: str, key: str, conditions: str, legend: bool = True) -> Figure:
-    """The figure with its title, a legend of all variants, and under it how to read it and what it is of."""
-    title, words = textwrap.fill(title, 44), [line for each in (key, conditions) for line in textwrap.wrap(each, 68)]
-    figure.supxlabel("\n".join(words), x=0.01, ha="left", fontsize=9)
-    font, rows = {"weight": "bold", "size": 12}, 0
-    if legend:
-        named = (axes.get_legend_handles_labels() for axes in figure.axes)
-        handles = {label: handle for found, labels in named for handle, label in zip(found, labels, strict=True)}
-        columns = max(1, min(3, 48 // (max(map(len, handles)) + 5)))
-        place: dict[str, Any] = {"loc": "outside upper left", "alignment": "left", "borderpad": 0, "borderaxespad": 0.2}
-        place |= {"title": title, "title_fontproperties": font, "ncols": columns, "fontsize": 10}
-        figure.legend(handles.values(), handles.keys(), **place)
-        rows = -(-len(handles) // columns)
-    else:
-        figure.suptitle(title, x=0.01, ha="left", fontproperties=font)
-    figure.set_figheight(figure.get_figheight() + 0.3 + 0.2 * rows + 0.16 * len(words))
+def _finished(figure: Figure, title: str, key: str, conditions: str) -> Figure:
+    """The figure with title and legend above it, and below it how to read it and what it is of."""
+    named = (axes.get_legend_handles_labels() for axes in figure.axes)
+    handles = {label: handle for found, labels in named for handle, label in zip(found, labels, strict=True)}
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        title=textwrap.fill(title, 44),
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=2 if max(map(len, handles), default=0) <= LONGEST_IN_TWO_COLUMNS else 1,
+        alignment="left",
+        title_fontproperties={"weight": "bold", "size": 12},
+    )
+    words = [line for each in (key, conditions) for line in textwrap.wrap(each, 68)]
+    figure.text(0.01, -0.02, "\n".join(words), verticalalignment="top", fontsize=9)
     return figure

@@ -6,29 +6,18 @@ from collections.abc import Mapping, Sequence
 
 from mqa_jax import files
 from mqa_jax.report import plots
-from mqa_jax.report.cells import decimals, integer, percent, significant
+from mqa_jax.report.columns import column, columns
 from mqa_jax.report.selection import Record, Selection
-from mqa_jax.report.table import Column, Table
+from mqa_jax.report.table import Table
 
-FIGURES = (
-    Column("steps", "steps", integer),
-    Column("parameters", "parameters", integer),
-    Column("parameters from", "config.start"),
-    Column("teacher", "config.train.teacher"),
-    Column("data", "corpus"),
-    Column("final training loss, nats per token", "final_loss", decimals(4)),
-    Column("final divergence from the teacher, nats per token", "final_divergence", decimals(4)),
-    Column("final dev NLL, nats per token", "final_dev_nll", decimals(4)),
-    Column("lowest dev NLL of a kept checkpoint", "best.dev_nll_per_token", decimals(4)),
-    Column("its step", "best.step", integer),
-    Column("seconds of training", "train_s", integer),
-    Column("seconds to compile", "compile_s", significant),
-    Column("tokens a second", "tokens_per_s", integer),
-    Column("mfu, the share of the matmul peak", "mfu", percent),
-    Column("steps refused", "refused_steps", integer),
-    Column("device", "device"),
-    Column("commit", "commit"),
-)
+FIGURES = [
+    *columns("steps parameters config.start config.train.teacher corpus final_loss final_divergence final_dev_nll"),
+    *columns("best.dev_nll_per_token best.step train_s"),
+    column("compile_s", header="seconds to compile"),
+    column("tokens_per_s", header="tokens a second"),
+    column("mfu", header="mfu, the share of the matmul peak"),
+    *columns("refused_steps device commit"),
+]
 
 
 def write(folder: pathlib.Path, records: Sequence[Record], translations: Sequence[Mapping[str, str]]) -> pathlib.Path:

@@ -1,12 +1,9 @@
-"""Tables: columns that say which figures of a row's records they show, and their text in Markdown and on a terminal."""
+"""Tables: columns that say which figures of a row's records they show, and their text in Markdown."""
 
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-import rich.table
-import rich.text
 
 from mqa_jax.report import cells
 from mqa_jax.report.selection import Record, matching, over_seeds
@@ -57,13 +54,17 @@ class Table:
         A column without a figure is left out, and one that has the same text in all of several rows is said in the
         note instead.
         """
-        named = [(column.header, column.cells(rows)) for column in columns]
-        kept = [(name, found) for name, found in named[1:] if {*found} - {cells.MISSING}]
-        equal = [f"{name} {found[0]}" for name, found in kept if len(found) > 1 and len({*found}) == 1]
-        kept = [named[0], *((name, found) for name, found in kept if len(found) == 1 or len({*found}) > 1)]
-        names, texts = zip(*kept, strict=True)
-        note = " ".join(filter(None, [f"In all rows: {', '.join(equal)}." if equal else "", note.strip()]))
-        return cls(title, names, tuple(zip(*texts, strict=True)), note)
+        first, *others = columns
+        names, texts, equal = [first.header], [first.cells(rows)], []
+        for column in others:
+            found = column.cells(rows)
+            if len(rows) > 1 and len({*found}) == 1:
+                equal += [f"{column.header} {found[0]}"] if found[0] != cells.MISSING else []
+            elif {*found} != {cells.MISSING}:
+                names.append(column.header)
+                texts.append(found)
+        note = f"In all rows: {', '.join(equal)}. {note}".strip() if equal else note.strip()
+        return cls(title, tuple(names), tuple(zip(*texts, strict=True)), note)
 
     def to_markdown(self) -> str:
         """Figures end below each other; what is longer is text, and begins below each other."""
@@ -72,16 +73,6 @@ class Table:
         lines = [tuple(map(escape, self.columns)), rule, *(tuple(map(escape, row)) for row in self.rows)]
         body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return "\n\n".join(filter(None, (f"### {escape(self.title)}", body, escape(self.note))))
-
-    def to_rich(self) -> rich.table.Table:
-        """For a terminal."""
-        title, caption = rich.text.Text(self.title), rich.text.Text(self.note) if self.note else None
-        table = rich.table.Table(title=title, caption=caption, title_justify="left", caption_justify="left")
-        for number, column in enumerate(self.columns):
-            table.add_column(rich.text.Text(column), justify="right" if number else "left", no_wrap=not number)
-        for row in self.rows:
-            table.add_row(*map(rich.text.Text, row))
-        return table
 
 
 def escape(text: str) -> str:

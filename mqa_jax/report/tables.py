@@ -1,8 +1,7 @@
 """The tables of a comparison, from records.
 
-A column is one line in a table's list: `Column("training s", "train_s", integer, TRAIN)` has a header, the field it
-shows, how a number is printed, and of which records. A column without a figure is left out, and one that is equal in
-all rows moves into the note.
+A table is a list of columns of `columns.py`. One without a figure is left out, and one that is equal in all rows moves
+into the note.
 
 BLEU is sacreBLEU's with `intl` tokens, as in the paper, unless a column says otherwise. Times are medians over rounds.
 """
@@ -13,15 +12,15 @@ from collections.abc import Sequence
 from mqa_jax.attention.config import in_turn
 from mqa_jax.experiment import model_of
 from mqa_jax.report import paper
-from mqa_jax.report.cells import decimals, integer, p_value, percent, significant, size, times, yes_no
+from mqa_jax.report.cells import decimals, p_value
+from mqa_jax.report.columns import column, columns
 from mqa_jax.report.selection import Record, Selection
 from mqa_jax.report.table import Column, Table
 
-TRAIN, PAPER = {"kind": "train"}, {"kind": "paper"}
-ENCODER, DECODER = "encoder_us_per_token", "decoder_us_per_token"
-VARIANT, D_FF = Column("variant", "variant"), Column("d_ff", "d_ff")
-ATTENTION = Column("attention", "variant")
-SIZES = [ATTENTION, Column("h", "heads"), Column("d_k", "key_size"), Column("d_v", "value_size"), D_FF]
+TRAIN = {"kind": "train"}
+DEV, TEST = ({"kind": "perplexity", "split": split} for split in ("dev", "test"))
+ATTENTION = column("variant", header="attention")
+SIZES = [ATTENTION, *columns("heads key_size value_size d_ff")]
 
 
 def summary(runs: Selection) -> Table:
@@ -30,18 +29,18 @@ def summary(runs: Selection) -> Table:
         return Table("No records", ("variant",), (), "Nothing has been measured yet.")
     greedy, workload, translation = runs.headline(1), _workload_note(runs), runs.task == "translation"
     *others, best = [_bleu(runs.test, beam) for beam in runs.beams]
-    columns = [
-        VARIANT,
-        best if translation else Column("test PPL per word", "perplexity_per_word", decimals(2), _perplexity("test")),
-        Column("decoder µs/token", DECODER, significant, greedy),
-        Column("speed-up", "speed_up", times),
-        Column("cache a sequence", "cache_bytes_per_sequence", size, greedy),
+    shown = [
+        column("variant"),
+        best if translation else column("perplexity_per_word", header="test PPL per word", where=TEST),
+        column("decoder_us_per_token", where=greedy),
+        column("speed_up"),
+        column("cache_bytes_per_sequence", where=greedy),
         *(others if translation else ()),
-        Column(f"{_side(runs)} µs/token", ENCODER, significant, greedy),
-        Column("share of floor", "floor_share", percent, greedy),
-        *([Column("training tokens/s", "tokens_per_s", integer, TRAIN)] if runs.trained_alike else ()),
-        D_FF,
-        Column("parameters", "parameters", integer, TRAIN),
+        column("encoder_us_per_token", header=f"{_side(runs)} µs/token", where=greedy),
+        column("floor_share", where=greedy),
+        *([column("tokens_per_s", header="training tokens/s", where=TRAIN)] if runs.trained_alike else ()),
+        column("d_ff"),
+        column("parameters", where=TRAIN),
     ]
     notes = (
         "BLEU: sacreBLEU, intl." if runs.of("quality") else "",
@@ -49,21 +48,20 @@ def summary(runs: Selection) -> Table:
         workload,
         _seed_note(runs),
     )
-    return Table.of(f"Summary: {runs.name}", columns, _rows(runs), _joined(*notes))
+    return Table.of(f"Summary: {runs.name}", shown, _rows(runs), _joined(*notes))
 
 
 def examples(runs: Selection) -> Table | None:
     """Lines of the test text and what each variant makes of them, below each other. None where no record holds any."""
-    found = {}
-    for variant in runs.variants:
-        for record in runs.of("quality", variant, split=runs.test, beam=runs.beams[-1])[:1]:
-            found |= {variant: record["examples"]} if "examples" in record else {}
+    records = [runs.of("quality", variant, split=runs.test, beam=runs.beams[-1])[:1] for variant in runs.variants]
+    found = {record["variant"]: record["examples"] for (record,) in filter(None, records) if "examples" in record}
     if not found:
         return None
     first = next(iter(found.values()))
-    found = {name: own for name, own in found.items() if [e["source"] for e in own] == [e["source"] for e in first]}
     rows = [(side, *(each[side] for each in first)) for side in ("source", "reference")]
-    rows += [(variant, *(each["output"] for each in own)) for variant, own in found.items()]
+    for variant, own in found.items():
+        if [each["source"] for each in own] == [each["source"] for each in first]:
+            rows.append((variant, *(each["output"] for each in own)))
     note = f"Evenly spread over the text, not chosen. Beam {runs.beams[-1]}."
     return Table("Lines of the test text", ("", *(f"line {each['line']:,}" for each in first)), tuple(rows), note)
 
@@ -72,175 +70,103 @@ def table_1(runs: Selection) -> Table | None:
     """Translation quality in the shape of the paper's Table 1."""
     if runs.task != "translation":
         return None
-    dev = paper.DEV_SET if paper.is_of_its_data(runs.name, runs.newest["config"]) else ""
+    dev = paper.DEV_SET if paper.is_of_its_data(runs.name, runs.newest["config"]) else "dev"
+    texts = dict.fromkeys([runs.test, *(record["split"] for record in runs.of("quality"))])
+    judged = [text for text in texts if text == runs.test or text.startswith(f"{runs.test}-")]
     ours = [
-        Column(f"ln(PPL) {dev or 'dev'}", "nll_per_token", decimals(3), _perplexity("dev")),
+        *SIZES,
+        column("nll_per_token", header=f"ln(PPL) {dev}", show=decimals(3), where=DEV),
         _bleu("dev", 1, dev),
-        *(_bleu(text, beam) for text in _judged(runs) for beam in runs.beams),
+        *(_bleu(text, beam) for text in judged for beam in runs.beams),
     ]
-    theirs = [
-        Column(f"paper: ln(PPL) {paper.DEV_SET}", "ln_perplexity", where=PAPER),
-        Column(f"paper: BLEU {paper.DEV_SET}, beam 1", "bleu_dev", where=PAPER),
-    ]
-    same = paper.TEST_SET in _judged(runs)  # BLEU of other lines is another figure
-    theirs += [
-        Column(f"paper: BLEU {paper.TEST_SET}, beam {beam}", f"bleu_test_beam_{beam}", where=PAPER)
-        for beam in (1, 4)
-        if same
-    ]
+    scored = paper.TEST_SET in judged  # BLEU of other lines is another figure
+    theirs = _papers([field for field in paper.TABLE_1_FIELDS if scored or paper.TEST_SET not in field])
     note = f"ln(PPL) is per subword token and depends on the vocabulary. BLEU: sacreBLEU, intl. {_seed_note(runs)}"
-    if not same and any(paper.figures(r["name"], r["config"]) for r in runs.of("quality")):
+    if not scored and any(paper.figures(r["name"], r["config"]) for r in runs.of("quality")):
         note += f" The paper's test BLEU is of {paper.TEST_SET} (2,737 lines), which was not scored here."
-    return _beside("Table 1: translation quality", SIZES, ours, theirs, runs, note)
+    return _beside("Table 1: translation quality", ours, theirs, runs, note)
 
 
 def table_2(runs: Selection) -> Table | None:
     """Time a token in the shape of the paper's Table 2."""
-    beams, them = _timed_beams(runs), f"paper, {paper.DEVICE}"
-    named = {beam: "greedy" if beam == 1 else f"beam {beam}" for beam in (1, 4, *beams)}
-    sides = (_side(runs), "encoder"), ("decoder", "decoder")
-    training = Column("training", "training_us_per_token", significant)
-    ours = [
-        Column(f"{named[beam]}: {side}", f"{field}_us_per_token", significant, runs.headline(beam))
-        for beam in beams
-        for side, field in sides
-    ]
-    theirs = [Column(f"{them}: training", "training_us", where=PAPER)]
-    theirs += [
-        Column(f"{them}: {named[beam]}: {side}", f"{field}_us_beam_{beam}", where=PAPER)
-        for beam in (1, 4)
-        for side, field in sides
+    ours = [ATTENTION, column("training_us_per_token")]
+    ours += [
+        column(
+            f"{side}_us_per_token",
+            header=f"{paper.search(beam)}: {_side(runs) if side == 'encoder' else side}",
+            where=runs.headline(beam),
+        )
+        for beam in _timed_beams(runs)
+        for side in ("encoder", "decoder")
     ]
     note = _joined(_workload_note(runs), _training_note(runs))
     about = f"The paper's: {paper.CONDITIONS}. It is another machine: compare ratios, not times."
-    return _beside("Table 2: µs per token", [ATTENTION, training], ours, theirs, runs, note, about)
+    theirs = _papers(paper.TABLE_2_FIELDS, f"paper, {paper.DEVICE}")
+    return _beside("Table 2: µs per token", ours, theirs, runs, note, about)
 
 
 def table_3(runs: Selection) -> Table | None:
     """Perplexity per word in the shape of the paper's Table 3."""
     if runs.task != "language":
         return None
-    ours = [Column("dev PPL per word", "perplexity_per_word", decimals(2), _perplexity("dev"))]
-    theirs = [Column("paper: dev PPL per word", "perplexity_per_word", where=PAPER)]
+    ours = [*SIZES, column("perplexity_per_word", header="dev PPL per word", where=DEV)]
     note, about = _joined(_scored(runs), _seed_note(runs)), f"The paper's was scored on {paper.SCORED}."
-    return _beside("Table 3: language model", SIZES, ours, theirs, runs, note, about)
+    return _beside("Table 3: language model", ours, _papers(paper.TABLE_3_FIELDS), runs, note, about)
 
 
 def significance(runs: Selection) -> list[Table]:
     """One table for each paired bootstrap test, which is of one seed."""
     tables = []
     for record in runs.of("significance"):
-        p_values = {  # the baseline is not tested against itself
-            row["variant"]: "baseline" if (p := row["p_value"]) is None else p_value(p, record["samples"])
-            for row in record["rows"]
-        }
-        rows = {row["variant"]: [row | {"p_value": p_values[row["variant"]]}] for row in record["rows"]}
+        rows = {}
+        for row in record["rows"]:
+            p = row["p_value"]  # the baseline is not tested against itself
+            rows[row["variant"]] = [row | {"p_value": "baseline" if p is None else p_value(p, record["samples"])}]
         tokens = re.search(r"tok:(\w+)", record["signature"])
         metric = f"{record['metric']} {tokens[1]}" if tokens else record["metric"]
-        columns = [
-            VARIANT,
-            Column(metric, "score", decimals(2)),
-            Column("p-value", "p_value"),
-            Column("bootstrap mean", "mean", decimals(2)),
-            Column("± 95% CI", "ci", decimals(2)),
-        ]
+        shown = [column("variant"), column("score", header=metric), *columns("p_value mean ci")]
         place = f"{record['split']}, beam {record['beam']}, seed {record['seed']}"
         title = f"{metric} against {record['baseline']}: {place}"
         note = f"Paired bootstrap over {record['samples']:,} resamples of the {record['split']} sentences."
-        tables.append(Table.of(title, columns, [rows[name] for name in runs.variants if name in rows], note))
+        tables.append(Table.of(title, shown, [rows[name] for name in runs.variants if name in rows], note))
     return tables
 
 
-def _spread(name: str, header: str, figure: str, spread: str) -> tuple[Column, ...]:
-    return (
-        Column(header, figure, significant),
-        Column(f"{name} min", f"{spread}.0", significant),
-        Column(f"{name} max", f"{spread}.1", significant),
-    )
-
-
-# Every figure of a kind of record, one row for each measurement and variant: kind, title, columns.
-IN_FULL = (
-    (
-        "quality",
+# Every figure of a kind of record, one row for each measurement and variant: title and fields.
+IN_FULL = {
+    "quality": (
         "Translation quality in full",
-        VARIANT,
-        Column("split", "split"),
-        Column("beam", "beam"),
-        Column("BLEU intl", "bleu_intl", decimals(2)),
-        Column("BLEU 13a", "bleu_13a", decimals(2)),
-        Column("chrF", "chrf", decimals(2)),
-        Column("sentences", "sentences"),
-        Column("sources cut", "truncated"),
+        "variant split beam bleu_intl bleu_13a chrf sentences truncated",
     ),
-    (
-        "perplexity",
+    "perplexity": (
         "Perplexity in full",
-        VARIANT,
-        Column("split", "split"),
-        Column("ln(PPL) per token", "nll_per_token", decimals(4)),
-        Column("PPL per token", "perplexity_per_token", decimals(3)),
-        Column("PPL per word", "perplexity_per_word", decimals(2)),
-        Column("tokens", "tokens"),
-        Column("words", "words"),
-        Column("tokens cut", "tokens_cut"),
+        "variant split nll_per_token perplexity_per_token perplexity_per_word tokens words tokens_cut",
     ),
-    (
-        "timing",
+    "timing": (
         "Decoding time in full",
-        VARIANT,
-        Column("beam", "beam"),
-        Column("batch", "batch"),
-        Column("source", "source_length"),
-        Column("target", "target_length"),
-        Column("type", "dtype"),
-        Column("weights", "weight_dtype"),
-        Column("cache", "cache_dtype"),
-        *_spread("decoder", "decoder µs/token", DECODER, "decoder_us_spread"),
-        Column("floor µs/token", "floor_us_per_token", significant),
-        Column("share of floor", "floor_share", percent),
-        Column("ms a step", "ms_per_step", significant),
-        *_spread("source", "source µs/token", ENCODER, "encoder_us_spread"),
-        Column("rounds", "repeats"),
+        "variant beam batch source_length target_length dtype weight_dtype cache_dtype "
+        "decoder_us_per_token decoder_us_spread.0 decoder_us_spread.1 floor_us_per_token floor_share ms_per_step "
+        "encoder_us_per_token encoder_us_spread.0 encoder_us_spread.1 repeats",
     ),
-    (
-        "latency",
+    "latency": (
         "Latency of one sentence",
-        VARIANT,
-        Column("source", "source_length"),
-        Column("target", "target_length"),
-        Column("type", "dtype"),
-        Column("ms a token, p50", "ms_per_token_p50", significant),
-        Column("p99", "ms_per_token_p99", significant),
-        Column("ms to the first token", "ms_to_first_token", significant),
+        "variant source_length target_length dtype ms_per_token_p50 ms_per_token_p99 ms_to_first_token",
     ),
-    (
-        "train_timing",
+    "train_timing": (
         "Training steps in full",
-        VARIANT,
-        Column("batch", "batch"),
-        Column("source", "source_length"),
-        Column("target", "target_length"),
-        Column("type", "dtype"),
-        Column("dropout", "dropout.0", percent),
-        Column("rematerialised", "rematerialise", yes_no),
-        Column("tokens/s", "tokens_per_s", integer),
-        *_spread("step", "ms a step", "ms_per_step", "ms_spread"),
-        Column("mfu", "mfu", percent),
-        Column("activations MiB", "activations_mb", integer),
-        Column("compile s", "compile_s", significant),
+        "variant batch source_length target_length dtype dropout.0 rematerialise tokens_per_s "
+        "ms_per_step ms_spread.0 ms_spread.1 mfu activations_mb compile_s",
     ),
-)
+}
 
 
 def in_full(runs: Selection) -> dict[str, Table]:
     """Every measurement there is, by kind of record, and what each variant's name stands for (`attention`)."""
     about = "Write heads: heads of keys and values. A window holds the position itself."
-    columns = VARIANT, Column("decoder self-attention", "decoder"), Column("elsewhere", "elsewhere"), D_FF
-    tables = {"attention": Table.of("Attention types", columns, _rows(runs), about)}
-    for kind, title, *columns in IN_FULL:
+    tables = {"attention": Table.of("Attention types", columns("variant decoder elsewhere d_ff"), _rows(runs), about)}
+    for kind, (title, fields) in IN_FULL.items():
         if groups := runs.groups(kind):
-            tables[kind] = Table.of(title, columns, groups, _seed_note(runs))
+            tables[kind] = Table.of(title, columns(fields), groups, _seed_note(runs))
     return tables
 
 
@@ -252,7 +178,7 @@ def _rows(runs: Selection) -> list[list[Record]]:
         derived: list[Record] = [{"variant": variant, "speed_up": runs.speed_up(variant)}]
         derived += [{"training_us_per_token": 1e6 / rate} for rate in _training_rates(runs, variant)]
         if own:
-            derived += [_sizes(own[-1]), PAPER | paper.figures(own[-1]["name"], own[-1]["config"])]
+            derived += [_sizes(own[-1]), {"kind": "paper"} | paper.figures(own[-1]["name"], own[-1]["config"])]
         rows.append([*derived, *own])
     return rows
 
@@ -273,28 +199,29 @@ def _sizes(record: Record) -> dict[str, str]:
     }
 
 
+def _papers(fields: Sequence[str], whose: str = "paper") -> list[Column]:
+    return [Column(f"{whose}: {field}", field, where={"kind": "paper"}) for field in fields]
+
+
 def _beside(
-    title: str,
-    named: Sequence[Column],
-    ours: Sequence[Column],
-    theirs: Sequence[Column],
-    runs: Selection,
-    note: str,
-    about: str = "",
+    title: str, ours: Sequence[Column], theirs: Sequence[Column], runs: Selection, note: str, about: str = ""
 ) -> Table | None:
-    """Our figures, and the paper's if it has any of the rows. None where nothing of ours has been measured."""
+    """Our figures, and the paper's if it has any of the rows. None where nothing of ours has been measured.
+
+    Columns that say of which records they are show what was measured; the others name the row.
+    """
     rows = _rows(runs)
-    if not any(column.has_any(rows) for column in ours):
+    if not any(each.has_any(rows) for each in ours if each.where):
         return None
-    if any(column.has_any(rows) for column in theirs):
-        return Table.of(title, [*named, *ours, *theirs], rows, _joined(note, about, f"Paper: {paper.SOURCE}."))
-    return Table.of(title, [*named, *ours], rows, note.strip())
+    if not any(each.has_any(rows) for each in theirs):
+        return Table.of(title, ours, rows, note)
+    return Table.of(title, [*ours, *theirs], rows, _joined(note, about, f"Paper: {paper.SOURCE}."))
 
 
 def _bleu(split: str, beam: int, name: str = "") -> Column:
     """Of a split; `name`: what sacreBLEU calls it, where the records do not."""
     where = {"kind": "quality", "split": split, "beam": beam}
-    return Column(f"BLEU {name or split}, beam {beam}", "bleu_intl", decimals(2), where)
+    return column("bleu_intl", header=f"BLEU {name or split}, beam {beam}", where=where)
 
 
 def _training_rates(runs: Selection, variant: str) -> list[float]:
@@ -329,12 +256,6 @@ def _timed_steps(runs: Selection, variant: str) -> list[Record]:
     return [each for each in runs.of("train_timing", variant, **shape) if list(each["dropout"]) == dropout]
 
 
-def _judged(runs: Selection) -> list[str]:
-    """What the texts are called that translations are judged by, the first one first."""
-    texts = dict.fromkeys([runs.test, *(record["split"] for record in runs.of("quality"))])
-    return [text for text in texts if text == runs.test or text.startswith(f"{runs.test}-")]
-
-
 def _scored(runs: Selection) -> str:
     """Which lines a language model was scored on, how they were laid out, and what became of rare words."""
     data, scored = runs.newest["config"]["data"], runs.of("perplexity", split="dev")
@@ -342,10 +263,6 @@ def _scored(runs: Selection) -> str:
     rows = dict.fromkeys("packed rows" if record.get("packed") else "a line in each row" for record in scored)
     words = f"words outside {data['unk']} as UNK" if data.get("unk") else "no word replaced by UNK"
     return f"Scored on all of dev: {', '.join([*filter(None, [' / '.join(texts)]), ' / '.join(rows), words])}."
-
-
-def _perplexity(split: str) -> dict[str, str]:
-    return {"kind": "perplexity", "split": split}
 
 
 def _side(runs: Selection) -> str:
