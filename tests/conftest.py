@@ -24,7 +24,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 # What GPUs are compiled for with (.ci/gpu).
 HAS_GPU_COMPILER = (sys.platform, platform.machine()) == ("linux", "x86_64") and jax.__version_info__ >= (0, 12)
 collect_ignore = [] if HAS_GPU_COMPILER else ["extra/test_gpu.py"]
-LONGEST = "test_compare", "test_processes", "test_sharding", "test_survival", "test_timing"
+LONGEST = "test_compare", "test_processes", "test_sharding", "test_steps", "test_survival", "test_timing"
 
 
 def pytest_collection_modifyitems(items):

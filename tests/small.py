@@ -53,12 +53,13 @@ def model(
     dropout: DropoutConfig = DropoutConfig(),
     tied: bool = True,
     positions: int = 32,
+    layers: int = 2,
     **changes: Any,
 ) -> Model:
-    """An encoder layer and two decoder layers, or one for each of a sequence of attentions.
+    """An encoder layer and two decoder layers, or more: one for each of a sequence of attentions.
     Width 16 and 4 heads, whose keys (4) and values (6) differ in size."""
     cycle = (attention(kind, sight),) if isinstance(kind, str | int) else tuple(kind)
-    layers, translation = max(2, len(cycle)), task == "translation"
+    layers, translation = max(layers, len(cycle)), task == "translation"
     encoder = StackConfig(min(2, len(cycle)), 32, tuple(each.everywhere() for each in cycle))
     return build.build(
         ModelConfig(

@@ -3,74 +3,20 @@
 import dataclasses
 import io
 import json
-import os
-import pathlib
-import subprocess
 import sys
-import types
-from typing import Any, cast
 
+import forks
 import numpy as np
 import pytest
-import sacrebleu
-from reported import PAIR, experiment
+from reported import PAIR
 from test_processes import free_port
+from toy import SMALL, records, script
 
 from mqa_jax import compare, workdir
 from mqa_jax.commands import translate
-from mqa_jax.data import sources, test_sets
-from mqa_jax.data import vocabulary as vocabularies
-from mqa_jax.data.corpus import Split
-from mqa_jax.data.text import read_lines
+from mqa_jax.data import sources
 from mqa_jax.decode import generate
 from mqa_jax.errors import InputError
-from mqa_jax.evaluate import quality
-from mqa_jax.model.build import build
-from mqa_jax.report import page
-from mqa_jax.timing import sweep
-from mqa_jax.train import trained
-
-ROOT = pathlib.Path(__file__).parent.parent
-SMALL = [
-    "--config=configs/toy.py",
-    "--config.model.encoder_layers=1",
-    "--config.model.decoder_layers=1",
-    "--config.model.width=32",
-    "--config.model.feed_forward=64",
-    "--config.model.vocabulary=600",
-    "--config.baseline.heads=4",
-    "--config.baseline.key_size=8",
-    "--config.baseline.value_size=8",
-    "--config.data.sentences=100",
-    "--config.model.positions=32",  # few buckets, which outputs no longer than their sources do not outgrow
-    "--config.data.source_length=32",
-    "--config.data.target_length=32",
-    "--config.decode.length_factor=1.0",
-    "--config.decode.length_extra=0",
-    "--config.data.rows=8",
-    "--config.train.steps=4",
-    "--config.train.log_every=2",
-    "--config.train.evaluate_every=2",
-    "--config.train.checkpoint_every=2",
-    "--config.timing.batch=2",
-    "--config.timing.source_length=8",
-    "--config.timing.target_length=8",
-    "--config.timing.lengths=(4,8)",
-    "--config.timing.repeats=2",
-]
-
-
-def script(name, *arguments, stdin=b"", code=0, devices="--xla_force_host_platform_device_count=1"):
-    """On one device by default, so that each program is compiled once."""
-    done = subprocess.run(
-        [sys.executable, f"scripts/{name}.py", *map(str, arguments)],
-        cwd=ROOT,
-        input=stdin,
-        capture_output=True,
-        env=os.environ | {"XLA_FLAGS": devices, "PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == code, done.stderr.decode()
-    return done.stdout.decode(), done.stderr.decode()
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +27,6 @@ def compared(tmp_path_factory):
     )
     assert "2 processes train and evaluate side by side" in progress and progress.count("train is there") == 2
     return folder, output, progress
-
-
-def records(folder, kind):
-    return [json.loads(path.read_text()) for path in sorted(folder.rglob(f"records/{kind}*.json"))]
 
 
 def test_every_record_is_there(compared):
@@ -130,22 +72,14 @@ def start_two(folder):
     address = f"localhost:{free_port()}"
     less = "--config.decode.beam=1", "--config.timing.beams=(1,)", "--config.timing.lengths=(8,)"
     which = *SMALL, *less, f"--variants={','.join(PAIR)}", f"--workdir={folder}"
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=1", "PYTHONPATH": str(ROOT)}
     both = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                "scripts/compare.py",
-                *which,
-                f"--coordinator={address}",
-                "--processes=2",
-                f"--process={index}",
-            ],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        forks.Process(
+            "scripts/compare.py",
+            *which,
+            f"--coordinator={address}",
+            "--processes=2",
+            f"--process={index}",
+            environment={"XLA_FLAGS": "--xla_force_host_platform_device_count=1"},
         )
         for index in range(2)
     ]
@@ -181,93 +115,6 @@ def test_variants_share_budget_data_and_vocabulary(compared):
     assert {r["feed_forward"] for r in trains} == {64, 100} and len({r["parameters"] for r in trains}) == 1
     assert len({r["curve"][-1]["tokens"] for r in trains}) == 1, "a seed's variants see the same batches"
     assert len({path.read_bytes() for path in folder.rglob("vocabulary.model")}) == 1
-
-
-@pytest.fixture(scope="module")
-def scored(tmp_path_factory):
-    """A comparison of two test sets of sacreBLEU, in which translations are the references with words left out,
-    different ones each time."""
-    folder, random = tmp_path_factory.mktemp("scored"), np.random.default_rng(0)
-
-    def change(base):
-        base.data.sentences, base.decode.test_sets = 400, ("wmt14", "wmt14/full")
-
-    variants = [experiment("toy", each, change=change) for each in PAIR]
-    whole = sources.load(variants[0].data, "translation")
-    splits = {name: Split.of_pairs(split.pairs()[:100]) for name, split in whole.splits.items()}
-    corpus = dataclasses.replace(whole, splits=splits)
-    full = Split.of_pairs(whole.splits["test"].pairs()[100:200])
-    sets = {"wmt14": Split.of_pairs(full.pairs()[:80]), "wmt14/full": full}
-    references = {split.source: split.target for split in (*corpus.splits.values(), *sets.values())}
-    by_name = {each.variant: each for each in variants}
-
-    def load(folder):
-        variant, seed = folder.name.split("-s")
-        of = dataclasses.replace(by_name[variant], seed=int(seed))
-        return trained.Trained(folder, of, build(of.model), {}, cast(Any, None), (1,))
-
-    def translate(lines, *_):
-        spoil = lambda line: " ".join(word for word in line.split() if random.random() < 0.9)  # noqa: E731
-        return generate.Generated([spoil(line) for line in references[lines]], [], 100, 1, 31, 1)
-
-    def obtain(data, corpus, path):
-        path.touch()
-        return types.SimpleNamespace(fingerprint="", path=path)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "load", lambda *_: corpus)
-        patch.setattr(test_sets, "load", lambda name, asked_by: (sets[name], f"{name}, asked by {asked_by}"))
-        patch.setattr(vocabularies, "obtain", obtain)
-        patch.setattr(compare, "train", lambda of, corpus, vocabulary, run: workdir.claim(run, of, {}))
-        patch.setattr(trained, "load", load)
-        patch.setattr(trained.Trained, "decoding_parameters", lambda _: {})
-        patch.setattr(quality, "perplexity_of", lambda *_: None)
-        patch.setattr(generate, "translate", translate)
-        patch.setattr(sweep, "time_missing", lambda *_: None)
-        patch.setattr(page, "write", lambda *_: None)
-        compare.compare(variants, [0, 1], folder)
-    return folder, {"dev": corpus.splits["dev"], **sets}
-
-
-def test_scores_are_of_the_kept_translations_against_the_references(scored):
-    """Of each set by its name, and none of the corpus's own test."""
-    folder, texts = scored
-    found = [(r["split"], r["beam"], r["split_from"]) for r in records(folder, "quality")]
-    named = [(name, f"{name.replace('-', '/')}, asked by config.decode.test_sets") for name in ("wmt14", "wmt14-full")]
-    wanted = [("dev", 1, quality.OWN), *((name, beam, origin) for name, origin in named for beam in (1, 4))]
-    assert sorted(found) == sorted(4 * wanted)
-    for record in records(folder, "quality"):
-        kept = read_lines(folder / f"{record['variant']}-s{record['seed']}" / record["hypotheses"])
-        wanted = list(texts[record["split"].replace("-", "/")].target)
-        assert record["bleu_13a"] == pytest.approx(sacrebleu.corpus_bleu(kept, [wanted]).score)
-        assert record["bleu_intl"] == pytest.approx(sacrebleu.corpus_bleu(kept, [wanted], tokenize="intl").score)
-        assert record["chrf"] == pytest.approx(sacrebleu.corpus_chrf(kept, [wanted]).score)
-        assert abs(record["bleu_13a"] - sacrebleu.corpus_bleu(wanted, [kept]).score) > 0.1, "exchanged"
-
-
-def test_sacrebleus_command_line_scores_a_run_as_it_is(scored):
-    folder, _ = scored
-    run = folder / "multi_query-s1"
-    (record,) = [r for r in records(run, "quality") if (r["split"], r["beam"]) == ("wmt14", 4)]
-    command = [sys.executable, "-m", "sacrebleu", record["references"], "-i", record["hypotheses"]]
-    command += ["-m", "bleu", "chrf", "-w", "4"]
-    bleu, chrf = json.loads(subprocess.run(command, cwd=run, capture_output=True, check=True).stdout)
-    assert (bleu["score"], chrf["score"]) == (pytest.approx(record["bleu_13a"], abs=1e-4), round(record["chrf"], 4))
-    assert bleu["signature"] == record["signature_13a"] and chrf["signature"] == record["signature_chrf"]
-    assert sorted(path.name for path in (run / "references").iterdir()) == ["dev.txt", "wmt14-full.txt", "wmt14.txt"]
-
-
-def test_significance_is_of_the_translations_of_its_beam_and_seed(scored):
-    folder, _ = scored
-    bleu = {(r["variant"], r["seed"], r["split"], r["beam"]): r["bleu_intl"] for r in records(folder, "quality")}
-    assert len(set(bleu.values())) == 20
-    first, second = records(folder, "significance")
-    assert (first["seed"], second["seed"]) == (0, 1)
-    for record in (first, second):
-        assert (record["split"], record["beam"], record["baseline"]) == ("wmt14", 4, "multi_head")
-        assert [row["variant"] for row in record["rows"]] == PAIR
-        for row in record["rows"]:
-            assert row["score"] == pytest.approx(bleu[row["variant"], record["seed"], "wmt14", 4])
 
 
 def test_the_report_is_whole(compared):

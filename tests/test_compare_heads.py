@@ -3,16 +3,16 @@
 import dataclasses
 import shutil
 
+import forks
 import pytest
-from test_command import ROOT, forked, run, script  # noqa: F401  the fixtures
-from test_interop import PLAIN, model_config, written
+from outside import PLAIN, model_config, written
 
 from mqa_jax import records, workdir
 
 NAMES = "original", "activations_1", "latent_4", "activations_1_taught", "latent_4_taught"
 
 
-def start(run, folder, *more):  # noqa: F811
+def start(folder, *more):
     lines = f"{folder}/lines"
     texts = [f"--text={lines}", *(f"--config.data.{split}={lines}.{split}" for split in ("train", "dev", "test"))]
     small = ["--config.data.target_length=16", "--config.data.rows=8", "--config.data.streams=1", "--contexts=8"]
@@ -20,13 +20,13 @@ def start(run, folder, *more):  # noqa: F811
     small += ["--config.train.learning_rate=0.01", "--config.decode.batch=8", "--config.data.drop_overlap=False"]
     small += ["--config.timing.batch=1", "--config.timing.target_length=2", "--config.timing.repeats=1"]
     given = ["--config=uptrain", f"--from={folder}/model", f"--workdir={folder}/heads", *texts, *small, *more]
-    return run(*given, program=ROOT / "scripts/compare_heads.py")
+    return forks.run("scripts/compare_heads.py", *given)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("compare_heads")
-    config = model_config(dataclasses.replace(PLAIN, write_heads=4))
+    config = model_config(dataclasses.replace(PLAIN, write_heads=4), tied=False)
     written(place / "model", dataclasses.replace(config, decoder=dataclasses.replace(config.decoder, layers=1)))
     for number, suffix in enumerate(("", ".train", ".dev", ".test")):
         text = "".join(f"the cat {'abcdefghij'[n % 10]} {'klmnopq'[number + n % 3]}\n" for n in range(20))
@@ -34,9 +34,9 @@ def folder(tmp_path_factory):
     return place
 
 
-def test_a_model_is_converted_trained_on_scored_timed_and_reported(folder, run):  # noqa: F811
+def test_a_model_is_converted_trained_on_scored_timed_and_reported(folder):
     more = "--pool=activations", "--kv_rank=4", "--taught"
-    result = start(run, folder, *more)
+    result = start(folder, *more)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip().endswith("heads.html")
     found = records.read(folder / "heads")
@@ -63,19 +63,19 @@ def test_a_model_is_converted_trained_on_scored_timed_and_reported(folder, run):
     for path in (folder / "heads").rglob("records/*.json"):
         (alone / path.relative_to(folder / "heads")).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, alone / path.relative_to(folder / "heads"))
-    made = run(f"--workdir={alone}", f"--variants={','.join(NAMES)}", program=ROOT / "scripts/report.py")
+    made = forks.run("scripts/report.py", f"--workdir={alone}", f"--variants={','.join(NAMES)}")
     assert made.returncode == 0 and (alone / "heads.md").read_text() == page, made.stderr
     assert (alone / "heads_curves.svg").exists()
     before = {path: path.stat().st_mtime_ns for path in (folder / "heads").rglob("records/*.json")}
-    again = start(run, folder, *more)
+    again = start(folder, *more)
     assert again.returncode == 0 and before == {path: path.stat().st_mtime_ns for path in before}, "goes on"
 
 
-def test_what_cannot_be_compared_is_one_line(folder, run):  # noqa: F811
+def test_what_cannot_be_compared_is_one_line(folder):
     for more, words in (
         (["--pool=median"], "--pool=median is unknown"),
         (["--sites=decoder+cross", "--pool=mean", f"--workdir={folder}/bad"], "the model has no cross"),
         (["--write_heads=3", "--pool=mean", f"--workdir={folder}/bad"], "--write_heads=3 does not divide the 4"),
     ):
-        result = start(run, folder, *more)
+        result = start(folder, *more)
         assert result.returncode == 2 and words in result.stderr.splitlines()[-1], result.stderr

@@ -8,10 +8,9 @@ import os
 import pathlib
 import re
 import signal
-import subprocess
-import sys
 import time
 
+import forks
 import numpy as np
 import pytest
 from test_pipeline import lines, same
@@ -20,8 +19,6 @@ from test_sources import data_of
 from mqa_jax.data import pipeline, preparation, prepared, sources, vocabulary
 from mqa_jax.data.examples import Examples
 from mqa_jax.errors import InputError
-
-ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -201,19 +198,11 @@ KILLED_AT = ("prepared.vocabulary-*.model", "prepared.part/train-0*", "prepared.
 def test_a_kill_at_any_moment_leaves_nothing_that_is_taken_for_whole(data):
     """The process is killed as soon as each file of its way is there; then one that is left alone makes the same."""
     folder = pathlib.Path(data.folder)
-    command = [
-        sys.executable,
-        "scripts/prepare_data.py",
-        "--config=configs/text_translation.py",
-        f"--data_dir={folder}",
-    ]
+    command = ["scripts/prepare_data.py", "--config=configs/text_translation.py", f"--data_dir={folder}"]
     command += [f"--config.data.{name}={','.join(getattr(data, name))}" for name in ("train", "dev", "test")]
     command += ["--config.data.pieces=400"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for pattern in KILLED_AT:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
-        )
+        process = forks.Process(*command)
         while process.poll() is None and not list(folder.glob(pattern)):
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
@@ -221,7 +210,8 @@ def test_a_kill_at_any_moment_leaves_nothing_that_is_taken_for_whole(data):
         assert list(folder.glob(pattern))
         there = prepared.read_manifest(folder / "prepared")
         assert there is None or pattern == "prepared"
-    done = subprocess.run([*command, "--json=-"], cwd=ROOT, capture_output=True, text=True, env=environment, check=True)
+    done = forks.run(*command, "--json=-")
+    assert done.returncode == 0, done.stderr
     brief = json.loads(done.stdout)
     assert brief["examples"] == {"train": 1775, "dev": 20, "test": 20}
     prepared.verify(folder / "prepared", prepared.read_manifest(folder / "prepared") or {})

@@ -2,20 +2,16 @@
 
 import ast
 import json
-import os
 import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 
+import forks
 import jax
 import numpy as np
 import pytest
-from conftest import CACHE
-from test_architecture import ROOT
 from test_config import get
 
 from mqa_jax import config, processes, sharding
@@ -62,22 +58,12 @@ def free_port(lowest=0):
 
 def start(folder, named=None, **free):
     """Two processes on `folder`, each with one CPU device; `named` gives the environment that tells each its place."""
-    address, script = f"localhost:{free_port()}", str(ROOT / "scripts" / "train.py")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(CACHE)}
-    found = []
+    address, found = f"localhost:{free_port()}", []
     for index in range(2):
         place = [f"--coordinator={address}", "--processes=2", f"--process={index}"] if not named else ["--distributed"]
-        command = [sys.executable, script, "--config=configs/toy.py:multi_query", f"--workdir={folder}"]
-        found.append(
-            subprocess.Popen(
-                [*command, *flags(SETTINGS | FREE | free), *place],
-                cwd=ROOT,
-                env=environment | (named(index) if named else {}),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
+        given = ["--config=configs/toy.py:multi_query", f"--workdir={folder}", *flags(SETTINGS | FREE | free), *place]
+        environment = {"XLA_FLAGS": ""} | (named(index) if named else {})
+        found.append(forks.Process("scripts/train.py", *given, environment=environment))
     return found
 
 
@@ -101,18 +87,17 @@ def test_killed_runs_of_two_processes_go_on_as_two_and_as_one(tmp_path):
     whole, killed, two, one = (tmp_path / name for name in ("whole", "killed", "two", "one"))
     both = start(killed, **{"train.checkpoint_every": 1, "mesh.data": 1, "mesh.fsdp": 2})  # each writes its part
     while not (killed / "checkpoints" / "2").exists():
-        assert [each.poll() for each in both] == [None, None], [each.communicate()[1] for each in both]
+        assert [each.poll() for each in both] == [None, None], [each.stderr for each in both]
         time.sleep(0.002)
     for each in both:
         each.send_signal(signal.SIGKILL)
-    for each in both:
-        each.communicate()
-    assert [each.returncode for each in both] == [-signal.SIGKILL] * 2, "they were still at work"
+    assert [each.wait() for each in both] == [-signal.SIGKILL] * 2, "they were still at work"
     shutil.copytree(killed, two)
     shutil.copytree(killed, one)
     both = start(two)  # and they are asked to stop, the second of them alone, then go on
-    while "going on from step" not in (line := both[0].stderr.readline()):
-        assert line, both[0].communicate()
+    while "going on from step" not in both[0].stderr:
+        assert both[0].poll() is None, both[0].stderr
+        time.sleep(0.002)
     both[1].send_signal(signal.SIGTERM)
     stopped = [each.communicate()[1] for each in both]
     assert [each.returncode for each in both] == [0, 0], stopped
@@ -178,21 +163,14 @@ def test_processes_that_slurm_places_write_a_refused_batch_whole(tmp_path):
     assert {sentence["row"] for sentence in lines[0]["sentences"]} == set(range(8))
 
 
-def test_open_mpi_places_processes():
+def test_open_mpi_places_processes(tmp_path):
     code = "from mqa_jax import processes\nprocesses.join(None, None, None)\n"
     code += "index = processes.jax.process_index()\nprint(processes.merged({str(index): [index] * (1 + 20 * index)}))"
+    (tmp_path / "placed.py").write_text(code)
     named = open_mpi(free_port(61_440))
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "", **named(index)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for index in range(2)
-    ]
+    both = [forks.Process("placed.py", folder=tmp_path, environment={"XLA_FLAGS": ""} | named(n)) for n in range(2)]
     for each in both:
-        assert ast.literal_eval(each.communicate()[0].splitlines()[-1]) == {"0": [0], "1": [1] * 21}
+        assert ast.literal_eval(each.communicate()[0].splitlines()[-1]) == {"0": [0], "1": [1] * 21}, each.stderr
 
 
 @pytest.mark.parametrize("shape", [(8, 1, 1), (2, 2, 2), (1, 1, 8)])

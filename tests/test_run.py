@@ -38,9 +38,19 @@ def tiny(variant="multi_query", name="toy", **train):
 
 @pytest.fixture(scope="module", autouse=True)
 def one_device():
-    """A program for one device compiles faster; test_sharding and test_processes train on several."""
+    """A program for one device compiles faster; test_sharding and test_processes train on several. Runs of equal
+    settings share their step; test_survival has processes that compile it anew."""
+    make, made = loop.make_train_step, {}
+
+    def make_once(model, optimizer, config, mesh, teacher):
+        key = model, config, mesh, teacher
+        if key not in made:
+            made[key] = make(model, optimizer, config, mesh, teacher)
+        return made[key]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sharding, "training_devices", lambda local=False: jax.devices()[:1])
+        patch.setattr(loop, "make_train_step", make_once)
         yield
 
 

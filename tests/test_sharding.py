@@ -73,7 +73,7 @@ def on_one_device(G, config):
 @functools.cache
 def start(name):
     task, kind, sight = TYPES[name]
-    of = model(task, kind, sight)
+    of = model(task, kind, sight, layers=1)
     return of, parameters(of)
 
 

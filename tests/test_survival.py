@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import socket
@@ -10,11 +11,12 @@ import subprocess
 import sys
 import time
 
+import forks
 import jax
 import numpy as np
 import pytest
-from test_compare import SMALL, script
 from test_run import corpus, one_device, run, tiny, whole, words  # noqa: F401  the fixtures
+from toy import SMALL, script
 
 from mqa_jax import soak, workdir
 from mqa_jax.errors import Differs, Diverged, InputError, Stopped
@@ -181,14 +183,11 @@ def test_a_full_disk_is_one_line_and_the_old_checkpoints_are_whole(soaked):
     folder = soaked[0] / "alone"
     before = sorted(path.name for path in (folder / "checkpoints").iterdir())
     longer = ["--config.train.steps=16", "--config.train.checkpoint_every=1"]
-    train = [sys.executable, "scripts/train.py", *SMALL, *SETTINGS, *longer, f"--workdir={folder}"]
-    done = subprocess.run(
-        ["bash", "-c", 'ulimit -f 20; exec "$@"', "bash", *train],  # in KiB
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)},
+    done = forks.Process(
+        "scripts/train.py", *SMALL, *SETTINGS, *longer, f"--workdir={folder}", environment={"XLA_FLAGS": ""}
     )
+    resource.prlimit(done.pid, resource.RLIMIT_FSIZE, (20 * 1024, 20 * 1024))
+    done.wait()
     assert done.returncode == 1 and "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: ") and "file too large; the checkpoints written before are intact" in last
