@@ -79,11 +79,12 @@ def quality_against_time(runs: Selection) -> Figure | None:
         xlabel="decoder time, µs an output token (log)",
         ylabel=f"BLEU of {runs.test} (intl)" if translation else "test perplexity per word",
     )
-    key = f"filled: greedy; open: beam {runs.beams[-1]}; " if translation else ""
-    key += "bars: standard deviation over seeds"
+    key = f"filled: greedy; open: beam {runs.beams[-1]}" if translation else ""
+    if any(quality.sd for own in points.values() for _, quality in own.values()):
+        key += "; bars: standard deviation over seeds"
     what = f"BLEU of {runs.test}" if translation else "Test perplexity (lower is better)"
     timed = [record for variant in points for record in runs.timed(variant)]
-    return _finished(figure, f"{what} against decoder time", key, _conditions(runs, timed))
+    return _finished(figure, f"{what} against decoder time", key.strip("; "), _conditions(runs, timed))
 
 
 @_styled
@@ -171,7 +172,7 @@ def cache_size(runs: Selection) -> Figure | None:
     axes.grid(visible=False)
     axes.xaxis.set_visible(False)
     timed = [record for name in sizes for record in runs.timed(name)]
-    key = f"in brackets: share of {runs.variants[0]}"
+    key = f"in brackets: share of {runs.variants[0]}" if any(shares) else ""
     return _finished(figure, "Keys and values cached for one sequence", key, _conditions(runs, timed))
 
 
