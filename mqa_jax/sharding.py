@@ -158,8 +158,10 @@ def place(batch: Any, mesh: Mesh, rows: int, held: Sequence[int]) -> Any:
     place_of[list(held)] = np.arange(len(held))
 
     def placed(x: np.ndarray) -> jax.Array:
-        shape = rows, *x.shape[1:]
-        return jax.make_array_from_callback(shape, where, lambda index: x[place_of[index[0]]])
+        def of_device(index: Any) -> np.ndarray:
+            return x[place_of[index[0]]]
+
+        return jax.make_array_from_callback((rows, *x.shape[1:]), where, of_device)
 
     return jax.tree.map(placed, batch)
 

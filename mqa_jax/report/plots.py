@@ -145,7 +145,7 @@ def learning_curves(runs: Selection) -> Figure | None:
     figure, all_axes = _figure(2.2, len(drawn))
     for axes, field in zip(all_axes, drawn, strict=True):
         for variant, points in curves[field]:
-            look = _look(runs.variants, variant) | ({} if len(points) <= 12 else {"marker": ""})
+            look: dict[str, Any] = _look(runs.variants, variant) | ({} if len(points) <= 12 else {"marker": ""})
             axes.plot(*np.transpose(points), **look, linewidth=1.2, markersize=4, label=variant)
         _log(axes, "y")
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))

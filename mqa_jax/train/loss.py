@@ -1,7 +1,7 @@
 """The training objective and the plain loss, as sums over tokens. The host divides."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -105,7 +105,8 @@ def _sums_forward(objective, devices, tables, tokens):
 def _sums_backward(objective, devices, gradients, bar: Sums):
     x_bar_BLD, table_bar_DV = gradients
     x_bar_BLD = (x_bar_BLD * bar.objective).astype(x_bar_BLD.dtype)
-    return _Tables(transposed(table_bar_DV) * bar.objective, None), _Tokens(x_bar_BLD, None, None, None)
+    none: Any = None  # what is no variable
+    return _Tables(transposed(table_bar_DV) * bar.objective, none), _Tokens(x_bar_BLD, none, none, none)
 
 
 _sums.defvjp(_sums_forward, _sums_backward)
