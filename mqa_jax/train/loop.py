@@ -127,11 +127,12 @@ def train(
                 if len(in_flight) > STEPS_IN_FLIGHT:
                     jax.block_until_ready(in_flight.popleft())
 
-            if is_due(config.log_every, step, config.steps) and state.interval.steps:  # waits for the step
+            evaluating = is_due(config.evaluate_every, step, config.steps)
+            logging = evaluating or is_due(config.log_every, step, config.steps)
+            if logging and state.interval.steps:  # waits for the step
                 write_refused(state.guard, unread)
                 seconds += time.perf_counter() - began
                 entry, translations = logs.values(state, seconds, rate, teacher is not None), []
-                evaluating = is_due(config.evaluate_every, step, config.steps)
                 dev = evaluate(state.parameters) if evaluating else None
                 if dev is not None:
                     entry["dev_nll_per_token"] = dev_losses[step] = dev
