@@ -56,6 +56,7 @@ def flags_of(command: str) -> set[str]:
     """Every flag of `scripts/NAME.py`, of an installed command or of any (`*`): its own, and those of the functions of
     `command` that it calls."""
     shared = flags_by_function(ROOT / "mqa_jax" / "command.py") | {"config_flag": {"config"}}
+    shared["decoding_run"] |= shared["decoding_types"]  # which it calls
     found, name = {"help"}, INSTALLED.get(command, command).removeprefix("mqa_jax.start:")
     for path in (ROOT / "mqa_jax" / "commands").glob(f"{pathlib.Path(name).stem}.py"):
         text = path.read_text(encoding="utf-8")
@@ -111,6 +112,8 @@ def test_commands_are_real(document):
         for name, variant in re.findall(r"(?:--config=|configs/)+(\w+)(?:\.py)?(?::(\w+))?", line):
             named = named if name == "runs" else config_of(name, variant)  # a run's folder is a config too
         commands = COMMAND.findall(line) or [("*", line)]  # a flag by itself is one of any command
+        if line.startswith("pip "):
+            continue
         for command, rest in commands:
             unknown = set(re.findall(r"(?<!\S)--([a-z_]\w*)(?![\w.])", rest)) - flags_of(command)
             assert not unknown, f"{document.name}: {unknown} in {line}"
