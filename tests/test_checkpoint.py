@@ -174,7 +174,7 @@ def test_a_checkpoint_without_one_of_its_parts_is_of_another_version(corpus, wor
     with pytest.raises(InputError, match=r"written by another version of mqa_jax \(it has no 'saved'\)"):
         run(tiny(), corpus, words, copy)
     assert trained.load(copy).steps == (6,)
-    with pytest.raises(InputError, match=r"6 does not say which steps were saved before it .*; leave out --average"):
+    with pytest.raises(InputError, match=r"6 does not say which steps were saved before it: .*; leave out --average"):
         trained.load(copy, 2)
 
 

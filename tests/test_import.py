@@ -146,6 +146,6 @@ def test_bad_input_is_one_line_and_nothing_is_written(case, there, tmp_path):
 def test_another_token_may_begin_texts(there, tmp_path):
     runs.imported(there, tmp_path / "run", bos=5)
     assert trained.load(tmp_path / "run").vocabulary.bos == 5
-    with pytest.raises(InputError, match="token 40 is to begin texts and is not one of 40; give --bos=ID"):
+    with pytest.raises(InputError, match="token 40 is to begin texts and is not one of 32; give --bos=ID"):
         runs.imported(there, tmp_path / "other", bos=40)
     assert not (tmp_path / "other").exists()
