@@ -74,6 +74,7 @@ def test_a_model_is_converted_trained_on_scored_timed_and_reported(folder):
 def test_what_cannot_be_compared_is_one_line(folder):
     for more, words in (
         (["--pool=median"], "--pool=median is unknown"),
+        (["--rotary_size=8", "--pool=mean"], "--rotary_size is of a latent; give --kv_rank"),
         (["--sites=decoder+cross", "--pool=mean", f"--workdir={folder}/bad"], "the model has no cross"),
         (["--write_heads=3", "--pool=mean", f"--workdir={folder}/bad"], "--write_heads=3 does not divide the 4"),
     ):

@@ -43,6 +43,8 @@ def main() -> None:
             raise InputError(f"--pool={pool} is unknown; choose from: {', '.join(heads.POOLS)}")
     if "activations" in POOL.value and not TEXT.value:
         raise InputError("--pool=activations needs --text=FILE, lines for calibration (or SOURCE,TARGET)")
+    if not KV_RANK.value:
+        command.refuse_given([ROTARY_SIZE], "is of a latent; give --kv_rank, or leave it out")
     wanted: dict[str, targets.Target] = {
         f"{pool}_{count}": targets.Pooled(count, pool) for count in command.integers(WRITE_HEADS) for pool in POOL.value
     }
