@@ -25,7 +25,7 @@ from mqa_jax import records
 from mqa_jax.errors import InputError
 from mqa_jax.plan import chips
 from mqa_jax.report import cells, context, paper, plots, tables
-from mqa_jax.report.selection import Selection, Series
+from mqa_jax.report.selection import Selection, Series, measurements
 from mqa_jax.report.table import Column, Table
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -297,7 +297,7 @@ def tables_of(path):
     "folder", [path.parent for path in sorted((ROOT / "results").glob("*/report.md"))], ids=lambda path: path.name
 )
 def test_published_records_give_the_published_tables(folder):
-    runs = Selection(records.read(folder), ["multi_head"])
+    runs = Selection(measurements(records.read(folder)), ["multi_head"])
     found = [table(runs) for table in (tables.summary, tables.examples, tables.table_1, tables.table_2)]
     found += tables.significance(runs)
     found = {table.title: table for table in (*found, *tables.in_full(runs).values()) if table}

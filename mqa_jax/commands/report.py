@@ -15,7 +15,7 @@ from absl import flags
 from mqa_jax import command, records
 from mqa_jax.errors import InputError
 from mqa_jax.report import heads, page, tables
-from mqa_jax.report.selection import Selection
+from mqa_jax.report.selection import Selection, measurements
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the comparison.", required=True)
 VARIANTS = flags.DEFINE_list("variants", [], "Order of the variants. Default: multi_head, or the original, first.")
@@ -23,8 +23,7 @@ VARIANTS = flags.DEFINE_list("variants", [], "Order of the variants. Default: mu
 
 def main() -> None:
     folder = pathlib.Path(WORKDIR.value)
-    made = "import", "convert"  # how the models came to be that a comparison began with
-    found = [record for record in records.read(folder) if record["kind"] not in made]
+    found = measurements(records.read(folder))
     if not found:
         raise InputError(f"--workdir={folder} holds no records; run scripts/compare.py first")
     there = sorted({record["variant"] for record in found})

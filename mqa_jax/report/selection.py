@@ -16,6 +16,11 @@ _TYPES = "dtype", "weight_dtype", "cache_dtype"
 _MEASURED = "split", "beam", *_WORKLOAD, *_TYPES, "padded_cache", "baseline", "dropout", "rematerialise"
 
 
+def measurements(records: Iterable[Record]) -> list[Record]:
+    """The records without those that say how a model came to be, which may be of another config."""
+    return [record for record in records if record["kind"] not in ("import", "convert")]
+
+
 class Selection:
     """The records of one comparison. `variants` is in the order asked for; its first is the baseline.
 
