@@ -300,7 +300,7 @@ def test_published_records_give_the_published_tables(folder):
     found = measurements(records.read(folder))
     there = {record["variant"] for record in found}
     runs = Selection(found, [name for name in ("multi_head", "original") if name in there])
-    found = [table(runs) for table in (tables.summary, tables.examples, tables.table_1, tables.table_2)]
+    found = [table(runs) for table in (tables.summary, tables.examples, tables.table_1, tables.table_2, tables.table_3)]
     found += tables.significance(runs)
     found = {table.title: table for table in (*found, *tables.in_full(runs).values()) if table}
     for title, (header, *rows) in tables_of(folder / "report.md").items():
