@@ -17,6 +17,7 @@ from mqa_jax import command, config
 from mqa_jax.compare_heads import Conversion, compare_heads
 from mqa_jax.errors import InputError
 from mqa_jax.interop import heads, targets
+from mqa_jax.kernels import host
 from mqa_jax.train import source
 
 CONFIG = command.config_flag()
@@ -37,6 +38,7 @@ TAUGHT = flags.DEFINE_bool(
 
 
 def main() -> None:
+    host.keep_freed_memory()
     command.check_folder(WORKDIR)
     for pool in command.names(POOL):
         if pool not in heads.POOLS:
