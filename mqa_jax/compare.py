@@ -21,7 +21,8 @@ from mqa_jax import processes, progress, records, workdir, workers
 from mqa_jax.data import sources, test_sets
 from mqa_jax.data import vocabulary as vocabularies
 from mqa_jax.data.corpus import Corpus, Split
-from mqa_jax.evaluate import quality
+from mqa_jax.evaluate import quality, sentences
+from mqa_jax.evaluate import seeds as over_seeds
 from mqa_jax.evaluate.significance import paired_bootstrap
 from mqa_jax.experiment import Experiment
 from mqa_jax.model.build import build, count
@@ -92,6 +93,7 @@ def compare(
         if first.task == "translation":
             for seed in seeds:
                 _significance(experiments, seed, folder, *next(iter(tests.items())))
+        _across_seeds(experiments, seeds, folder, next(iter(tests)))
         timed = [dataclasses.replace(each, seed=seeds[0]) for each in experiments]
         place = {each.variant: folder / f"{each.variant}-s{each.seed}" for each in timed}
         sweep.time_missing(timed, _workloads(first), place, first.timing.repeats, DEPENDS_ON["timing"])
@@ -148,6 +150,10 @@ def _significance(
 ) -> None:
     """Paired bootstrap of the translations of a test text, of one seed, against the first variant's."""
     beam, baseline = experiments[0].decode.beam, dataclasses.replace(experiments[0], seed=seed)
+    places = [quality.hypotheses_path(folder / f"{each.variant}-s{seed}", name, beam) for each in experiments]
+    if gone := [str(path) for path in places if not path.exists()]:
+        progress.say(f"no paired bootstrap of seed {seed}: {gone[0]} is gone")  # records alone were kept
+        return
     systems = {
         each.variant: quality.read_hypotheses(folder / f"{each.variant}-s{seed}", name, beam) for each in experiments
     }
@@ -155,6 +161,27 @@ def _significance(
         return
     figures = {"split": name, "beam": beam, "baseline": baseline.variant} | paired_bootstrap(systems, test[0].target)
     records.write(folder / "records", records.make("significance", baseline, figures), f"s{seed}")
+
+
+def _across_seeds(experiments: Sequence[Experiment], seeds: Sequence[int], folder: pathlib.Path, name: str) -> None:
+    """Tests each variant against the first over several seeds: nats a token, and BLEU of a test text."""
+    first = experiments[0]
+    files: dict[str, tuple[Record, sentences.Figure]] = {
+        "perplexity-test": ({"metric": "nats a token", "split": "test"}, sentences.nats)
+    }
+    if first.task == "translation":
+        beam = first.decode.beam
+        files[f"quality-{name}-beam{beam}"] = ({"metric": "BLEU intl", "split": name, "beam": beam}, sentences.bleu)
+    for file, (about, figure) in files.items() if len(seeds) > 1 < len(experiments) else ():
+        counts: dict[str, list[Any]] = {each.variant: [] for each in experiments}
+        for variant, of_runs in counts.items():
+            found = (sentences.read(folder / f"{variant}-s{seed}", file) for seed in seeds)
+            of_runs += [each for each in found if each is not None]
+        if lacking := [variant for variant, of_runs in counts.items() if not of_runs]:
+            progress.say(f"no test of {about['metric']} over seeds: {lacking[0]} has no sentences/{file}.json")
+            continue
+        figures = about | {"baseline": first.variant, "rows": over_seeds.compare(counts, figure)}
+        records.write(folder / "records", records.make("seeds", first, figures), file)
 
 
 def _workloads(experiment: Experiment) -> list[Workload]:

@@ -76,6 +76,14 @@ def significance(of, rows):
     return records.make("significance", of, figures | {"signature": "bs:1000|seed:12345|" + SIGNATURE.format("intl")})
 
 
+def over_seeds(of, rows, metric="BLEU intl"):
+    """Rows of (variant, seeds, mean, sd, difference, low, high, p, Holm's p)."""
+    fields = "variant", "seeds", "mean", "sd", "difference", "low", "high", "p_value", "p_holm"
+    rows = [dict(zip(fields, row, strict=True)) for row in rows]
+    where = {"split": "test", "beam": 4} if "BLEU" in metric else {"split": "test"}
+    return records.make("seeds", of, {"metric": metric, "baseline": of.variant, "rows": rows} | where)
+
+
 @functools.cache
 def comparison():
     """A whole comparison of two variants: multi_query is three times as fast."""

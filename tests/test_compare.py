@@ -48,6 +48,26 @@ def test_every_record_is_there(compared):
     assert "multi_query" in output and "report" in output
 
 
+def test_records_and_sentences_alone_are_enough_for_the_tests_over_seeds(compared, tmp_path):
+    """Checkpoints and translations may be gone. The second seed is the first under another number."""
+    for path in [*compared[0].rglob("*-s0/records/*.json"), *compared[0].rglob("*-s0/sentences/*.json")]:
+        for seed in (0, 1):
+            place = tmp_path / str(path.relative_to(compared[0])).replace("-s0", f"-s{seed}")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(path.read_text().replace('"seed": 0', f'"seed": {seed}'))
+    _, progress = script("compare", *SMALL, "--variants=multi_head,multi_query", "--seeds=0,1", f"--workdir={tmp_path}")
+    assert progress.count("train is there") == 4 and "train multi" not in progress
+    assert "no paired bootstrap of seed 0" in progress and not records(tmp_path, "significance")
+    found = {record["metric"]: record for record in records(tmp_path, "seeds")}
+    assert set(found) == {"BLEU intl", "nats a token"} and found["BLEU intl"]["beam"] == 4
+    of_seed = {r["variant"]: r for r in records(tmp_path, "quality") if (r["split"], r["beam"]) == ("test", 4)}
+    for row in found["BLEU intl"]["rows"]:
+        assert row["mean"] == pytest.approx(of_seed[row["variant"]]["bleu_intl"]) and row["sd"] == 0
+    nats = {r["variant"]: r["nll_per_token"] for r in records(tmp_path, "perplexity") if r["split"] == "test"}
+    assert {row["variant"]: row["mean"] for row in found["nats a token"]["rows"]} == pytest.approx(nats, rel=1e-4)
+    assert "over seeds: test, beam 4" in (tmp_path / "report.md").read_text()
+
+
 def test_a_comparison_of_other_text_or_of_fewer_steps_is_refused(compared, monkeypatch):
     """Its records are all there, and of something else."""
     folder, _, _ = compared

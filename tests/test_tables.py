@@ -13,6 +13,7 @@ from reported import (
     comparison,
     experiment,
     of_kind,
+    over_seeds,
     perplexity,
     quality,
     there,
@@ -280,6 +281,31 @@ def test_figures_as_text(show, shown):
 
 
 # Records that are published, among them those of the first edition.
+
+
+def test_differences_over_seeds():
+    """With Holm's p in the result's sentence, in place of that of one seed."""
+    rows = [
+        ("multi_head", 5, 28.5, 0.21, *[None] * 5),
+        ("multi_query", 5, 28.25, 0.19, -0.25, -0.5, 0.0, 0.0471, 0.0942),
+        ("grouped_2", 1, 28.5, None, 0.0, None, None, None, None),
+    ]
+    record = over_seeds(experiment("toy", "multi_head"), rows)
+    (table,) = tables.over_seeds(Selection([*comparison(), record], [*PAIR, "grouped_2"]))
+    assert table.title == "BLEU intl against multi_head over seeds: test, beam 4"
+    assert table.columns[:5] == ("variant", "seeds", "mean", "sd over seeds", "difference")
+    assert table.columns[5:] == ("95% CI from", "to", "p-value", "Holm's p")
+    assert table.rows == (
+        ("multi_head", "5", "28.50", "0.21", "–", "–", "–", "baseline", "baseline"),
+        ("multi_query", "5", "28.25", "0.19", "-0.25", "-0.50", "0.00", "0.047", "0.094"),
+        ("grouped_2", "1", "28.50", "–", "0.00", "–", "–", "–", "–"),
+    )
+    (sentence,) = context.result(Selection([*comparison(), record], PAIR))
+    assert "−0.2 BLEU (p = 0.094 over 5 seeds)" in sentence, sentence
+    nats = [("multi_head", 2, 3.0, 0.01, *[None] * 5), ("multi_query", 2, 3.1, 0.01, 0.1, 0.05, 0.15, 0.0004, 0.0004)]
+    (table,) = tables.over_seeds(Selection([over_seeds(experiment("text_lm", "multi_head"), nats, "nats a token")]))
+    assert table.title == "nats a token against multi_head over seeds: test"
+    assert table.rows[1] == ("multi_query", "3.1000", "0.1000", "0.0500", "0.1500", "≤ 0.001", "≤ 0.001")
 
 
 def tables_of(path):

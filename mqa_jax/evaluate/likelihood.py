@@ -1,18 +1,13 @@
 """The log-probability of each of some given lines."""
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Callable, Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mqa_jax.batch import Batch, Rows
 from mqa_jax.data import pipeline
-from mqa_jax.model.build import Model, Parameters
-from mqa_jax.train.loss import loss_sums
+from mqa_jax.train.step import nll_of_rows
 from mqa_jax.train.trained import Trained
 
 TOKENS = 4096  # of a batch, about
@@ -78,27 +73,13 @@ def score(
                 sizes["source"] = min(longest, _power(max(len(side["source"]) for side in sides)))
             bos = words.bos if prefix is None else prefix
             batch = pipeline.one_a_row(sides, sizes, bos, rows)
-            nll_B = np.asarray(_nll_of_rows(run.model, run.parameters, batch))
+            nll_B = np.asarray(nll_of_rows(run.model, run.parameters, batch))
             for (n, piece), nll in zip(members, nll_B, strict=False):
                 found[n] -= nll
                 counts[n] += len(piece)
             done += len(members)
             on_progress(done)
     return Scored(found, counts, cut)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _nll_of_rows(model: Model, parameters: Parameters, batch: Batch) -> jax.Array:
-    """The negative log-likelihood of each row's target; one row's logits at a time."""
-    module = model.bind(parameters)
-    table_VD = module.embedding.softmax()
-
-    def of_row(row: tuple[jax.Array, Rows]) -> jax.Array:
-        x_1LD, target_1L = jax.tree.map(lambda each: each[None], row)
-        return loss_sums(x_1LD, table_VD, target_1L).nll
-
-    target = jax.tree.map(jnp.asarray, batch.target)
-    return jax.lax.map(of_row, (module.hidden(batch), target))
 
 
 def _bucket(piece: tuple[int, list[int]]) -> int:

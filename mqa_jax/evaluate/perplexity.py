@@ -1,16 +1,14 @@
 """Perplexity per token and per original word."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from mqa_jax.batch import Batch
+import numpy as np
+
 from mqa_jax.errors import InputError
 
 
-def perplexity(
-    sums: Callable[[Batch], tuple[Any, Any]], batches: Iterable[Batch], texts: Sequence[str], cut: int = 0
-) -> dict[str, float | None]:
+def perplexity(nll_N: np.ndarray, tokens_N: np.ndarray, texts: Sequence[str], cut: int = 0) -> dict[str, float | None]:
     """Figures of a `perplexity` record, added up in float64.
 
     A subword perplexity depends on the vocabulary. Per word it does not: the same total, divided by the
@@ -18,10 +16,10 @@ def perplexity(
     Billion-Word benchmark. `words` and `sentences` are both given, so that it can be worked out otherwise.
 
     Args:
-      sums: batch -> (sum of negative log-likelihoods, number of tokens), smoothing excluded.
-      batches: every line once.
+      nll_N: the negative log-likelihood of each row of the text, smoothing excluded.
+      tokens_N: the number of tokens of each.
       texts: the same lines as text.
-      cut: tokens of the texts that are in no batch, their lines being too long.
+      cut: tokens of the texts that are in no row, their lines being too long.
     Returns:
       nll_per_token, perplexity_per_token, perplexity_per_word, tokens (ends of sentence among them), words
       (of the text, without ends of sentence), sentences and tokens_cut. perplexity_per_word is None where tokens were
@@ -29,10 +27,7 @@ def perplexity(
     Raises:
       InputError: no tokens to score.
     """
-    nll, tokens = 0.0, 0
-    for batch in batches:
-        batch_nll, batch_tokens = sums(batch)
-        nll, tokens = nll + float(batch_nll), tokens + int(batch_tokens)
+    nll, tokens = float(nll_N.sum(dtype=np.float64)), int(tokens_N.sum(dtype=np.int64))
     if not tokens:
         raise InputError("no tokens to score; give the split at least one line")
     words = sum(len(text.split()) for text in texts)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from mqa_jax import progress, records, sharding, workdir
@@ -14,11 +15,10 @@ from mqa_jax.batch import Batch
 from mqa_jax.data import pipeline, text
 from mqa_jax.data.corpus import Split
 from mqa_jax.decode import generate
-from mqa_jax.evaluate import bleu, stepwise
+from mqa_jax.evaluate import bleu, sentences, stepwise
 from mqa_jax.evaluate.perplexity import perplexity
 from mqa_jax.experiment import MeshConfig
-from mqa_jax.train.loss import Sums
-from mqa_jax.train.step import score
+from mqa_jax.train.step import nll_of_rows
 from mqa_jax.train.trained import Trained
 
 OWN = "the run's corpus"  # where a split is from that the run was made of
@@ -58,8 +58,12 @@ def translation_quality(run: Trained, split: Split, name: str, beam: int, origin
         ],
         "references": str(references.relative_to(run.folder)),
     } | bleu.score(output.texts, split.target)
-    record = records.make("quality", run.experiment, figures, output.devices)
-    records.write(run.folder / "records", record, f"{name}{_variation(run)}-beam{beam}")
+    record, label = (
+        records.make("quality", run.experiment, figures, output.devices),
+        f"{name}{_variation(run)}-beam{beam}",
+    )
+    sentences.write(run.folder, f"quality-{label}", sentences.bleu_counts(output.texts, split.target))
+    records.write(run.folder / "records", record, label)
     return record
 
 
@@ -69,18 +73,19 @@ def perplexity_of(run: Trained, split: Split, name: str, origin: str = OWN) -> d
     tensor = run.model.tensor
     here = jax.local_devices() if tensor > 1 else sharding.training_devices(local=True)
     mesh = sharding.make_mesh(MeshConfig(tensor=tensor), here)
-    whole, rows = _sums_over(run, mesh), run.experiment.decode.batch
-    stepped, whole_nll = run.decoding_parameters() if _in_other_types(run) else None, 0.0
+    whole, rows = _nll_over(run, mesh), run.experiment.decode.batch
+    stepped = run.decoding_parameters() if _in_other_types(run) else None
     data = dataclasses.replace(run.experiment.data, packed_scoring=run.experiment.data.packed_scoring and not stepped)
     batches = pipeline.scoring_batches(split, run.vocabulary, data, rows)
     pairs_cut, tokens_cut = pipeline.lost_in_scoring(split, run.vocabulary, data)
 
-    def sums(batch):
-        nonlocal whole_nll
-        result = whole(batch)
-        whole_nll += float(result.nll)
-        return stepwise.score(run.model, stepped, batch) if stepped else (result.nll, result.tokens)
-
+    found = []
+    for batch in batches:
+        there = (tokens_B := (batch.target.segments_BL > 0).sum(1)) > 0
+        whole_B = np.asarray(whole(batch))
+        nll_B = np.asarray(stepwise.nll_of_rows(run.model, stepped, batch)) if stepped else whole_B
+        found.append(np.stack([nll_B, whole_B, tokens_B], axis=1)[there])
+    nll_N, whole_N, tokens_N = np.concatenate(found or [np.zeros((0, 3))]).T
     figures = {
         "split": _split(run, name),
         "split_from": origin,
@@ -88,22 +93,23 @@ def perplexity_of(run: Trained, split: Split, name: str, origin: str = OWN) -> d
         "packed": data.packed_scoring,
         "pairs_cut": pairs_cut,
     }
-    figures |= perplexity(sums, batches, split.target, tokens_cut)
+    figures |= perplexity(nll_N, tokens_N, split.target, tokens_cut)
     if stepped:
-        figures["nll_lost_per_token"] = figures["nll_per_token"] - whole_nll / figures["tokens"]
-    record = records.make("perplexity", run.experiment, figures, mesh.size)
-    records.write(run.folder / "records", record, f"{name}{_variation(run)}")
+        figures["nll_lost_per_token"] = float((nll_N - whole_N).sum() / tokens_N.sum())
+    record, label = records.make("perplexity", run.experiment, figures, mesh.size), f"{name}{_variation(run)}"
+    sentences.write(run.folder, f"perplexity-{label}", np.stack([nll_N, tokens_N], axis=1))
+    records.write(run.folder / "records", record, label)
     return record
 
 
-def _sums_over(run: Trained, mesh: Mesh) -> Callable[[Batch], Sums]:
-    """The sums of a batch whose rows the mesh's devices share, and its parameters those along `tensor`."""
+def _nll_over(run: Trained, mesh: Mesh) -> Callable[[Batch], jax.Array]:
+    """What scores the rows of a batch, which the mesh's devices share, and its parameters those along `tensor`."""
     if mesh.size == 1:
-        return lambda batch: score(run.model, run.parameters, batch)
+        return lambda batch: nll_of_rows(run.model, run.parameters, batch)
     model, rows = dataclasses.replace(run.model, mesh=mesh), run.experiment.decode.batch
     where = sharding.parameter_shardings(model.axes(), run.parameters, mesh)
     parameters = jax.device_put(run.parameters, where)
-    return lambda batch: score(model, parameters, sharding.place(batch, mesh, rows, range(rows)), mesh)
+    return lambda batch: nll_of_rows(model, parameters, sharding.place(batch, mesh, rows, range(rows)), mesh)
 
 
 def _check_own(run: Trained, split: Split, name: str, origin: str) -> None:

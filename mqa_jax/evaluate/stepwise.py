@@ -13,8 +13,8 @@ from mqa_jax.model.build import Model, Parameters
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def score(model: Model, parameters: Parameters, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """The sum of negative log-likelihoods of a batch's targets, one sentence a row, and the number of their tokens.
+def nll_of_rows(model: Model, parameters: Parameters, batch: Batch) -> jax.Array:
+    """The negative log-likelihood of each row's target, float32 [B]; one sentence a row.
 
     Args:
       parameters: as `Model.lay_out` made them.
@@ -35,4 +35,4 @@ def score(model: Model, parameters: Parameters, batch: Batch) -> tuple[jax.Array
 
     _, nll_LB = jax.lax.scan(step, state, (jnp.asarray(batch.inputs_BL).T, jnp.asarray(target.tokens_BL).T))
     real_LB = (jnp.asarray(target.segments_BL) > 0).T
-    return jnp.where(real_LB, nll_LB, 0).sum(), real_LB.sum()
+    return jnp.where(real_LB, nll_LB, 0).sum(0)

@@ -31,7 +31,7 @@ def _body(runs: Selection, folder: pathlib.Path) -> str:
         "Result": _tables(tables.summary(runs)),
         "Examples": _tables(tables.examples(runs)),
         "Plots": "\n".join(pictures[1:]),
-        "Significance": _tables(*tables.significance(runs)),
+        "Significance": _tables(*tables.over_seeds(runs), *tables.significance(runs)),
         "In the paper's shape": _tables(tables.table_1(runs), tables.table_2(runs), tables.table_3(runs)),
         "What was compared": _facts(context.setting(runs)),
         "Limits": _items(map(escape, context.limits(runs))),

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from mqa_jax.attention.config import in_turn
 from mqa_jax.experiment import model_of
 from mqa_jax.report import paper
-from mqa_jax.report.cells import decimals, p_value
+from mqa_jax.report.cells import MISSING, decimals, p_value
 from mqa_jax.report.columns import column, columns
 from mqa_jax.report.selection import Record, Selection
 from mqa_jax.report.table import Column, Table
 
+OVER_SEEDS = "Chance is both the seed and the choice of sentences. Holm's p is corrected for the number of variants."
 TRAIN = {"kind": "train"}
 DEV, TEST = ({"kind": "perplexity", "split": split} for split in ("dev", "test"))
 ATTENTION = column("variant", header="attention")
@@ -130,6 +131,28 @@ def significance(runs: Selection) -> list[Table]:
         note = f"Paired bootstrap over {record['samples']:,} resamples of the {record['split']} sentences."
         tables.append(Table.of(title, shown, [rows[name] for name in runs.variants if name in rows], note))
     return tables
+
+
+def over_seeds(runs: Selection) -> list[Table]:
+    """One table for each test over the seeds."""
+    tables = []
+    for record in runs.of("seeds"):
+        digits = decimals(2 if "BLEU" in record["metric"] else 4)
+        rows = {}
+        for row in record["rows"]:
+            p = {name: "baseline" if row["difference"] is None else _p(row[name]) for name in ("p_value", "p_holm")}
+            rows[row["variant"]] = [row | p]
+        figures = [column(name, show=digits) for name in ("sd", "difference", "low", "high")]
+        shown = [*columns("variant seeds"), column("mean", header="mean", show=digits), *figures]
+        shown += columns("p_value p_holm")
+        place = ", ".join([record["split"]] + [f"beam {record['beam']}"] * ("beam" in record))
+        title = f"{record['metric']} against {record['baseline']} over seeds: {place}"
+        tables.append(Table.of(title, shown, [rows[name] for name in runs.variants if name in rows], OVER_SEEDS))
+    return tables
+
+
+def _p(value: float | None) -> str:
+    return MISSING if value is None else p_value(value, 1000)
 
 
 # Every figure of a kind of record, one row for each measurement and variant: title and fields.

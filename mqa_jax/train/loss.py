@@ -91,6 +91,13 @@ def loss_sums(
     return _sums(objective, devices, _Tables(table_VD, table_VE), tokens)
 
 
+def nll_of_rows(x_BLD: jax.Array, table_VD: jax.Array, target: Rows, devices: int = 1) -> jax.Array:
+    """The negative log-likelihood of each row's target, float32 [B]; arguments as in `loss_sums`."""
+    weight_BL = (target.segments_BL > 0).astype(jnp.float32)
+    tokens = _Tokens(x_BLD, None, target.tokens_BL, weight_BL)
+    return _in_chunks(_nll_by_row, devices, _Tables(table_VD, None), tokens)[0]
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _sums(objective, devices, tables, tokens):
     return _in_chunks(functools.partial(_values, objective), devices, tables, tokens)[0]
@@ -146,21 +153,26 @@ def _in_chunks(of_chunk, devices, tables: _Tables, tokens: _Tokens):
 
 
 def _values(objective, tables: _Tables, tokens: _Tokens):
-    sums, _ = _softmax(objective, tables, tokens)
-    return sums, ()
+    columns_M1, _ = _softmax(objective, tables, tokens)
+    return _added(columns_M1), ()
+
+
+def _nll_by_row(tables: _Tables, tokens: _Tokens):
+    columns_M1, _ = _softmax((0.0, 0.0, 0.0, 0.0), tables, tokens)
+    return columns_M1.nll.reshape(tokens.token_BL.shape).sum(1), ()
 
 
 def _values_and_gradients(objective, tables: _Tables, tokens: _Tokens):
     """The sums and the table's gradient (as D by V), and the gradient of x."""
-    sums, logits_bar_MV = _softmax(objective, tables, tokens)
+    columns_M1, logits_bar_MV = _softmax(objective, tables, tokens)
     x_MD = tokens.x_BLD.reshape(-1, tokens.x_BLD.shape[-1])
     x_bar_MD = jnp.einsum("mv,vd->md", logits_bar_MV, tables.table_VD, preferred_element_type=jnp.float32)
     table_bar_DV = weight_gradient(x_MD, logits_bar_MV)
-    return (sums, table_bar_DV), x_bar_MD.astype(x_MD.dtype).reshape(tokens.x_BLD.shape)
+    return (_added(columns_M1), table_bar_DV), x_bar_MD.astype(x_MD.dtype).reshape(tokens.x_BLD.shape)
 
 
 def _softmax(objective, tables: _Tables, tokens: _Tokens):
-    """The sums, and the objective's derivative by the logits in the type of x."""
+    """What each token adds to the sums, and the objective's derivative by the logits in the type of x."""
     smoothing, z_loss, share, temperature = objective
     token_M1, weight_M1 = (each.reshape(-1, 1) for each in (tokens.token_BL, tokens.weight_BL))
     logits_MV = _logits(tokens.x_BLD, tables.table_VD)
@@ -189,8 +201,11 @@ def _softmax(objective, tables: _Tables, tokens: _Tokens):
         objective_M1 = (1 - share) * loss_M1 + share * divergence_M1
         bar_MV = (1 - share) * bar_MV + share * divergence_bar_MV * weight_M1
     columns = objective_M1, loss_M1, nll_M1, divergence_M1, jnp.ones_like(nll_M1)
-    sums = Sums(*((each * weight_M1).sum() for each in columns))
-    return sums, bar_MV.astype(tokens.x_BLD.dtype)
+    return Sums(*(each * weight_M1 for each in columns)), bar_MV.astype(tokens.x_BLD.dtype)
+
+
+def _added(columns_M1: Sums) -> Sums:
+    return Sums(*(each.sum() for each in columns_M1))
 
 
 def _logits(x_BLD, table_VD):

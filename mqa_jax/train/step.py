@@ -19,6 +19,7 @@ from mqa_jax.batch import Batch
 from mqa_jax.experiment import TrainConfig
 from mqa_jax.model.block import as_it_is
 from mqa_jax.model.build import Model, Parameters
+from mqa_jax.train import loss as losses
 from mqa_jax.train.loss import Lesson, Sums, loss_sums
 
 DECAY = 0.99  # of the guard's running average
@@ -199,6 +200,13 @@ def score(model: Model, parameters: Parameters, batch: Batch, mesh: Mesh | None 
     """The sums of one batch without dropout, smoothing or z-loss. `mesh`: what parameters and rows are sharded over."""
     x_BLD, table_VD = _operands(model.bind(parameters), batch, mesh)
     return loss_sums(x_BLD, table_VD, batch.target, devices=mesh.size if mesh else 1)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def nll_of_rows(model: Model, parameters: Parameters, batch: Batch, mesh: Mesh | None = None) -> jax.Array:
+    """The negative log-likelihood of each row's target, float32 [B]. Arguments as in `score`."""
+    x_BLD, table_VD = _operands(model.bind(parameters), batch, mesh)
+    return losses.nll_of_rows(x_BLD, table_VD, batch.target, devices=mesh.size if mesh else 1)
 
 
 def _operands(
