@@ -60,7 +60,7 @@ class Model:
 
     def bind(self, parameters: Parameters) -> Decoder:
         """The module, `Translation` or `Language`, on parameters of `init` or `lay_out`."""
-        graphdef, state = nnx.split(self._abstract())
+        graphdef, state = _structure(self)
         plain, laid = _without_laid(parameters)
         nnx.replace_by_pure_dict(state, plain)
         module = nnx.merge(graphdef, state)
@@ -113,7 +113,7 @@ class Model:
         return _metadata(nnx.state(self._abstract(), nnx.Param), "axes")
 
     def _abstract(self) -> Decoder:
-        return nnx.eval_shape(lambda: self._module(jax.random.key(0)))
+        return nnx.merge(*_structure(self))
 
     def _module(self, key: jax.Array) -> Decoder:
         kind = Language if self.config.encoder is None else Translation
@@ -123,6 +123,18 @@ class Model:
 def build(config: ModelConfig, mesh: Mesh | None = None) -> Model:
     """The encoder-decoder if the config has an encoder, the language model if not."""
     return Model(config, mesh)
+
+
+def _structure(model: Model) -> tuple[nnx.GraphDef[Decoder], nnx.State]:
+    """The module's structure and its parameters' shapes, in variables that the caller may change."""
+    graphdef, state = _traced(model)
+    return graphdef, jax.tree.map(lambda shape: shape, state)
+
+
+@functools.lru_cache(maxsize=64)
+def _traced(model: Model) -> tuple[nnx.GraphDef[Decoder], nnx.State]:
+    """To trace the module takes a hundred times as long as to put it together again."""
+    return nnx.split(nnx.eval_shape(lambda: model._module(jax.random.key(0))))
 
 
 def _metadata(state: nnx.State, name: str) -> dict[str, Any]:
