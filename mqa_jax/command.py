@@ -28,6 +28,7 @@ from rich.markdown import Markdown
 
 from mqa_jax import files
 from mqa_jax.errors import NO_ROOM, Ended, InputError
+from mqa_jax.report.selection import baseline_first
 
 flags.disclaim_key_flags()  # what is defined here counts as the calling command's, and so is in its --help
 
@@ -158,7 +159,7 @@ def names(holder: flags.FlagHolder) -> list[str]:
 
 def variants(holder: flags.FlagHolder, every: Iterable[str]) -> list[str]:
     """The variants that a list flag names, the baseline first; or all that there are, a usual baseline first."""
-    return names(holder) or sorted(every, key=lambda name: (name not in ("multi_head", "original"), name))
+    return names(holder) or baseline_first(every)
 
 
 def integers(holder: flags.FlagHolder, least: int = 1, below: int = 2**31) -> list[int]:

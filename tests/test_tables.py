@@ -25,7 +25,7 @@ from reported import (
 from mqa_jax import records
 from mqa_jax.errors import InputError
 from mqa_jax.plan import chips
-from mqa_jax.report import cells, context, paper, plots, tables
+from mqa_jax.report import cells, context, filled, paper, plots, tables
 from mqa_jax.report.selection import Selection, Series, measurements
 from mqa_jax.report.table import Column, Table
 
@@ -303,9 +303,11 @@ def test_differences_over_seeds():
     (sentence,) = context.result(Selection([*comparison(), record], PAIR))
     assert "−0.2 BLEU (p = 0.094 over 5 seeds)" in sentence, sentence
     nats = [("multi_head", 2, 3.0, 0.01, *[None] * 5), ("multi_query", 2, 3.1, 0.01, 0.1, 0.05, 0.15, 0.0004, 0.0004)]
-    (table,) = tables.over_seeds(Selection([over_seeds(experiment("text_lm", "multi_head"), nats, "nats a token")]))
+    record = over_seeds(experiment("text_lm", "multi_head"), nats, "nats a token")
+    (table,) = tables.over_seeds(Selection([record], PAIR))
     assert table.title == "nats a token against multi_head over seeds: test"
     assert table.rows[1] == ("multi_query", "3.1000", "0.1000", "0.0500", "0.1500", "≤ 0.001", "≤ 0.001")
+    assert "seeds 2, sd over seeds 0.0100" in table.note
 
 
 def tables_of(path):
@@ -341,12 +343,37 @@ def test_links_to_results_lead_somewhere(page):
 
 
 def test_results_are_what_the_records_say():
-    stated = tables_of(ROOT / "RESULTS.md")
-    for folder in ("multi30k", "paper_shape"):
-        runs = Selection(records.read(ROOT / "results" / folder), ["multi_head"])
-        made = [tables.summary(runs), *tables.significance(runs)] if folder == "multi30k" else [tables.table_2(runs)]
-        for table in map(there, made):
-            assert {table.columns, *table.rows} == set(stated[table.title])
+    text = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
+    assert text.count("<!-- end -->") > 2 and filled.fill(ROOT / "RESULTS.md") == text
+
+
+def test_pages_are_filled_between_their_marks(tmp_path):
+    for record in comparison():
+        records.write(tmp_path / "runs" / "toy" / "records", record, str(id(record)))
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- summary, significance of runs/toy -->\nold\n<!-- end -->\nafter\n")
+    text = filled.fill(page)
+    assert text.startswith("before\n<!-- summary, significance of runs/toy -->\n#### Summary: toy\n\n| variant |")
+    assert "#### BLEU intl against multi_head" in text and "old" not in text and text.endswith("<!-- end -->\nafter\n")
+    page.write_text(text)
+    assert filled.fill(page) == text
+
+
+@pytest.mark.parametrize(
+    ("mark", "said"),
+    [
+        ("<!-- summary of runs/none -->\n<!-- end -->\n", "runs/none holds no records"),
+        ("<!-- sumary of results/multi30k -->\n<!-- end -->\n", "no table is called sumary; choose from: summary, "),
+        ("<!-- summary of results/multi30k -->\n", "not closed"),
+        ("<!-- end -->\n", "not closed"),
+    ],
+)
+def test_a_mark_that_cannot_be_filled_is_named(mark, said, tmp_path):
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    page = tmp_path / "page.md"
+    page.write_text(mark)
+    with pytest.raises(InputError, match=said):
+        filled.fill(page)
 
 
 def test_the_share_of_the_peak_in_old_records_is_the_mfu():

@@ -4,24 +4,35 @@ Of a comparison of fewer heads (scripts/compare_heads.py) it writes heads.md and
 
     python scripts/report.py --workdir=runs/compare
     python scripts/report.py --workdir=results/toy --variants=multi_query,multi_head
+    python scripts/report.py --fill=RESULTS.md
 
-The first variant is the baseline.
+The first variant is the baseline. --fill writes the tables of a page anew, each from the records that its mark names
+(mqa_jax/report/filled.py).
 """
 
 import pathlib
 
 from absl import flags
 
-from mqa_jax import command, records
+from mqa_jax import command, files, records
 from mqa_jax.errors import InputError
-from mqa_jax.report import heads, page, tables
+from mqa_jax.report import filled, heads, page, tables
 from mqa_jax.report.selection import Selection, measurements
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the comparison.", required=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the comparison.")
 VARIANTS = flags.DEFINE_list("variants", [], "Order of the variants. Default: multi_head, or the original, first.")
+FILL = flags.DEFINE_string("fill", None, "A Markdown page with marks; alone.")
 
 
 def main() -> None:
+    if FILL.value:
+        command.refuse_given([WORKDIR, VARIANTS], "is of one comparison, --fill of a page; give one of the two")
+        page_ = pathlib.Path(FILL.value)
+        files.write(page_, filled.fill(page_))
+        print(f"filled: {page_}")
+        return
+    if not WORKDIR.value:
+        raise InputError("--workdir is missing; name the folder of a comparison, or a page with --fill")
     folder = pathlib.Path(WORKDIR.value)
     found = measurements(records.read(folder))
     if not found:

@@ -34,16 +34,9 @@ def with_losses(rows: Mapping[str, Sequence[Record]]) -> dict[str, list[Record]]
     return made
 
 
-def write(found: Sequence[Record], folder: pathlib.Path, title: str, names: Sequence[str]) -> pathlib.Path:
-    """Writes heads.md, heads.html and heads.svg.
-
-    Args:
-      found: the records of the folder.
-      names: the variants, the original first.
-    Returns:
-      The path of heads.html.
-    """
-    rows = with_losses({name: [record for record in found if record["variant"] == name] for name in names})
+def table(found: Sequence[Record], names: Sequence[str]) -> Table:
+    """What each model loses and wins back, what its cache takes and how long a step; arguments as `write`'s."""
+    rows = _rows(found, names)
     contexts = sorted({record["source_length"] for record in found if record["kind"] == "timing"})
     columns = [
         Column("model", "variant"),
@@ -63,7 +56,23 @@ def write(found: Sequence[Record], folder: pathlib.Path, title: str, names: Sequ
             for context in contexts
         ),
     ]
-    table = Table.of("What fewer heads lose and gain", [each for each in columns if each], list(rows.values()))
+    return Table.of("What fewer heads lose and gain", [each for each in columns if each], list(rows.values()))
+
+
+def _rows(found: Sequence[Record], names: Sequence[str]) -> dict[str, list[Record]]:
+    return with_losses({name: [record for record in found if record["variant"] == name] for name in names})
+
+
+def write(found: Sequence[Record], folder: pathlib.Path, title: str, names: Sequence[str]) -> pathlib.Path:
+    """Writes heads.md, heads.html and heads.svg.
+
+    Args:
+      found: the records of the folder.
+      names: the variants, the original first.
+    Returns:
+      The path of heads.html.
+    """
+    rows = _rows(found, names)
     figure = plots.quality_against_cache(rows)
     if figure:
         files.write(folder / "heads.svg", plots.svg(figure))
@@ -73,7 +82,7 @@ def write(found: Sequence[Record], folder: pathlib.Path, title: str, names: Sequ
     parts = [
         f"# {escape(title)}",
         "![Nats a token against bytes of cache a token, before and after training on](heads.svg)" if figure else "",
-        table.to_markdown(),
+        table(found, names).to_markdown(),
         "## Along the training\n\n![Nats a token of dev against the tokens trained on](heads_curves.svg)"
         if curves
         else "",

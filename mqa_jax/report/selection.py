@@ -21,6 +21,11 @@ def measurements(records: Iterable[Record]) -> list[Record]:
     return [record for record in records if record["kind"] not in ("import", "convert")]
 
 
+def baseline_first(variants: Iterable[str]) -> list[str]:
+    """The variants by name, a usual baseline before all others."""
+    return sorted(variants, key=lambda name: (name not in ("multi_head", "original"), name))
+
+
 class Selection:
     """The records of one comparison. `variants` is in the order asked for; its first is the baseline.
 

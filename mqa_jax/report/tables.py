@@ -145,7 +145,7 @@ def over_seeds(runs: Selection) -> list[Table]:
         figures = [column(name, show=digits) for name in ("sd", "difference", "low", "high")]
         shown = [*columns("variant seeds"), column("mean", header="mean", show=digits), *figures]
         shown += columns("p_value p_holm")
-        place = ", ".join([record["split"]] + [f"beam {record['beam']}"] * ("beam" in record))
+        place = f"{record['split']}, beam {record['beam']}" if "beam" in record else record["split"]
         title = f"{record['metric']} against {record['baseline']} over seeds: {place}"
         tables.append(Table.of(title, shown, [rows[name] for name in runs.variants if name in rows], OVER_SEEDS))
     return tables
