@@ -25,6 +25,10 @@ def get_config(variant="multi_head"):
     config.variants = {
         "multi_head": {},
         "multi_query": {"write_heads": 1},
+        "multi_head_h1": {"heads": 1, "key_size": 32, "value_size": 32},
+        "multi_head_h2": {"heads": 2, "key_size": 16, "value_size": 16},
+        "multi_head_h4": {"heads": 4, "key_size": 8, "value_size": 8},
+        "multi_head_h8_k4": {"heads": 8, "key_size": 4, "value_size": 4},
         "grouped_2": {"write_heads": 2},
         "grouped_4": {"write_heads": 4},
         "multi_head_local": {"window": 32},

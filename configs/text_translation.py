@@ -20,11 +20,18 @@ def get_config(variant="multi_head"):
     config.variants = {
         "multi_head": {},
         "multi_query": {"write_heads": 1},
+        "multi_head_h1": {"heads": 1, "key_size": 32, "value_size": 32},
+        "multi_head_h2": {"heads": 2, "key_size": 16, "value_size": 16},
+        "multi_head_h4": {"heads": 4, "key_size": 8, "value_size": 8},
+        "multi_head_h8_k4": {"heads": 8, "key_size": 4, "value_size": 4},
         "grouped_2": {"write_heads": 2},
         "grouped_4": {"write_heads": 4},
         "multi_head_local": {"window": 32},
         "multi_query_local": {"write_heads": 1, "window": 32},
         "mla": {"type": "latent", "kv_rank": 128, "rotary_size": 16},
+        "multi_query_encoder": {"write_heads": 1, "sites": ("encoder",)},
+        "multi_query_decoder": {"write_heads": 1, "sites": ("decoder",)},
+        "multi_query_cross": {"write_heads": 1, "sites": ("cross",)},
         "multi_query_sinks": {"write_heads": 1, "window": 28, "sinks": 4},
         "multi_query_3_local_1_global": {"pattern": ("multi_query_local",) * 3 + ("multi_query",)},
     }
