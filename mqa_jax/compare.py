@@ -25,6 +25,7 @@ from mqa_jax.evaluate import quality, sentences
 from mqa_jax.evaluate import seeds as over_seeds
 from mqa_jax.evaluate.significance import paired_bootstrap
 from mqa_jax.experiment import Experiment
+from mqa_jax.kernels import host
 from mqa_jax.model.build import build, count
 from mqa_jax.report import context, page
 from mqa_jax.timing import memory, sweep
@@ -87,6 +88,7 @@ def compare(
             train(experiment, corpus, vocabulary, run)
         evaluated_now = _evaluate(experiment, run, corpus, tests)
         jax.clear_caches()  # the next run's programs are others
+        host.give_back_freed_memory()
         return bool(untrained) or evaluated_now
 
     def time_and_report() -> None:

@@ -35,6 +35,28 @@ def test_a_cpus_memory_and_cores_are_set_up_only_for_a_cpu(monkeypatch, platform
     assert len(done) == 6 * cpu
 
 
+def test_kept_memory_can_be_given_back():
+    """A gap in the middle of the heap too: what was allocated last stays."""
+    script = """
+import pathlib
+from mqa_jax.kernels import host
+host.keep_freed_memory()
+import jax, jax.numpy as jnp
+resident = lambda: int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
+large = jnp.ones(2**26).block_until_ready()
+last = jnp.ones(2**20).block_until_ready()
+full = resident()
+large.delete()
+kept = resident()
+host.give_back_freed_memory()
+print(full - kept, full - resident(), last.sum())
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    at_once, in_the_end, _ = map(float, done.stdout.split())
+    assert at_once < 50 and in_the_end > 200, done.stdout
+
+
 def test_memory_is_kept_from_one_execution_to_the_next(tmp_path):
     """Without the setting every execution takes a page fault for each 4 KiB of its temporaries. With it the first takes
     as many, or one for each 2 MiB, and of later ones one takes few: some may take more, where what was freed came back

@@ -7,6 +7,7 @@ cores busy, and every part would read all its weights.
 """
 
 import ctypes
+import gc
 import glob
 import os
 import platform
@@ -63,6 +64,13 @@ def keep_freed_memory() -> None:
         for option, value in ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, 2**28)):
             libc.mallopt(option, value)
         _use_huge_pages(libc)
+
+
+def give_back_freed_memory() -> None:
+    """What `keep_freed_memory` kept, between works of other shapes: the heap's gaps would add up."""
+    if is_cpu() and platform.libc_ver()[0] == "glibc":
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _use_huge_pages(libc: ctypes.CDLL) -> None:
