@@ -110,6 +110,20 @@ def test_a_prompt_of_several_chunks_is_timed_by_the_token():
     assert figures["encoder_floor_share"] == pytest.approx(share) and 0 < share < 1
 
 
+def test_variants_of_one_model_are_timed_once(tmp_path, capsys, monkeypatch):
+    """Each has a record under its own name."""
+    monkeypatch.setattr(peaks, "measure", lambda *_: BFLOAT16)
+    first, other = (small("toy")[name] for name in ("multi_head", "multi_query"))
+    twin = dataclasses.replace(first, variant="twin", train=dataclasses.replace(first.train, steps=7))
+    place = {each.variant: tmp_path / each.variant for each in (first, other, twin)}
+    sweep.time_missing([first, other, twin], [decode.Workload(3, 1, 4, 4, True)], place, 2, sweep.PARTS)
+    assert "1 workloads of 2 models" in capsys.readouterr().err
+    of_first, of_other, of_twin = (records.read(place[name])[0] for name in ("multi_head", "multi_query", "twin"))
+    assert of_twin["variant"] == "twin" and of_twin["config"]["train"]["steps"] == 7
+    assert {**of_twin, "variant": "multi_head", "config": of_first["config"]} == of_first
+    assert of_other["decoder_us_per_token"] != of_first["decoder_us_per_token"]
+
+
 def test_a_sweep_times_all_workloads_once_and_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
     of = small("toy")
     experiments = [of["multi_head"], of["multi_query"]]
@@ -128,7 +142,7 @@ def test_a_sweep_times_all_workloads_once_and_goes_on_where_it_was(tmp_path, cap
     ]
     sweep.sweep(short, [*few, huge], tmp_path, 2)
     said = capsys.readouterr().err
-    assert f"left out, for want of memory: {huge.label} (" in said and "2 workloads of 2 variants: about" in said
+    assert f"left out, for want of memory: {huge.label} (" in said and "2 workloads of 2 models: about" in said
     found = records.read(tmp_path)
     assert sorted(record["kind"] for record in found) == ["latency"] * 2 + ["timing"] * 4
     late = [record for record in found if record["kind"] == "latency"]

@@ -66,6 +66,8 @@ def time_missing(
 ) -> None:
     """Times all variants in turn, workload by workload; one that any of them lacks is timed for all.
 
+    Variants of one model, which differ in their training, are timed once: weights are random.
+
     Args:
       place: each variant's folder; its records go to `records` there.
       parts: what of an experiment must be as it was for a record to count.
@@ -83,11 +85,15 @@ def time_missing(
         return
     with progress.bar("time decoding", len(missing)) as bar:
         limits = peaks.measure(experiments[0].model.dtype, experiments[0].model.weight_dtype)
-        minutes = sum(seconds_expected(experiments, each, repeats, limits) for each in missing) / 60
-        progress.say(f"{len(missing)} workloads of {len(experiments)} variants: about {minutes:.0f} minutes")
+        models = list({each.model: each for each in reversed(experiments)}.values())[::-1]
+        minutes = sum(seconds_expected(models, each, repeats, limits) for each in missing) / 60
+        progress.say(f"{len(missing)} workloads of {len(models)} models: about {minutes:.0f} minutes")
         for done, workload in enumerate(missing, 1):
-            for record in decode.time_in_turn(experiments, workload, repeats, limits):
-                records.write(place[record["variant"]] / "records", record, workload.label)
+            for timed, record in zip(models, decode.time_in_turn(models, workload, repeats, limits), strict=True):
+                for each in experiments:
+                    if each.model == timed.model:
+                        own = {"variant": each.variant, "seed": each.seed, "config": records.config_of(each)}
+                        records.write(place[each.variant] / "records", record | own, workload.label)
             jax.clear_caches()
             bar.update(done, f"batch {workload.batch}, beam {workload.beam}, length {workload.target_length}")
 
