@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from mqa_jax import files
 from mqa_jax.report import html, plots
-from mqa_jax.report.cells import decimals, percent
+from mqa_jax.report.cells import count, decimals, percent
 from mqa_jax.report.selection import Record
 from mqa_jax.report.table import Column, Table, code, escape
 
@@ -103,9 +103,9 @@ def table(runs: Sequence[Record], site: str) -> Table:
         for row in rows:
             size, head_size = (row.get(f"{site}_{name}_{each}") for each in ("dimensions", "head_dimensions"))
             if size:
-                row[f"{name} of all"] = f"{row[f'{site}_{name}_rank']:.1f} of {size:g}"
-            if size != head_size:
-                row[f"{name} of one"] = f"{row[f'{site}_{name}_rank_by_head']:.1f} of {head_size:g}"
+                row[f"{name} of all"] = f"{row[f'{site}_{name}_rank']:.1f} of {count(size)}"
+            if size and head_size and size != head_size:
+                row[f"{name} of one"] = f"{row[f'{site}_{name}_rank_by_head']:.1f} of {count(head_size)}"
     columns.append(at("attention", "attention"))
     return Table.of(f"{SITES[site][0].upper()}{SITES[site][1:]}", columns, [[row] for row in rows])
 
