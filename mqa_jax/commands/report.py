@@ -1,6 +1,7 @@
 """Writes a comparison's report anew from its records: report.md, report.html and the plots. Runs nothing.
 
-Of a comparison of fewer heads (scripts/compare_heads.py) it writes heads.md and heads.html too.
+Of a comparison of fewer heads (scripts/compare_heads.py) it writes heads.md and heads.html too, and of what heads look
+at (scripts/inspect_attention.py) attention.md and attention.html.
 
     python scripts/report.py --workdir=runs/compare
     python scripts/report.py --workdir=results/toy --variants=multi_query,multi_head
@@ -16,7 +17,7 @@ from absl import flags
 
 from mqa_jax import command, files, records
 from mqa_jax.errors import InputError
-from mqa_jax.report import filled, heads, page, tables
+from mqa_jax.report import attention, filled, heads, page, tables
 from mqa_jax.report.selection import Selection, measurements
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the comparison.")
@@ -34,14 +35,20 @@ def main() -> None:
     if not WORKDIR.value:
         raise InputError("--workdir is missing; name the folder of a comparison, or a page with --fill")
     folder = pathlib.Path(WORKDIR.value)
-    found = measurements(records.read(folder))
-    if not found:
+    every = records.read(folder)
+    inspected, found = [each for each in every if each["kind"] == "attention"], measurements(every)
+    if not found and not inspected:
         raise InputError(f"--workdir={folder} holds no records; run scripts/compare.py first")
-    there = sorted({record["variant"] for record in found})
+    there = sorted({record["variant"] for record in found + inspected})
     order = command.variants(VARIANTS, there)
     for name in order:
         if name not in there:
             raise InputError(f"--variants: {folder} has no record of {name}; choose from: {', '.join(there)}")
+    if inspected:
+        print(f"page: {attention.write(inspected, folder, order)}")
+    if not found:
+        return
+    order = [name for name in order if name in {record["variant"] for record in found}]
     path = page.write(found, folder, f"{found[0]['name']}: attention types compared", order)
     if any(record.get("split") == heads.BEFORE for record in found):
         path = heads.write(found, folder, f"{found[0]['name']}: fewer key/value heads", order)

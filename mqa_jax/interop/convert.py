@@ -28,8 +28,8 @@ from mqa_jax.interop.targets import Target
 from mqa_jax.layers import Norm
 from mqa_jax.model.block import Block, Held
 from mqa_jax.model.build import Model, Parameters, build
+from mqa_jax.model.tap import SITES, Tap
 
-SITES = {"encoder": ("encoder", "attention"), "decoder": ("decoder", "attention"), "cross": ("decoder", "cross")}
 BIASES = {"wq_DHK": "bq_HK", "wk_DGK": "bk_GK", "wv_DGV": "bv_GV"}
 Converter = Callable[[Attention, Moments], Attention]
 
@@ -130,33 +130,15 @@ def _input(
     structure: Any, values: Any, name: str, rates: DropoutConfig, x_BLD: jax.Array, context: Context
 ) -> jax.Array:
     """The input of one of a block's attentions; what comes after it is not computed."""
-    block = nnx.merge(structure, values)
-    tap = _Tap(getattr(block, name))
-    setattr(block, name, tap)
+    block, noted = nnx.merge(structure, values), {}
+    setattr(block, name, Tap(getattr(block, name), noted.__setitem__))
     block(rates, x_BLD, context, Held())
-    return tap.seen[...]
+    return noted["input"][0]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
 def _through(structure: Any, values: Any, rates: DropoutConfig, x_BLD: jax.Array, context: Context) -> jax.Array:
     return nnx.merge(structure, values)(rates, x_BLD, context, Held())[0]
-
-
-class _Tap(nnx.Module):
-    """Stands where an attention is and remembers its input."""
-
-    def __init__(self, attention: Attention):
-        self.attention = attention
-
-    def __call__(self, x_BLD: jax.Array, *others: Any) -> tuple[jax.Array, Rows | None]:
-        """See `Attention`."""
-        self.seen = nnx.Intermediate(x_BLD)
-        return self.attention(x_BLD, *others)
-
-    def across(self, x_BLD: jax.Array, *others: Any) -> jax.Array:
-        """See `Attention`."""
-        self.seen = nnx.Intermediate(x_BLD)
-        return self.attention.across(x_BLD, *others)
 
 
 def _expected(norm: Norm) -> np.ndarray:

@@ -24,15 +24,20 @@ def attend(
     Returns:
       o_BLHV in the type of the values.
     """
+    (B, L, H, _), v_BGMV = q_BLHK.shape, jnp.moveaxis(v_BMGV, 2, 1)
+    weights_BGRLM = dropout(weights(q_BLHK, k_BMGK, mask_BLM).astype(v_BMGV.dtype), rate, key)
+    o_BGRLV = product("bgrlm,bgmv->bgrlv", weights_BGRLM, v_BGMV)
+    return jnp.transpose(o_BGRLV, (0, 3, 1, 2, 4)).reshape(B, L, H, -1).astype(v_BMGV.dtype)
+
+
+def weights(q_BLHK: jax.Array, k_BMGK: jax.Array, mask_BLM: jax.Array) -> jax.Array:
+    """softmax(q k^T), weights_BGRLM in float32; see `attend`. Query head h is [h // R, h % R]."""
     B, L, H, K = q_BLHK.shape
     G = k_BMGK.shape[2]
     q_BGRLK = jnp.transpose(q_BLHK.reshape(B, L, G, H // G, K), (0, 2, 3, 1, 4))
-    k_BGMK, v_BGMV = jnp.moveaxis(k_BMGK, 2, 1), jnp.moveaxis(v_BMGV, 2, 1)
-    scores_BGRLM = product("bgrlk,bgmk->bgrlm", q_BGRLK, k_BGMK)
+    scores_BGRLM = product("bgrlk,bgmk->bgrlm", q_BGRLK, jnp.moveaxis(k_BMGK, 2, 1))
     scores_BGRLM = jnp.where(mask_BLM[:, None, None], scores_BGRLM, jnp.finfo(jnp.float32).min)
-    weights_BGRLM = dropout(jax.nn.softmax(scores_BGRLM, axis=-1).astype(v_BMGV.dtype), rate, key)
-    o_BGRLV = product("bgrlm,bgmv->bgrlv", weights_BGRLM, v_BGMV)
-    return jnp.transpose(o_BGRLV, (0, 3, 1, 2, 4)).reshape(B, L, H, -1).astype(v_BMGV.dtype)
+    return jax.nn.softmax(scores_BGRLM, axis=-1)
 
 
 def segment_mask(query_segments_BL: jax.Array, memory_segments_BM: jax.Array) -> jax.Array:

@@ -47,10 +47,10 @@ _STYLE: dict[Any, Any] = {
 WIDTH = 4.9  # inches of 72 points
 LONGEST_IN_TWO_COLUMNS = 20  # characters of a name in a legend
 _TIMES = "decoder_us_per_token", "floor_us_per_token"
-_styled = matplotlib.rc_context(_STYLE)
+styled = matplotlib.rc_context(_STYLE)
 
 
-@_styled
+@styled
 def quality_against_time(runs: Selection) -> Figure | None:
     """Test BLEU (or perplexity per word) of each variant against its decoder time; beams of one variant are joined."""
     if not runs:
@@ -65,9 +65,9 @@ def quality_against_time(runs: Selection) -> Figure | None:
                 points.setdefault(variant, {})[beam] = time, quality
     if not points:
         return None
-    figure, (axes,) = _figure(3.2)
+    figure, (axes,) = panels_of(3.2)
     for variant, own in points.items():
-        look = _look(runs.variants, variant)
+        look = look_of(runs.variants, variant)
         joined = np.transpose([(time, quality.mean) for time, quality in own.values()])
         axes.plot(*joined, color=look["color"], alpha=0.4)
         for beam, (time, quality) in own.items():
@@ -84,36 +84,37 @@ def quality_against_time(runs: Selection) -> Figure | None:
         key += "; bars: standard deviation over seeds"
     what = f"BLEU of {runs.test}" if translation else "Test perplexity (lower is better)"
     timed = [record for variant in points for record in runs.timed(variant)]
-    return _finished(figure, f"{what} against decoder time", key.strip("; "), _conditions(runs, timed))
+    return finished(figure, f"{what} against decoder time", key.strip("; "), _conditions(runs, timed))
 
 
-@_styled
+@styled
 def time_against_length(runs: Selection) -> Figure | None:
     """Greedy decoder time a token against the number of output tokens; each variant's floor is dashed."""
     timed = {variant: found for variant in runs.variants if len(found := runs.along("target_length", variant)) > 1}
     if not timed:
         return None
-    figure, (axes,) = _figure(3.4)
+    figure, (axes,) = panels_of(3.4)
     for variant, found in timed.items():
         _with_floor(axes, runs, variant, {x: [record[time] for time in _TIMES] for x, record in found.items()})
         low, high = zip(*(record["decoder_us_spread"] for record in found.values()), strict=True)
-        axes.fill_between(list(found), low, high, color=_look(runs.variants, variant)["color"], alpha=0.15, linewidth=0)
+        color = look_of(runs.variants, variant)["color"]
+        axes.fill_between(list(found), low, high, color=color, alpha=0.15, linewidth=0)
     _log(axes, "x", base=2)
     _log(axes, "y")
     axes.set(xlabel="output tokens a sentence (log)", ylabel="decoder, µs an output token (log)")
     key = "solid: measured median; shaded: minimum to maximum; dashed: floor of this machine"
     records = [record for found in timed.values() for record in found.values()]
-    return _finished(figure, "Greedy decoder time against output length", key, _conditions(runs, records))
+    return finished(figure, "Greedy decoder time against output length", key, _conditions(runs, records))
 
 
-@_styled
+@styled
 def speed_up(runs: Selection) -> Figure | None:
     """The baseline's greedy decoder time over each variant's, against length and batch, beside that of the floors."""
     named = {"target_length": "output tokens a sentence", "batch": "sentences at once"}
     panels = {label: lines for field, label in named.items() if (lines := runs.beside_baseline(field))}
     if not panels:
         return None
-    figure, all_axes = _figure(2.3, len(panels))
+    figure, all_axes = panels_of(2.3, len(panels))
     for axes, (label, lines) in zip(all_axes, panels.items(), strict=True):
         for variant, pairs in lines.items():
             ratios = {x: [base[time] / own[time] for time in _TIMES] for x, (base, own) in pairs.items()}
@@ -123,10 +124,10 @@ def speed_up(runs: Selection) -> Figure | None:
         axes.set(xlabel=f"{label} (log)", ylabel="speed-up")
     key = "solid: measured; dashed: ratio of the floors (bytes and operations over this machine's peaks)"
     records = [r for lines in panels.values() for pairs in lines.values() for pair in pairs.values() for r in pair]
-    return _finished(figure, f"Decoder speed-up over {runs.variants[0]}", key, _conditions(runs, records))
+    return finished(figure, f"Decoder speed-up over {runs.variants[0]}", key, _conditions(runs, records))
 
 
-@_styled
+@styled
 def learning_curves(runs: Selection) -> Figure | None:
     """Training loss and dev negative log-likelihood against steps, one line a seed."""
     panels = {"loss": "training loss", "dev_nll_per_token": "dev NLL"}
@@ -142,27 +143,27 @@ def learning_curves(runs: Selection) -> Figure | None:
     drawn = [field for field in panels if curves[field]]
     if not drawn:
         return None
-    figure, all_axes = _figure(2.2, len(drawn))
+    figure, all_axes = panels_of(2.2, len(drawn))
     for axes, field in zip(all_axes, drawn, strict=True):
         for variant, points in curves[field]:
-            look: dict[str, Any] = _look(runs.variants, variant) | ({} if len(points) <= 12 else {"marker": ""})
+            look: dict[str, Any] = look_of(runs.variants, variant) | ({} if len(points) <= 12 else {"marker": ""})
             axes.plot(*np.transpose(points), **look, linewidth=1.2, markersize=4, label=variant)
         _log(axes, "y")
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
         axes.set(xlabel="training steps", ylabel=panels[field])
     key = "nats a token, log scale; training loss counts label smoothing and z-loss where they are on, dev NLL does not"
-    return _finished(figure, "Loss against steps", key, runs.name)
+    return finished(figure, "Loss against steps", key, runs.name)
 
 
-@_styled
+@styled
 def cache_size(runs: Selection) -> Figure | None:
     """Bytes of keys and values that one sentence's decoding keeps, as bars."""
     means = {name: over_seeds(runs.timed(name), "cache_bytes_per_sequence").mean for name in runs.variants}
     sizes = {name: value for name, value in means.items() if _drawable(value)}
     if not sizes:
         return None
-    figure, (axes,) = _figure(0.2 + 0.32 * len(sizes))
-    bars = axes.barh(list(sizes), list(sizes.values()), color=[_look(runs.variants, name)["color"] for name in sizes])
+    figure, (axes,) = panels_of(0.2 + 0.32 * len(sizes))
+    bars = axes.barh(list(sizes), list(sizes.values()), color=[look_of(runs.variants, name)["color"] for name in sizes])
     first = sizes.get(runs.variants[0])
     shares = [f"  ({value / first:.3g})" if first and value != first else "" for value in sizes.values()]
     labels = [cells.size(value) + share for value, share in zip(sizes.values(), shares, strict=True)]
@@ -173,19 +174,19 @@ def cache_size(runs: Selection) -> Figure | None:
     axes.xaxis.set_visible(False)
     timed = [record for name in sizes for record in runs.timed(name)]
     key = f"in brackets: share of {runs.variants[0]}" if any(shares) else ""
-    return _finished(figure, "Keys and values cached for one sequence", key, _conditions(runs, timed))
+    return finished(figure, "Keys and values cached for one sequence", key, _conditions(runs, timed))
 
 
-@_styled
+@styled
 def quality_against_cache(rows: Mapping[str, Sequence[Record]]) -> Figure | None:
     """Dev loss of each model against the bytes that a token leaves in its cache, before and after training on.
 
     Args:
       rows: the records of each model, the original's first.
     """
-    figure, (axes,) = _figure(3.2)
+    figure, (axes,) = panels_of(3.2)
     for place, (name, found) in enumerate(rows.items()):
-        look = _look(list(rows), name)
+        look = look_of(list(rows), name)
         sizes = [each["cache_bytes_per_token"] for each in found if each["kind"] == "timing"]
         losses = {each["split"]: each["nll_per_token"] for each in found if each["kind"] == "perplexity"}
         if not sizes or not {"before", "dev"} <= losses.keys():
@@ -198,37 +199,37 @@ def quality_against_cache(rows: Mapping[str, Sequence[Record]]) -> Figure | None
         return None
     axes.set(xlabel="bytes a token leaves in the cache", ylabel="dev, nats a token")
     _log(axes, "x")
-    return _finished(figure, "Quality against cache", "hollow: before training on; filled: after", "")
+    return finished(figure, "Quality against cache", "hollow: before training on; filled: after", "")
 
 
-@_styled
+@styled
 def loss_against_tokens(rows: Mapping[str, Sequence[Record]]) -> Figure | None:
     """Dev loss of each model against the tokens that it was trained on with; it begins with the loss before.
 
     Args:
       rows: the records of each model, the original's first.
     """
-    figure, (axes,) = _figure(3.2)
+    figure, (axes,) = panels_of(3.2)
     for name, found in rows.items():
         points = [(0, each["nll_per_token"]) for each in found if each.get("split") == "before"]
         curve = [point for each in found if each["kind"] == "train" for point in each["curve"]]
         points += [(each["tokens"], each["dev_nll_per_token"]) for each in curve if "dev_nll_per_token" in each]
         if len(points) > 1:
-            axes.plot(*np.transpose(points), **_look(list(rows), name), label=name)
+            axes.plot(*np.transpose(points), **look_of(list(rows), name), label=name)
     if not axes.has_data():
         return None
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.set(xlabel="tokens trained on", ylabel="dev, nats a token")
-    return _finished(figure, "Along the training", "at 0: straight after the conversion", "")
+    return finished(figure, "Along the training", "at 0: straight after the conversion", "")
 
 
-@_styled
+@styled
 def capacity(found: Sequence[Record]) -> Figure:
     """Tokens a second against the time of a token, from one sequence to as many as fit; a line a variant and cache."""
-    figure, (axes,) = _figure(4.2)
+    figure, (axes,) = panels_of(4.2)
     variants = [record["variant"] for record in found]
     for variant, record in zip(variants, found, strict=True):
-        look = _look(variants, variant)
+        look = look_of(variants, variant)
         for cache, style, filling in (("bfloat16", "-", look["color"]), ("int8", DASHED, "none")):
             curve = record["caches"][cache]["curve"]
             axes.plot(*np.transpose(curve), **look, linestyle=style, lw=1.4, mfc=filling, markevery=[-1])
@@ -241,7 +242,7 @@ def capacity(found: Sequence[Record]) -> Figure:
     key = "solid: cache of bfloat16; dashed, open: int8; from one sequence to as many as fit (mark); "
     key += f"upright line: {first['latency_ms']:g} ms; floors, from published peaks"
     conditions = f"{first['name']}, sequences of {first['context']:,} tokens, {first['topology']}"
-    return _finished(figure, "What decoding can give at best", key, conditions)
+    return finished(figure, "What decoding can give at best", key, conditions)
 
 
 # By the name of the picture's file: how it is drawn, and what it shows for those who cannot see it.
@@ -254,20 +255,20 @@ PLOTS = {
 }
 
 
-@_styled
+@styled
 def svg(figure: Figure) -> str:
     """A figure as an SVG file whose text is dark where the reader's page is light, and light where it is dark."""
     figure.savefig(buffer := io.StringIO(), format="svg", transparent=True, metadata={"Date": None})
     return buffer.getvalue().replace(INK, "currentColor").replace("*{", f"{_INKS}*{{", 1)
 
 
-def _figure(height: float, panels: int = 1) -> tuple[Figure, Sequence[Axes]]:
+def panels_of(height: float, panels: int = 1) -> tuple[Figure, Sequence[Axes]]:
     """A figure of panels below each other, with their height in inches."""
     figure = Figure(figsize=(WIDTH, height * panels))
     return figure, list(figure.subplots(panels, squeeze=False)[:, 0])
 
 
-def _look(variants: Sequence[str], variant: str) -> dict[str, Any]:
+def look_of(variants: Sequence[str], variant: str) -> dict[str, Any]:
     """Colour and marker, by the variant's place in the order."""
     place = variants.index(variant)
     return {"color": COLORS[place % len(COLORS)], "marker": MARKERS[place % len(MARKERS)]}
@@ -281,7 +282,7 @@ def _drawable(value: float | None) -> TypeGuard[float]:
 def _with_floor(axes: Axes, runs: Selection, variant: str, points: Mapping[float, Sequence[float]]) -> None:
     """A line of what was measured, and a dashed one of the floors."""
     measured, floors = zip(*points.values(), strict=True)
-    look = _look(runs.variants, variant)
+    look = look_of(runs.variants, variant)
     axes.plot(list(points), measured, **look, label=variant)
     axes.plot(list(points), floors, color=look["color"], linewidth=1.1, linestyle=DASHED)
 
@@ -302,7 +303,7 @@ def _conditions(runs: Selection, timed: Sequence[Record]) -> str:
     return ", ".join([runs.name, *(each.pop() for each in texts if len(each) == 1)])
 
 
-def _finished(figure: Figure, title: str, key: str, conditions: str) -> Figure:
+def finished(figure: Figure, title: str, key: str, conditions: str) -> Figure:
     """The figure with title and legend above it, and below it how to read it and what it is of."""
     named = (axes.get_legend_handles_labels() for axes in figure.axes)
     handles = {label: handle for found, labels in named for handle, label in zip(found, labels, strict=True)}

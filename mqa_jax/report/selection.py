@@ -17,8 +17,9 @@ _MEASURED = "split", "beam", *_WORKLOAD, *_TYPES, "padded_cache", "baseline", "d
 
 
 def measurements(records: Iterable[Record]) -> list[Record]:
-    """The records without those that say how a model came to be, which may be of another config."""
-    return [record for record in records if record["kind"] not in ("import", "convert")]
+    """The records without those that say how a model came to be, which may be of another config, and without those of
+    what its heads look at, which have a page of their own."""
+    return [record for record in records if record["kind"] not in ("import", "convert", "attention")]
 
 
 def baseline_first(variants: Iterable[str]) -> list[str]:
