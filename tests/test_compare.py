@@ -54,7 +54,10 @@ def test_records_and_sentences_alone_are_enough_for_the_tests_over_seeds(compare
         for seed in (0, 1):
             place = tmp_path / str(path.relative_to(compared[0])).replace("-s0", f"-s{seed}")
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(path.read_text().replace('"seed": 0', f'"seed": {seed}'))
+            found = json.loads(path.read_text())
+            if isinstance(found, dict):  # a record
+                found["seed"] = found["config"]["seed"] = seed
+            place.write_text(json.dumps(found))
     _, progress = script("compare", *SMALL, "--variants=multi_head,multi_query", "--seeds=0,1", f"--workdir={tmp_path}")
     assert progress.count("train is there") == 4 and "train multi" not in progress
     assert "no paired bootstrap of seed 0" in progress and not records(tmp_path, "significance")

@@ -29,6 +29,10 @@ def test_bleu_of_sentences_is_sacrebleu_of_the_corpus():
         counts = sentences.bleu_counts(lines, REFERENCES)
         assert counts.shape == (60, 10)
         assert sentences.bleu(counts.sum(0)) == pytest.approx(bleu.score(lines, REFERENCES)["bleu_intl"], abs=1e-9)
+    few = [" ".join([*words[:2], "none", *words[3:5]]) for words in map(str.split, REFERENCES)]  # no four in order
+    counts = sentences.bleu_counts(few, REFERENCES).sum(0)
+    assert counts[3] == 0 < counts[7]
+    assert sentences.bleu(counts) == pytest.approx(bleu.score(few, REFERENCES)["bleu_intl"], abs=1e-9)
     short = sentences.bleu_counts(["alpha beta"], ["alpha beta gamma"])
     assert sentences.bleu(short.sum(0)) == pytest.approx(bleu.score(["alpha beta"], ["alpha beta gamma"])["bleu_intl"])
 

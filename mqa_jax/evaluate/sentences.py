@@ -17,6 +17,7 @@ from mqa_jax.errors import InputError
 
 ORDERS = 4  # of n-grams
 DECIMALS = 4
+SMOOTHING = "exp"  # of orders without a match, as `BLEU` itself has it
 
 
 def write(run: pathlib.Path, name: str, counts_NC: np.ndarray) -> None:
@@ -53,7 +54,7 @@ def bleu(sums_C: np.ndarray) -> float:
     """Corpus BLEU (0 to 100) of sums of `bleu_counts`, as sacreBLEU makes it."""
     whole = [round(each) for each in sums_C.tolist()]
     matches, found = whole[:ORDERS], whole[ORDERS : 2 * ORDERS]
-    return BLEU.compute_bleu(matches, found, *whole[2 * ORDERS :]).score
+    return BLEU.compute_bleu(matches, found, *whole[2 * ORDERS :], smooth_method=SMOOTHING).score
 
 
 def nats(sums_C: np.ndarray) -> float:
