@@ -12,12 +12,14 @@ from outside import KINDS, LLAMA3, PLAIN, YARN, V, read, written
 from safetensors.numpy import load_file
 from small import Compiled
 
+from mqa_jax.attention.grouped import Grouped
 from mqa_jax.batch import Batch, Rows
 from mqa_jax.data import vocabulary
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import StackConfig
-from mqa_jax.interop import hugging_face, llama
+from mqa_jax.interop import convert, hugging_face, llama
 from mqa_jax.interop.hugging_face import Folder
+from mqa_jax.interop.targets import Pooled
 from mqa_jax.model.build import build
 
 
@@ -115,6 +117,23 @@ def test_yarn_and_llama3_keep_fast_pairs_and_stretch_slow_ones():
 def test_what_llamas_block_has_not_is_not_written(change, words):
     with pytest.raises(InputError, match=words):
         llama.outside(dataclasses.replace(KINDS["llama, grouped"], **change))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Other(Grouped):
+    """A type made from Grouped, which may have weights of its own."""
+
+    name = "other"
+
+
+def test_a_type_made_from_grouped_is_not_taken_for_it():
+    given = KINDS["llama, grouped"]
+    made = Other(**{field.name: getattr(PLAIN, field.name) for field in dataclasses.fields(PLAIN) if field.init})
+    model = dataclasses.replace(given, decoder=StackConfig(2, 24, (made,)))
+    with pytest.raises(InputError, match="Llama's block has grouped attention"):
+        llama.outside(model)
+    with pytest.raises(InputError, match="decoder layer 0 has other attention; only grouped attention is converted"):
+        convert.converted(model, Pooled(1, "mean"))
 
 
 def test_a_vocabulary_of_ours_is_written_as_one_of_tokenizers(tmp_path):

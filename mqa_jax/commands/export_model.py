@@ -32,7 +32,7 @@ def main() -> None:
         raise InputError(
             "the vocabulary normalises text as nothing outside does; train with --config.data.normalization=identity"
         )
-    latent = isinstance(run.model.config.decoder.attentions[0], Latent)
+    latent = type(run.model.config.decoder.attentions[0]) is Latent
     config = (deepseek if latent else llama).outside(run.model.config)
     known = records.read_run(source)
     dtype = DTYPE.value or next((each["stored_in"] for each in known if each["kind"] == "import"), "float32")

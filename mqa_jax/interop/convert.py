@@ -217,7 +217,7 @@ def _with(config: ModelConfig, site: str, layers: Sequence[int], target: Target)
     attentions = list(_attentions(config, site))
     for layer in layers:
         source, where = attentions[layer], f"{site} layer {layer}"
-        if not isinstance(source, Grouped):
+        if type(source) is not Grouped:  # a type made from it may have weights of its own
             raise InputError(f"{where} has {source.name} attention; only {Grouped.name} attention is converted")
         attentions[layer] = target.config(source, where)
     stack = dataclasses.replace(

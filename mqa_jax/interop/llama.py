@@ -213,7 +213,7 @@ def _alike(layers: Sequence[AttentionConfig]) -> Grouped:
             raise InputError(f"layer {layer} keeps {each.sinks} sinks, and Llama's block has none")
         if dataclasses.replace(each, window=None) != first:
             raise InputError(f"layer {layer} has {each.describe()}, layer 0 {first.describe()}; Llama's are all alike")
-    if not isinstance(first, Grouped) or first.rotary is None or first.key_size != first.value_size:
+    if type(first) is not Grouped or first.rotary is None or first.key_size != first.value_size:
         raise InputError(
             f"the model has {first.describe()}; Llama's block has grouped attention with rotary positions and values "
             "of the size of its keys"

@@ -102,7 +102,7 @@ def _sizes(name: str, config: Mapping[str, Any]) -> Sizes | None:
         return None
     own, *more = {*decoder.attention}
     others = {*decoder.cross, *(encoder.attention if encoder else ())}
-    if more or not isinstance(own, Grouped) or others - {own.across()} or own.key_size != own.value_size:
+    if more or type(own) is not Grouped or others - {own.across()} or own.key_size != own.value_size:
         return None
     if own != dataclasses.replace(own.across(), window=own.window):
         return None
