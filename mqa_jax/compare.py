@@ -30,7 +30,7 @@ from mqa_jax.model.build import build, count
 from mqa_jax.report import context, page
 from mqa_jax.timing import memory, sweep
 from mqa_jax.timing.decode import Workload
-from mqa_jax.train import trained
+from mqa_jax.train import teacher, trained
 from mqa_jax.train.loop import train
 
 Record = dict[str, Any]
@@ -114,7 +114,7 @@ def compare(
 
 def _check_memory(experiments: Sequence[Experiment]) -> None:
     for each in experiments:
-        memory.check_training(each)
+        memory.check_training(each, teacher.check(each))
         for workload in _workloads(experiments[0]):
             workload.check(each, "config.timing.batch")
 

@@ -83,6 +83,9 @@ def test_several_devices_share_what_a_step_needs(monkeypatch):
     state = 4 * 4 * memory.cost.parameters_by_part(experiment.model)["total"]
     assert need(data=1, fsdp=8) == pytest.approx(one, rel=1e-4)
     assert need(data=8) == pytest.approx(one + 7 * state, rel=1e-4)
+    mesh, teacher = sharding.make_mesh(dataclasses.replace(experiment.mesh, data=8)), experiment.model
+    taught = memory.training(experiment, mesh, 16, 64, 64, teacher)
+    assert taught == need(data=8) + 8 * state / 4 / 2, "in bfloat16, a copy each"
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert state / 8 < need(data=1, fsdp=8) < one / 8 and need(data=8) > state
 

@@ -130,6 +130,10 @@ def test_steps_are_planned_with_this_machines_own_compiler():
         assert ("sources" in step.program.inputs) == (of is steps.prefill_step)
         assert {(each.kind, each.devices) for each in step.program.exchanges} >= {("all-reduce", 2)}
         assert step.floor_s == max(step.floor_parts_s["interconnect"], step.floor_parts_s["operations and memory"])
+    alone, taught = (steps.train_step(experiment, Here("here", chip, 8), of) for of in (None, experiment.model))
+    assert taught.flops == pytest.approx(alone.flops * 4 / 3)
+    assert taught.program.inputs["teacher"] == pytest.approx(alone.program.inputs["parameters"] / 2)
+    assert "teacher" not in alone.program.inputs
     tiny = Here("tiny", dataclasses.replace(chip, memory_bytes=2**19), 8)
     step = steps.decode_step(experiment, tiny, workload)
     assert not step.fits and step.program.reason.startswith("needs ") and "temporaries" in step.program.inputs

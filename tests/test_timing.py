@@ -169,6 +169,17 @@ def test_timed_training_gives_a_whole_record(name):
     assert record["activations_mb"] > 0 and record["compile_s"] > 0
 
 
+@pytest.mark.parametrize("name", ["toy", "text_lm"])
+def test_a_teachers_forward_pass_is_work_too(name, monkeypatch):
+    monkeypatch.setattr(train.peaks, "matmul", lambda dtype: 1e12)
+    model = small(name)["multi_query"].model
+    alone, taught = train.peak_rate(model), train.peak_rate(model, model)
+    assert taught.peak_flops_per_s == alone.peak_flops_per_s
+    assert taught.flops_per_target_token == pytest.approx(alone.flops_per_target_token * 4 / 3)
+    assert taught.flops_per_source_token == pytest.approx(alone.flops_per_source_token * 4 / 3)
+    assert (alone.flops_per_source_token > 0) == (name == "toy")
+
+
 def test_the_data_pipeline_is_timed_over_an_epoch_at_least():
     experiment = small("toy")["multi_query"]
     settings = dataclasses.replace(experiment.data, sentences=2500, target_length=32)

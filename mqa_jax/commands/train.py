@@ -16,7 +16,7 @@ from mqa_jax.data import sources
 from mqa_jax.data import vocabulary as vocabularies
 from mqa_jax.errors import InputError
 from mqa_jax.evaluate import translations
-from mqa_jax.experiment import Experiment
+from mqa_jax.experiment import Experiment, ModelConfig
 from mqa_jax.kernels import host
 from mqa_jax.report import run
 from mqa_jax.timing import describe, memory
@@ -32,12 +32,11 @@ DESCRIBE = flags.DEFINE_bool("describe", False, "Print the model's parts, sizes 
 JSON = command.json_flag()
 
 
-def check_others(experiment: Experiment) -> None:
-    """Says no before any work if a run that this one needs is not there, or does not fit."""
+def check_others(experiment: Experiment) -> ModelConfig | None:
+    """The teacher's model. Says no before any work if a run that this one needs is not there, or does not fit."""
     if FROM.value:
         source.check(experiment)
-    if experiment.train.teacher:
-        teacher.check(experiment)
+    return teacher.check(experiment)
 
 
 def main() -> None:
@@ -55,15 +54,15 @@ def main() -> None:
     folder = pathlib.Path(WORKDIR.value)
     processes.first_alone(lambda: command.check_folder(WORKDIR))
     processes.first_alone(lambda: workdir.check(folder, experiment))
-    processes.together(lambda: check_others(experiment))
-    processes.together(lambda: memory.check_training(experiment))
+    other = processes.together(lambda: check_others(experiment))
+    processes.together(lambda: memory.check_training(experiment, other))
     corpus = processes.together(lambda: sources.load(experiment.data, experiment.task))
     obtain = lambda: vocabularies.obtain(experiment.data, corpus, vocabularies.path_in(folder))  # noqa: E731
     vocabulary = processes.first_then_others(obtain)
     translate = translations.translator(experiment, corpus, vocabulary)
     first = processes.is_first()
     sinks = [log.Wandb(WANDB.value, folder, experiment)] if WANDB.value and first else []
-    rate = peak_rate(experiment.model) if first else None
+    rate = peak_rate(experiment.model, other) if first else None
     record = loop.train(experiment, corpus, vocabulary, folder, rate, translate, sinks)
     if not first:
         return

@@ -7,11 +7,12 @@ from typing import Any
 
 from mqa_jax import progress, records
 from mqa_jax.errors import InputError
-from mqa_jax.experiment import Experiment, MeshConfig
+from mqa_jax.experiment import Experiment, MeshConfig, ModelConfig
 from mqa_jax.plan.chips import Topology
 from mqa_jax.plan.steps import Step, decode_step, prefill_step, train_step
 from mqa_jax.timing import cost
 from mqa_jax.timing.decode import Workload
+from mqa_jax.train import teacher
 
 Change = tuple[str, Callable[[], Step]]
 """Flags, and the step with them."""
@@ -27,7 +28,8 @@ def plan(experiment: Experiment, topology: Topology, workload: Workload) -> dict
     """
     data = experiment.data
     progress.say(f"{experiment.name} {experiment.variant} on {topology.name}: compiling the train step")
-    train = train_step(experiment, topology)
+    taught_by = teacher.check(experiment)
+    train = train_step(experiment, topology, taught_by)
     progress.say("compiling the prefill and the decode step")
     reads = experiment.model.encoder or workload.source_length > 1  # a prompt's last token is the first step's
     prefill = prefill_step(experiment, topology, workload) if reads else None
@@ -39,7 +41,7 @@ def plan(experiment: Experiment, topology: Topology, workload: Workload) -> dict
         "devices": topology.size,
         "memory_bytes_per_device": topology.memory_bytes,
         "fits": train.fits and decode.fits and (prefill is None or prefill.fits),
-        "train": _figures(train, data.rows * data.target_length, _train_changes(experiment, topology))
+        "train": _figures(train, data.rows * data.target_length, _train_changes(experiment, topology, taught_by))
         | {"rows": data.rows, "target_length": data.target_length},
         "decode": _figures(decode, workload.batch, _decode_changes(decode_step, experiment, topology, workload))
         | dataclasses.asdict(workload)
@@ -80,7 +82,7 @@ def _figures(step: Step, tokens: int, changes: Iterator[Change]) -> dict[str, An
     }
 
 
-def _train_changes(experiment: Experiment, topology: Topology) -> Iterator[Change]:
+def _train_changes(experiment: Experiment, topology: Topology, taught_by: ModelConfig | None) -> Iterator[Change]:
     """Parameters and statistics over ever more devices; then also fewer rows, which makes another run."""
     config, devices = experiment.mesh, topology.size
     tensor = max(1, config.tensor)
@@ -92,7 +94,7 @@ def _train_changes(experiment: Experiment, topology: Topology) -> Iterator[Chang
         changed = dataclasses.replace(experiment, mesh=mesh, data=dataclasses.replace(experiment.data, rows=n))
         flags = f"--config.mesh.data=-1 --config.mesh.fsdp={mesh.fsdp}" if mesh != config else ""
         flags += f" --config.data.rows={n}" if n != experiment.data.rows else ""
-        yield flags.strip(), lambda changed=changed: train_step(changed, topology)
+        yield flags.strip(), lambda changed=changed: train_step(changed, topology, taught_by)
 
 
 def _decode_changes(

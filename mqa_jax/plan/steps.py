@@ -16,13 +16,14 @@ from mqa_jax import sharding
 from mqa_jax.batch import Batch, Rows
 from mqa_jax.decode import replicas
 from mqa_jax.errors import InputError
-from mqa_jax.experiment import Experiment
+from mqa_jax.experiment import Experiment, ModelConfig
 from mqa_jax.model.build import build
 from mqa_jax.plan import collectives
 from mqa_jax.plan.chips import Topology
 from mqa_jax.plan.collectives import Collective
 from mqa_jax.timing import cost, decode
 from mqa_jax.timing.decode import Workload
+from mqa_jax.train import teacher as teachers
 from mqa_jax.train.optimizer import optimizer as make_optimizer
 from mqa_jax.train.step import init_state, make_train_step, state_shardings
 
@@ -71,8 +72,8 @@ class Step:
         return max(self.floor_parts_s.values())
 
 
-def train_step(experiment: Experiment, topology: Topology) -> Step:
-    """The training step on the config's mesh over all devices.
+def train_step(experiment: Experiment, topology: Topology, teacher: ModelConfig | None = None) -> Step:
+    """The training step on the config's mesh over all devices; a teacher's forward pass is part of it.
 
     Raises:
       InputError: the mesh does not fit the devices, or its data axes do not divide the rows.
@@ -89,16 +90,22 @@ def train_step(experiment: Experiment, topology: Topology) -> Step:
         "optimizer": state.optimizer,
         "batch": (batch, state.step, state.guard, state.interval, state.key),
     }
-    step = make_train_step(model, optimizer, experiment.train, mesh)
+    other = build(teacher, mesh) if teacher else None
+    step, arguments = make_train_step(model, optimizer, experiment.train, mesh, other), (state, batch)
+    if other:
+        kinds["teacher"] = teachers.abstract(other, mesh)
+        arguments += (kinds["teacher"],)
     devices = len(topology.devices)
-    program = _compile(step, (state, batch), kinds, topology, devices, loops_only=False)
+    program = _compile(step, arguments, kinds, topology, devices, loops_only=False)
     data, peaks = experiment.data, topology.peaks()
     source_length = data.source_length if experiment.model.encoder else 0
     flops = cost.train_flops(experiment.model, data.rows, source_length, data.target_length)
+    if teacher:  # no way back
+        flops += cost.train_flops(teacher, data.rows, source_length, data.target_length) / 3
     floors = {"operations": flops / devices / peaks.flops_per_s}
     if not program.reason:
-        # Each parameter and statistic is read once and written once.
-        moved = 2 * (program.inputs["parameters"] + program.inputs["optimizer"])
+        # Each parameter and statistic is read once and written once; a teacher's are read.
+        moved = 2 * (program.inputs["parameters"] + program.inputs["optimizer"]) + program.inputs.get("teacher", 0)
         floors |= {"memory": moved / peaks.bytes_per_s, "interconnect": _exchange_s(program, topology)}
     return Step(devices, program, flops, floors)
 

@@ -40,13 +40,17 @@ def check(name: str, size: int, need: Callable[[int], int]) -> None:
     raise InputError(f"{name}={size} needs {need(size) / GIB:,.1f} GiB of memory, of {there / GIB:,.1f} GiB; {fix}")
 
 
-def check_training(experiment: Experiment) -> None:
+def check_training(experiment: Experiment, teacher: ModelConfig | None = None) -> None:
     """Raises InputError if the mesh cannot be, does not divide the rows, or memory is too small for the rows of
-    training or of the dev set."""
+    training or of the dev set.
+
+    Args:
+      teacher: the model that this one learns from too.
+    """
     data, mesh = experiment.data, sharding.make_mesh(experiment.mesh)
     sharding.check_rows(data.rows, mesh)
     lengths = data.source_length, data.target_length
-    check("config.data.rows", data.rows, lambda rows: training(experiment, mesh, rows, *lengths))
+    check("config.data.rows", data.rows, lambda rows: training(experiment, mesh, rows, *lengths, teacher))
     # Of a batch of the dev set at its longest: token ids, segments and positions, int32.
     numbers = 3 * (data.target_length + (data.source_length if experiment.model.encoder else 0))
     check("config.decode.batch", experiment.decode.batch, lambda rows: rows * numbers * 4)
@@ -110,15 +114,24 @@ def decoding(
     )
 
 
-def training(experiment: Experiment, mesh: Mesh, rows: int, source_length: int, target_length: int) -> int:
+def training(
+    experiment: Experiment,
+    mesh: Mesh,
+    rows: int,
+    source_length: int,
+    target_length: int,
+    teacher: ModelConfig | None = None,
+) -> int:
     """Of a training step: parameters, gradients and the optimiser's moments, and what the backward pass starts from,
-    the input of each block and of its hidden layer.
+    the input of each block and of its hidden layer. And a teacher's parameters, in bfloat16.
 
     On an accelerator it is what each device holds, on a CPU what all that share its memory hold together.
     """
     model, config = experiment.model, experiment.train
     parameters = cost.parameters_by_part(model)["total"] * 4
     state = parameters * (4 if config.optimizer == "adamw" else 2)  # adafactor's statistics are small
+    if teacher:
+        state += cost.parameters_by_part(teacher)["total"] * cost.BYTES["bfloat16"]
     kept = 0
     for stack, length in ((model.encoder, source_length), (model.decoder, target_length)):
         if stack:

@@ -138,14 +138,18 @@ def random_batch(vocabulary: int, workload: Workload) -> Batch:
     return Batch(target, inputs_BL, rows(workload.source_length) if workload.source_length else None)
 
 
-def peak_rate(model: ModelConfig) -> Rate:
+def peak_rate(model: ModelConfig, teacher: ModelConfig | None = None) -> Rate:
     """What the mfu of a run is measured against: operations a token, and the measured matmul peak times devices.
 
-    Operations are those of products with weights, three times forwards. Attention over the sequence is left out: its
-    length differs from one packed sentence to the next. So mfu is a little too low. Takes a few seconds.
+    Operations are those of products with weights, three times forwards, and a teacher's forwards. Attention over the
+    sequence is left out: its length differs from one packed sentence to the next. So mfu is a little too low. Takes a
+    few seconds.
     """
     # The cores of a process's CPU are one device in that measurement.
     devices = jax.process_count() if jax.default_backend() == "cpu" else jax.device_count()
-    source = cost.encode_cost(model, 1, 1).weight_flops if model.encoder else 0.0
-    target = cost.decode_cost(model, 1, 1, 1, 1, False).weight_flops
-    return Rate(3 * source, 3 * target, devices * peaks.matmul(model.dtype))
+    source = target = 0.0
+    for each, times in ((model, 3), (teacher, 1)):
+        if each:
+            source += times * cost.encode_cost(each, 1, 1).weight_flops if each.encoder else 0.0
+            target += times * cost.decode_cost(each, 1, 1, 1, 1, False).weight_flops
+    return Rate(source, target, devices * peaks.matmul(model.dtype))

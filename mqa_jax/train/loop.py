@@ -65,7 +65,7 @@ def train(
         stop = held.enter_context(signals.watched())
         processes.first_alone(lambda: held.enter_context(workdir.locked(folder)))
         mesh = sharding.make_mesh(experiment.mesh)
-        teacher = teachers.load(experiment, vocabulary.fingerprint, mesh) if config.teacher else None
+        teacher = teachers.load(experiment, vocabulary.fingerprint, mesh)
         digests = {**corpus.digests, "teacher": teacher.digest} if teacher else corpus.digests
         fingerprint = workdir.fingerprint_of(folder, experiment, digests, vocabulary.fingerprint)
         processes.together(lambda: workdir.refuse_another(folder, experiment, fingerprint))

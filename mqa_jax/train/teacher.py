@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from mqa_jax import sharding, workdir
 from mqa_jax.errors import InputError
-from mqa_jax.experiment import Experiment
+from mqa_jax.experiment import Experiment, ModelConfig
 from mqa_jax.model.build import Model, Parameters, build
 from mqa_jax.train import checkpoint, trained
 
@@ -23,8 +23,11 @@ class Teacher(NamedTuple):
     digest: str  # of the checkpoint that its parameters are from
 
 
-def check(experiment: Experiment) -> Experiment:
-    """The teacher's experiment. Says no before any work: raises InputError if it is gone, or cannot teach this run."""
+def check(experiment: Experiment) -> ModelConfig | None:
+    """The teacher's model, as it teaches; None without one. Says no before any work: raises InputError if it is gone,
+    or cannot teach this run."""
+    if not experiment.train.teacher:
+        return None
     folder, data, model = pathlib.Path(experiment.train.teacher), experiment.data, experiment.model
     other = workdir.owner(folder, KEY)
     trained.newest(folder)
@@ -36,26 +39,32 @@ def check(experiment: Experiment) -> Experiment:
     ):
         if there != here:
             raise InputError(f"{KEY}={folder} cannot teach this run: {what} is {there} there, {here} here")
-    return other
+    return dataclasses.replace(other.model, dtype="bfloat16")
 
 
-def load(experiment: Experiment, vocabulary: str, mesh: Mesh) -> Teacher:
-    """The teacher, its parameters split as the learner's are.
+def load(experiment: Experiment, vocabulary: str, mesh: Mesh) -> Teacher | None:
+    """The teacher, if there is one, its parameters split as the learner's are.
 
     Args:
       vocabulary: fingerprint of the run's.
     Raises:
       InputError: see `check`; or its vocabulary is another one.
     """
-    config = check(experiment).model
+    config = check(experiment)
+    if config is None:
+        return None
     folder = pathlib.Path(experiment.train.teacher)
     its = workdir.fingerprint(folder).get("vocabulary")
     if its != vocabulary:
         raise InputError(
             f"{KEY}={folder} cannot teach this run: its vocabulary has the fingerprint {its}, this run's {vocabulary}"
         )
-    model = build(dataclasses.replace(config, dtype="bfloat16"), mesh)
-    shapes = jax.tree.map(lambda each: jax.ShapeDtypeStruct(each.shape, jnp.bfloat16), model.shapes())
-    where = sharding.parameter_shardings(model.axes(), shapes, mesh)
-    parameters, (step,) = trained.mean_parameters(folder, sharding.placed(shapes, where))
+    model = build(config, mesh)
+    parameters, (step,) = trained.mean_parameters(folder, abstract(model, mesh))
     return Teacher(model, parameters, checkpoint.digest(trained.checkpoints_of(folder) / str(step)))
+
+
+def abstract(model: Model, mesh: Mesh) -> Parameters:
+    """The shapes of a teacher's parameters, each with where it lies."""
+    shapes = jax.tree.map(lambda each: jax.ShapeDtypeStruct(each.shape, jnp.bfloat16), model.shapes())
+    return sharding.placed(shapes, sharding.parameter_shardings(model.axes(), shapes, mesh))
