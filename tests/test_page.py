@@ -27,7 +27,7 @@ from reported import (
 )
 
 from mqa_jax import command
-from mqa_jax.report import context, html, page, tables
+from mqa_jax.report import context, html, page, plots, tables
 from mqa_jax.report.selection import Selection
 from mqa_jax.report.table import Table, code
 
@@ -119,7 +119,7 @@ def test_the_page_is_one_file_that_fetches_nothing(toy, tmp_path):
     parser = read_html(path.read_text())
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in parser.tags}
     pictures = [attributes["src"] for tag, attributes in parser.tags if tag == "img"]
-    assert len(pictures) == 5
+    assert len(pictures) == len(plots.PLOTS)
     for source in pictures:
         kind, data = source.split(",", 1)
         picture = base64.b64decode(data).decode()

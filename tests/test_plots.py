@@ -85,6 +85,24 @@ def test_speed_up_is_the_baselines_time_over_the_variants_and_faster_is_higher(t
                 assert (heights > one + 2).all() if ratio > 1 else (heights < one - 2).all()
 
 
+def test_memory_to_compute_has_a_mark_for_each_step_and_the_floor(toy):
+    """Peaks of 10 bytes and 1,000 operations a second: at 1 byte for 100 operations both take as long."""
+    peaks = {"peak_bytes_per_s": 10.0, "peak_flops_per_s": 1000.0, "flops_per_step": 2000.0}
+    steps = [(5.0, 3e3), (20.0, 4e3), (200.0, 50e3)]
+    timed = [
+        timing(experiment("toy", "multi_query"), 1.0) | peaks | {"batch": B, "bytes_per_step": size, "ms_per_step": ms}
+        for B, (size, ms) in enumerate(steps, 1)
+    ]
+    other = timed[0] | {"batch": 9, "cache_dtype": "int8"}
+    figure = there(plots.memory_to_compute(Selection([*of_kind(toy, "train"), *timed, other], PAIR)))
+    marks, floor = figure.axes[0].lines
+    np.testing.assert_allclose(marks.get_xydata(), [[0.25, 1.5], [1, 2], [10, 25]])
+    assert marks.get_label() == "multi_query" and marks.get_linestyle() == "None"
+    x, y = floor.get_data()
+    np.testing.assert_allclose(y, np.maximum(1, x))
+    assert (x.min(), x.max()) == pytest.approx((0.25, 10))
+
+
 def test_quality_against_time_joins_the_beams_of_a_variant(toy):
     figure = there(plots.quality_against_time(Selection(toy, PAIR)))
     joined = lines_of(figure)

@@ -128,6 +128,32 @@ def speed_up(runs: Selection) -> Figure | None:
 
 
 @styled
+def memory_to_compute(runs: Selection) -> Figure | None:
+    """The paper's argument (sections 2.4, 3.1): the time of each timed step over that of its operations alone, against
+    its memory-to-compute ratio, where 1 means that this machine needs as long for the bytes as for the operations."""
+    points = {variant: found for variant in runs.variants if len(found := runs.timed_alike(variant)) > 1}
+    if not points:
+        return None
+    figure, (axes,) = panels_of(3.4)
+    ratios: list[float] = []
+    for variant, found in points.items():
+        operations_s = np.array([each["flops_per_step"] / each["peak_flops_per_s"] for each in found])
+        bytes_s = np.array([each["bytes_per_step"] / each["peak_bytes_per_s"] for each in found])
+        ratios += list(bytes_s / operations_s)
+        took = [each["ms_per_step"] / 1e3 for each in found] / operations_s
+        axes.plot(bytes_s / operations_s, took, **look_of(runs.variants, variant), linestyle="", label=variant)
+    ends = np.geomspace(min(ratios), max(ratios), 100)
+    axes.plot(ends, np.maximum(1, ends), color=INK, linewidth=1.1, linestyle=DASHED)
+    _log(axes, "x")
+    _log(axes, "y")
+    axes.set(xlabel="memory to compute (log)", ylabel="time over operations' (log)")
+    key = "a mark: a decode step of some batch and lengths. Memory to compute: bytes over operations, each over this "
+    key += "machine's peak. Dashed: the floor. Right of 1 memory is the limit, and fewer bytes are less time"
+    records = [record for found in points.values() for record in found]
+    return finished(figure, "Memory-to-compute ratio and time", key, _conditions(runs, records))
+
+
+@styled
 def learning_curves(runs: Selection) -> Figure | None:
     """Training loss and dev negative log-likelihood against steps, one line a seed."""
     panels = {"loss": "training loss", "dev_nll_per_token": "dev NLL"}
@@ -250,6 +276,7 @@ PLOTS = {
     "quality_time": (quality_against_time, "Quality against decoder time"),
     "time_length": (time_against_length, "Decoder time against output length, with the floor of each variant"),
     "speed_up": (speed_up, "Decoder speed-up against output length and batch, measured and predicted"),
+    "memory_to_compute": (memory_to_compute, "Time of decode steps against their memory-to-compute ratio"),
     "learning_curves": (learning_curves, "Training loss and dev loss against steps"),
     "cache_size": (cache_size, "Bytes of keys and values for one sentence"),
 }

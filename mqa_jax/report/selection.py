@@ -112,6 +112,10 @@ class Selection:
         """The timing records of `headline`."""
         return self.of(variant=variant, **self.headline(beam))
 
+    def timed_alike(self, variant: str) -> list[Record]:
+        """The timing records of every workload in the number types of `headline`."""
+        return self.of("timing", variant, **{name: self.workload.get(name) for name in _TYPES})
+
     def speed_up(self, variant: str) -> float | None:
         """The baseline's greedy decoder time over the variant's; None across devices."""
         baseline, own = self.timed(self.variants[0]), self.timed(variant)
