@@ -30,6 +30,7 @@ def run(name: str) -> None:
 compare = functools.partial(run, "compare")
 compare_heads = functools.partial(run, "compare_heads")
 convert_heads = functools.partial(run, "convert_heads")
+drift = functools.partial(run, "drift")
 evaluate = functools.partial(run, "evaluate")
 export_model = functools.partial(run, "export_model")
 import_model = functools.partial(run, "import_model")

@@ -1,4 +1,4 @@
-"""What heads look at: against float64 twins, with figures known beforehand, and by the command."""
+"""What heads look at, against float64 twins and with figures known beforehand; how far decoding drifts; commands."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ from mqa_jax import records, workdir
 from mqa_jax.attention.contract import Whole
 from mqa_jax.batch import Batch, Rows
 from mqa_jax.data import sources, vocabulary
-from mqa_jax.evaluate import inspection
+from mqa_jax.evaluate import drift, inspection, stepwise
 from mqa_jax.evaluate.inspection import Sums
 from mqa_jax.evaluate.patterns import divergence, entropy
 from mqa_jax.evaluate.rank import Moments
@@ -232,9 +232,9 @@ def runs(tmp_path_factory):
     return base
 
 
-def start(base, *more, names=tuple(f"{variant}-s0" for variant in VARIANTS), to="to"):
+def start(base, *more, names=tuple(f"{variant}-s0" for variant in VARIANTS), to="to", script="inspect_attention"):
     given = f"--workdirs={','.join(str(base / name) for name in names)}", f"--to={base / to}"
-    return forks.run("scripts/inspect_attention.py", *given, *more)
+    return forks.run(f"scripts/{script}.py", *given, *more)
 
 
 def test_records_and_page_are_made_and_the_page_again_from_the_records_alone(runs):
@@ -265,14 +265,61 @@ def test_records_and_page_are_made_and_the_page_again_from_the_records_alone(run
     assert f"| multi_head-s0 | {found['multi_head']['cross_entropy']:.2f} |" in page
     assert f"| {found['multi_head']['cross_keys_rank']:.1f} of 32 |" in page
     assert page.count(".svg)") == 6 and (runs / "to" / "attention.html").read_text().count('<img src="data:') == 6
-    for path in (runs / "to").rglob("records/*.json"):
-        (runs / "alone" / path.relative_to(runs / "to")).parent.mkdir(parents=True)
-        shutil.copy(path, runs / "alone" / path.relative_to(runs / "to"))
-    made = forks.run("scripts/report.py", f"--workdir={runs / 'alone'}")
-    assert made.returncode == 0 and not (runs / "alone" / "report.md").exists(), made.stderr
-    for name in ("attention.md", "attention.html", "attention_entropy.svg", "attention_maps_cross.svg"):
-        assert (runs / "alone" / name).read_text() == (runs / "to" / name).read_text(), name
+    assert_made_again(runs / "to", ["attention.md", "attention.html", "attention_entropy.svg"])
     assert measurements(found.values()) == [], "no other report counts them"
+
+
+def assert_made_again(of, names):
+    """Pages and pictures, from the records in a folder without them."""
+    alone = of.with_name(f"{of.name}-alone")
+    for path in of.rglob("records/*.json"):
+        (alone / path.relative_to(of)).parent.mkdir(parents=True)
+        shutil.copy(path, alone / path.relative_to(of))
+    made = forks.run("scripts/report.py", f"--workdir={alone}")
+    assert made.returncode == 0 and not (alone / "report.md").exists(), made.stderr
+    for name in names:
+        assert (alone / name).read_text() == (of / name).read_text(), name
+
+
+def test_drift_is_counted_and_has_a_page(runs):
+    result = start(runs, "--sentences=40", names=["multi_head-s0"], to="drift", script="drift")
+    assert result.returncode == 0, result.stderr
+    (record,) = found = records.read(runs / "drift")
+    types = {each["types"]: each for each in record["by_types"]}
+    assert types.keys() == set(drift.TYPES) and measurements(found) == []
+    assert record["tokens"] == sum(record["tokens_at"]) and record["tokens_at"][0] == 40
+    assert types["float32"]["changed"] < 0.001 < types["weights int8, cache int8"]["changed"] < 0.5
+    for each in types.values():
+        assert each["changed"] == pytest.approx(sum(each["changed_at"]) / record["tokens"])
+        assert len(each["changed_at"]) == len(record["tokens_at"]) and 0 <= each["outputs"] <= 1
+    page = (runs / "drift" / "drift.md").read_text()
+    assert page.count("| multi_head-s0 |") == len(drift.TYPES) and "(drift.svg)" in page
+    assert_made_again(runs / "drift", ["drift.md", "drift.html", "drift.svg"])
+
+
+def test_changes_are_counted_at_their_place(runs, monkeypatch):
+    """Another token from the third place on; padding behind a line counts nowhere."""
+    cached = stepwise.choices_of_rows
+    late = lambda model, w, rows: cached(model, w, rows) + (jnp.arange(rows.inputs_BL.shape[1])[None] >= 2)  # noqa: E731
+    monkeypatch.setattr(drift.stepwise, "choices_of_rows", late)
+    monkeypatch.setattr(drift, "TYPES", {"float32": drift.TYPES["float32"]})
+    split = sources.load(tiny().data, "translation").splits["dev"].first(12)
+    record = drift.drift(runs / "multi_head-s0", split, "dev")
+    (types,), tokens = record["by_types"], record["tokens_at"]
+    assert types["changed_at"] == [0, 0, *tokens[2:]] and tokens[0] == 12 > tokens[-1] > 0
+    assert types["outputs"] == 0
+
+
+@pytest.mark.parametrize("kind", [1, 2, 4, "latent"])
+@pytest.mark.parametrize("task", ["translation", "language"])
+def test_choices_over_a_cache_are_those_of_whole_sequences(task, kind):
+    of = model(task, kind)
+    w, lines = parameters(of), batch(TARGETS, 10, SOURCES if task == "translation" else None)
+    whole_BL = drift.whole_choices(of, w, lines)
+    real_BL = np.asarray(lines.target.segments_BL) > 0
+    np.testing.assert_array_equal(whole_BL, of.bind(w)(lines).argmax(-1))
+    cached_BL = stepwise.choices_of_rows(of, of.lay_out(w), lines)
+    np.testing.assert_array_equal(np.asarray(cached_BL)[real_BL], np.asarray(whole_BL)[real_BL])
 
 
 @pytest.mark.parametrize(

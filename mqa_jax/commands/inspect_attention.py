@@ -11,10 +11,7 @@ import pathlib
 
 from absl import flags
 
-from mqa_jax import command, records, workdir
-from mqa_jax.data import sources
-from mqa_jax.data.corpus import Split
-from mqa_jax.errors import InputError
+from mqa_jax import command, records
 from mqa_jax.evaluate import inspection
 from mqa_jax.report import attention
 from mqa_jax.train import trained
@@ -29,34 +26,10 @@ JSON = command.json_flag()
 def main() -> None:
     command.check_folder(TO)
     folders, to = [pathlib.Path(name) for name in command.names(WORKDIRS)], pathlib.Path(TO.value)
-    split, found = chosen(folders), []
+    split, found = trained.lines_of_all(folders, SPLIT.value, SENTENCES.value), []
     for folder in folders:
         found.append(inspection.inspect(trained.load(folder), split, SPLIT.value))
         records.write(to / folder.name / "records", found[-1], SPLIT.value)
     page = attention.write(found, to, [record["variant"] for record in found])
     tables = [attention.table(found, site).to_markdown() for site in attention.sites(found)]
     command.show(f"{command.lines(chr(10).join(tables))}\npage: {page}", found, JSON.value)
-
-
-def chosen(folders: list[pathlib.Path]) -> Split:
-    """The lines that all runs read. Says no before long work, where they cannot be compared on any."""
-    experiments = [workdir.owner(folder, "--workdirs") for folder in folders]
-    made_of = [workdir.fingerprint(folder) for folder in folders]
-    first, task, name = folders[0], experiments[0].task, SPLIT.value
-    for at, (folder, experiment) in enumerate(zip(folders, experiments, strict=True)):
-        if folder.name in [other.name for other in folders[:at]]:
-            raise InputError(f"--workdirs names {folder.name} twice; give each run once, and each a name of its own")
-        if experiment.task != task:
-            raise InputError(f"--workdirs: {first} is of {task}, {folder} of {experiment.task}; give runs of one task")
-        vocabularies = [each.get("vocabulary") for each in (made_of[0], made_of[at])]
-        if vocabularies[0] != vocabularies[1]:
-            raise InputError(
-                f"--workdirs: {folder} has the vocabulary {vocabularies[1]}, {first} has {vocabularies[0]}; give runs "
-                "that share one"
-            )
-    splits = sources.load(experiments[0].data, task).splits
-    if name not in splits:
-        raise InputError(f"--split={name} is not in the corpus of {first}; choose from: {', '.join(sorted(splits))}")
-    for folder, parts in zip(folders, made_of, strict=True):
-        workdir.refuse_unlike(folder, parts, {name: splits[name].digest()})
-    return splits[name].first(SENTENCES.value)

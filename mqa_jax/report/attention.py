@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from mqa_jax import files
 from mqa_jax.report import html, plots
 from mqa_jax.report.cells import count, decimals, percent
-from mqa_jax.report.selection import Record
+from mqa_jax.report.selection import Record, of_the_same_lines
 from mqa_jax.report.table import Column, Table, code, escape
 
 SITES = {"encoder": "encoder self-attention", "decoder": "decoder self-attention", "cross": "cross-attention"}
@@ -54,10 +54,7 @@ def write(records: Sequence[Record], folder: pathlib.Path, names: Sequence[str] 
     Returns:
       The path of attention.html.
     """
-    order = [*names, *(record["variant"] for record in records)]
-    newest = max(records, key=lambda record: record["when"])
-    alike = [each for each in records if all(each[key] == newest[key] for key in ("task", "split", "sentences"))]
-    runs = sorted(alike, key=lambda record: (order.index(record["variant"]), record["seed"]))
+    runs = of_the_same_lines(records, names)
     first, there = runs[0], sites(runs)
     title = f"{first['name']}: what heads look at"
     parts = [f"# {escape(title)}", PREMISE]

@@ -16,10 +16,24 @@ _TYPES = "dtype", "weight_dtype", "cache_dtype"
 _MEASURED = "split", "beam", *_WORKLOAD, *_TYPES, "padded_cache", "baseline", "dropout", "rematerialise"
 
 
+OF_RUNS = "attention", "drift"  # kinds that look into trained runs, and have a page of their own
+
+
 def measurements(records: Iterable[Record]) -> list[Record]:
-    """The records without those that say how a model came to be, which may be of another config, and without those of
-    what its heads look at, which have a page of their own."""
-    return [record for record in records if record["kind"] not in ("import", "convert", "attention")]
+    """The records without those that say how a model came to be, which may be of another config, and `OF_RUNS`."""
+    return [record for record in records if record["kind"] not in ("import", "convert", *OF_RUNS)]
+
+
+def of_the_same_lines(records: Sequence[Record], names: Sequence[str] = ()) -> list[Record]:
+    """Those of records of `OF_RUNS`, all of one kind, that are of the same sentences as the newest.
+
+    Args:
+      names: the variants in their order; by default as the records come.
+    """
+    order = [*names, *(record["variant"] for record in records)]
+    newest = max(records, key=lambda record: record["when"])
+    alike = [each for each in records if all(each[key] == newest[key] for key in ("task", "split", "sentences"))]
+    return sorted(alike, key=lambda record: (order.index(record["variant"]), record["seed"]))
 
 
 def baseline_first(variants: Iterable[str]) -> list[str]:

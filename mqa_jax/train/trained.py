@@ -2,13 +2,16 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
 from mqa_jax import sharding, workdir
+from mqa_jax.data import sources
 from mqa_jax.data import vocabulary as vocabularies
+from mqa_jax.data.corpus import Split
 from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import Experiment
@@ -70,6 +73,37 @@ def load(
     where = sharding.parameter_shardings(model.axes(), shapes, group)
     parameters, steps = mean_parameters(folder, sharding.placed(shapes, where), average)
     return Trained(folder, experiment, model, parameters, vocabulary, tuple(steps))
+
+
+def lines_of_all(folders: Sequence[pathlib.Path], name: str, sentences: int) -> Split:
+    """The first lines of a split of the corpus that all runs were made of. Says no before long work.
+
+    Args:
+      folders: of the runs, as --workdirs names them.
+      name: of the split, as --split names it.
+    Raises:
+      InputError: the runs cannot be compared on any line, or have no such split.
+    """
+    experiments = [workdir.owner(folder, "--workdirs") for folder in folders]
+    made_of = [workdir.fingerprint(folder) for folder in folders]
+    first, task = folders[0], experiments[0].task
+    for at, (folder, experiment) in enumerate(zip(folders, experiments, strict=True)):
+        if folder.name in [other.name for other in folders[:at]]:
+            raise InputError(f"--workdirs names {folder.name} twice; give each run once, and each a name of its own")
+        if experiment.task != task:
+            raise InputError(f"--workdirs: {first} is of {task}, {folder} of {experiment.task}; give runs of one task")
+        vocabularies = [each.get("vocabulary") for each in (made_of[0], made_of[at])]
+        if vocabularies[0] != vocabularies[1]:
+            raise InputError(
+                f"--workdirs: {folder} has the vocabulary {vocabularies[1]}, {first} has {vocabularies[0]}; give runs "
+                "that share one"
+            )
+    splits = sources.load(experiments[0].data, task).splits
+    if name not in splits:
+        raise InputError(f"--split={name} is not in the corpus of {first}; choose from: {', '.join(sorted(splits))}")
+    for folder, parts in zip(folders, made_of, strict=True):
+        workdir.refuse_unlike(folder, parts, {name: splits[name].digest()})
+    return splits[name].first(sentences)
 
 
 def mean_parameters(run: pathlib.Path, abstract: Any, count: int = 1) -> tuple[Parameters, list[int]]:
