@@ -26,7 +26,7 @@ gpu: setup
 tensorflow: setup
 	@.ci/prepare
 
-oracle: setup ## tests of imported and exported models against transformers and PyTorch (5.6 GB more)
+oracle: setup ## tests of imported and exported models against transformers and PyTorch (5.7 GB more)
 	@.ci/oracle
 	@$(TESTS) tests/oracle $(ARGS)
 
@@ -51,4 +51,5 @@ lock: ## writes the locks anew after a change of pyproject.toml (needs uv; ARGS=
 	@$(LOCK) --no-deps .ci/gpu.in -o .ci/gpu.lock $(ARGS)
 	@$(LOCK) --no-deps .ci/prepare.in -o .ci/prepare.lock $(ARGS)
 	@$(LOCK) .ci/oracle.in -o .ci/oracle.lock $(ARGS)
+	@$(LOCK) --no-deps .ci/smollm2.in -o .ci/smollm2.lock $(ARGS)
 	@$(LOCK) pyproject.toml --extra dev -o .ci/requirements.lock $(ARGS)

@@ -141,6 +141,7 @@ def test_a_vocabulary_of_ours_is_written_as_one_of_tokenizers(tmp_path):
     words = vocabulary.train(text * 3, 300, tmp_path / "vocabulary.model", "identity")
     hugging_face.write_vocabulary(tmp_path, words)
     made = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert json.loads((tmp_path / "tokenizer_config.json").read_text())["add_bos_token"] is True
     for line in [*text, "", " a  b ", "new words", "\x00\u4e00"]:
-        assert made.encode(line).ids == words.encode(line), line
+        assert made.encode(line).ids == [words.bos, *words.encode(line)], line
         assert made.decode(words.encode(line)) == words.decode(words.encode(line))

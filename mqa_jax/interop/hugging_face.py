@@ -145,13 +145,14 @@ def write_vocabulary(folder: pathlib.Path, words: Vocabulary) -> None:
         files.write(folder / "tokenizer.json", json.dumps(made, ensure_ascii=False))
         kind = "PreTrainedTokenizerFast"
     names = {f"{name}_token": words.piece(id) for name, id in (("bos", words.bos), ("eos", words.eos))}
-    files.write(folder / "tokenizer_config.json", json.dumps({"tokenizer_class": kind, **names}, indent=2) + "\n")
+    about = {"tokenizer_class": kind, **names, "add_bos_token": True}
+    files.write(folder / "tokenizer_config.json", json.dumps(about, indent=2) + "\n")
     ids = {"bos_token_id": words.bos, "eos_token_id": words.eos}
     files.write(folder / "generation_config.json", json.dumps(ids, indent=2) + "\n")
 
 
 def _unigram(words: SentencePiece) -> dict[str, Any]:
-    """A SentencePiece model of ours, which leaves text as it is, for `tokenizers`."""
+    """A SentencePiece model of ours, which leaves text as it is, for `tokenizers`. Texts begin with BOS."""
     pieces = [(words.piece(id), words.processor.get_score(id)) for id in range(words.size)]
     made = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, UNK, byte_fallback=True))
     normalizers, decoders = tokenizers.normalizers, tokenizers.decoders
@@ -161,6 +162,10 @@ def _unigram(words: SentencePiece) -> dict[str, Any]:
     )
     special = [words.piece(id) for id in SPECIAL.values()]
     made.add_special_tokens([tokenizers.AddedToken(token, special=True, normalized=False) for token in special])
+    bos = words.piece(words.bos)
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, words.bos)]
+    )
     return json.loads(made.to_str())
 
 
