@@ -1,6 +1,8 @@
-"""A report's Markdown as one HTML file that fetches nothing: pictures inside it, tables that scroll, light and dark."""
+"""A report's Markdown as one HTML file that fetches nothing: pictures inside it, tables that scroll and sort, light and
+dark."""
 
 import base64
+import hashlib
 import html
 import pathlib
 import re
@@ -26,7 +28,8 @@ def render(markdown: str, title: str, folder: pathlib.Path) -> str:
     # What scrolls must be reachable by keyboard and have a name.
     region = r'\1\n<div class="wide" role="region" aria-label="\2" tabindex="0">\n<table>'
     body = re.sub(r"(<h3>(.*)</h3>)\n<table>", region, body).replace("</table>", "</table>\n</div>")
-    return _PAGE.substitute(title=html.escape(title), body=body)
+    digest = base64.b64encode(hashlib.sha256(_SORT.encode()).digest()).decode()  # no other script may run
+    return _PAGE.substitute(title=html.escape(title), body=body, script=_SORT, digest=digest)
 
 
 def anchor(heading: str) -> str:
@@ -34,13 +37,40 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
+# A click on a column's header sorts by it, a second one the other way round. What is missing stays last.
+_SORT = r"""
+for (const table of document.querySelectorAll("table")) {
+  const body = table.tBodies[0];
+  if (!body || body.rows.length < 2) continue;
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    const button = document.createElement("button");
+    button.append(...head.childNodes);
+    head.append(button);
+    button.onclick = () => {
+      const down = head.ariaSort === "ascending";
+      for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const text = (row) => row.cells[column].textContent.trim();
+      const number = (row) => parseFloat(text(row).replace(/[,\u2264\s]/g, ""));
+      const missing = (row) => ["", "\u2013", "baseline"].includes(text(row));
+      const rows = [...body.rows], there = rows.filter((row) => !missing(row));
+      const compare = there.some((row) => isNaN(number(row)))
+        ? (a, b) => text(a).localeCompare(text(b), "en", { numeric: true })
+        : (a, b) => number(a) - number(b);
+      there.sort((a, b) => (down ? -1 : 1) * compare(a, b));
+      body.append(...there, ...rows.filter(missing));
+    };
+  });
+}
+"""
 _PAGE = string.Template("""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-$digest'">
 <title>$title</title>
 <style>
 :root { color-scheme: light dark; --text: light-dark(#1b1f24, #e3e6ea); --soft: light-dark(#57606a, #9aa4b0);
@@ -67,6 +97,10 @@ h1 + p:not(:has(img)), h1 + ul { font-size: 1.15rem }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums }
 th, td { padding: .35rem .65rem; white-space: nowrap }
 thead th { vertical-align: bottom; white-space: normal; text-wrap: balance; color: var(--soft) }
+thead button { font: inherit; color: inherit; text-align: inherit; padding: 0; border: 0; background: none;
+  cursor: pointer }
+[aria-sort=ascending] button::after { content: " \\2191" }
+[aria-sort=descending] button::after { content: " \\2193" }
 tbody th { font-weight: 500; vertical-align: top }
 @media (max-width: 40rem) { th, td { padding: .35rem .4rem } }
 td { vertical-align: top }
@@ -81,6 +115,7 @@ img { display: block; width: 100%; max-width: 34rem; height: auto }
 </style>
 </head>
 <body>
-$body</body>
+$body<script>$script</script>
+</body>
 </html>
 """)
