@@ -66,6 +66,21 @@ def test_the_length_penalty_is_the_configs():
     assert generate.translate(lines, of, values, Letters(), config).texts == by_alpha[0.6]
 
 
+def test_alternatives_stand_behind_their_scores_best_first():
+    of, lines = model("translation", 2), ["abc", "", "hijkl", "de"]
+    values, config = parameters(of, seed=13), dataclasses.replace(CONFIG, beam=4)
+    values["embedding"]["tokens_VD"] *= 0.4
+    best = generate.translate(lines, of, values, Letters(), config)
+    several = generate.translate(lines, of, values, Letters(), config, alternatives=3)
+    assert several.tokens == best.tokens and several.texts[1] == ""
+    for line in (0, 2, 3):
+        scores, texts = zip(*(each.split(" ", 1) for each in several.texts[line].split("\t")), strict=True)
+        assert texts[0] == best.texts[line] and 1 < len(texts) <= 3
+        assert list(map(float, scores)) == sorted(map(float, scores), reverse=True)
+    greedy = generate.translate(lines, of, values, Letters(), CONFIG, alternatives=2)
+    assert greedy.texts[0].startswith("0.000 ") and "\t" not in greedy.texts[0], "greedy search has no score"
+
+
 def test_the_length_penalty_of_a_continuation_is_the_configs():
     of, lines = model("language", 2), ["abc", "defghij", "tsrqp", "bb"]
     values = parameters(of, seed=13)

@@ -13,7 +13,7 @@ from small import BOS, HEADS, WRITE_HEADS, Compiled, attention, batch, find, mod
 from mqa_jax import sharding
 from mqa_jax.attention.cache import reorder
 from mqa_jax.batch import Prompt
-from mqa_jax.decode.search import Beam, Greedy, Sample, sample
+from mqa_jax.decode.search import IMPOSSIBLE, Beam, Greedy, Sample, run, sample
 from mqa_jax.experiment import MeshConfig
 from mqa_jax.kernels import largest
 
@@ -39,16 +39,20 @@ def random_table(seed, length, vocabulary):
 
 def best_by_exhaustion(table_tVV, first, length, alpha):
     """The best score of all ended outputs of at most `length` tokens, and the output."""
+    return max(ended_outputs(table_tVV, first, length, alpha), key=lambda pair: pair[0])
+
+
+def ended_outputs(table_tVV, first, length, alpha):
+    """All ended outputs of at most `length` tokens, each behind its score."""
     table = np.asarray(table_tVV, np.float64)
-    V, best = table.shape[-1], (-np.inf, None)
+    V, found = table.shape[-1], []
     for size in range(1, length + 1):
         for body in itertools.product([v for v in range(V) if v != EOS], repeat=size - 1):
             output, last, total = [*body, EOS], first, 0.0
             for t, token in enumerate(output):
                 total, last = total + table[t, last, token], token
-            score = total / ((5 + size) / 6) ** alpha
-            best = max(best, (score, output), key=lambda pair: pair[0])
-    return best
+            found.append((total / ((5 + size) / 6) ** alpha, output))
+    return found
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
@@ -63,6 +67,21 @@ def test_wide_beam_equals_exhaustive_search(seed, alpha):
         assert float(found.scores_B[row]) == pytest.approx(score, abs=1e-4)
         assert found.tokens_BT[row, : len(output)].tolist() == output
         assert not found.tokens_BT[row, len(output) :].any()
+
+
+def test_all_outputs_are_the_ended_ones_best_first():
+    V, T = 4, 3
+    table = random_table(7, T, V)
+    search = Beam(T, EOS, V**T, 0.6, keep)
+    rows = search.begin(jnp.asarray([2]), jnp.asarray([T]), jnp.zeros((1,), jnp.uint32))
+    stop = lambda rows: rows.t_B[0] >= T  # noqa: E731  later than needed for the best alone
+    rows, _ = run(search, table_step(table), rows, jnp.zeros((), jnp.int32), stop)
+    tokens_WT, scores_W = (np.asarray(each)[0] for each in search.outputs(rows))
+    wanted = sorted(ended_outputs(table, 2, T, 0.6), key=lambda pair: -pair[0])
+    assert (scores_W > IMPOSSIBLE / 2).sum() == len(wanted) < len(scores_W)
+    for (score, output), tokens_T, own in zip(wanted, tokens_WT, scores_W, strict=False):
+        assert own == pytest.approx(score, abs=1e-4)
+        assert tokens_T.tolist() == output + [0] * (T - len(output))
 
 
 def test_beam_stops_when_no_live_beam_can_win():

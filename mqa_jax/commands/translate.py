@@ -4,11 +4,14 @@
     python scripts/translate.py --workdir=runs/lm --tokens=40 --temperature=0.8 --top_p=0.95
 
 Lines are written as soon as they and all before them are there; a file has .part behind its name until it is whole. At
-a terminal each line is answered as it is typed. How many were too long and were cut, and how fast it went, is said on
-stderr.
+a terminal each line is answered as it is typed; the arrow keys bring back earlier ones. --alternatives=3 gives three
+outputs of a line with their scores, between tabs, or below each other at a terminal. How many lines were too long and
+were cut, and how fast it went, is said on stderr.
 """
 
+import contextlib
 import dataclasses
+import io
 import pathlib
 import sys
 import time
@@ -29,6 +32,7 @@ RUN = command.decoding_run()
 INPUT = flags.DEFINE_string("input", "-", "File of lines; - is standard input.")
 OUTPUT = flags.DEFINE_string("output", "-", "File to write; - is standard output.")
 BEAM = flags.DEFINE_integer("beam", None, "Beams; 1 is greedy. Default: the config's.", 1, MOST_BEAMS)
+ALTERNATIVES = flags.DEFINE_integer("alternatives", 1, "Outputs of each line, of --beam=W at most W.", lower_bound=1)
 BATCH = flags.DEFINE_integer("batch", None, "Lines at once. Default: the config's.", lower_bound=1)
 TOKENS = flags.DEFINE_integer("tokens", 32, "Language model: tokens to add to each line.", lower_bound=1)
 TEMPERATURE = flags.DEFINE_float("temperature", 0.0, "Language model: sample at this temperature; 0: search.", 0.0)
@@ -44,7 +48,10 @@ def main() -> None:
     check_flags(run.experiment.task)
     config, unk = run.experiment.decode, run.experiment.data.unk
     config = dataclasses.replace(config, beam=BEAM.value or config.beam, batch=BATCH.value or config.batch)
+    if ALTERNATIVES.value > config.beam or (ALTERNATIVES.value > 1 and TEMPERATURE.value):
+        raise InputError(f"--alternatives={ALTERNATIVES.value} are beams; add --beam={ALTERNATIVES.value} or more")
     own = {"model": run.model, "parameters": run.decoding_parameters(), "vocabulary": run.vocabulary}
+    own["alternatives"] = ALTERNATIVES.value
     if run.experiment.task == "translation":
         answer = partial(generate.translate, **own, config=config)
     else:
@@ -52,7 +59,8 @@ def main() -> None:
         answer = partial(generate.continue_text, **own, config=config, tokens=TOKENS.value, sampling=draw, unk=unk)
     if INPUT.value == "-" and sys.stdin and sys.stdin.isatty():
         with text.writer(OUTPUT.value) as write:
-            return answer_each(answer, write)
+            several = ALTERNATIVES.value > 1
+            return answer_each(answer, (lambda line: write(line.replace("\t", "\n"))) if several else write)
     lines, start = text.read_lines(INPUT.value), time.perf_counter()
     memory.check_generating("--batch", run.model, config, len(lines), TOKENS.value)
     with text.writer(OUTPUT.value) as write, progress.bar("translate", len(lines)) as bar:
@@ -68,15 +76,22 @@ def main() -> None:
 
 def answer_each(answer: Callable[[list[str]], generate.Generated], write: Callable[[str], None]) -> None:
     """Answers lines as they are typed. One that is not text is said to be so, and the next one is waited for."""
-    for line in sys.stdin.buffer:
-        try:
-            output = answer([text.decoded(line)])
-        except InputError as error:
-            progress.say(f"error: {error}")
-            continue
-        if cut := output.cut():
-            progress.say(cut)
-        write(output.texts[0])
+    with contextlib.suppress(ImportError):  # not on every system
+        import readline  # noqa: F401  input() then edits its line and knows the earlier ones
+    assert isinstance(sys.stdin, io.TextIOWrapper)
+    sys.stdin.reconfigure(errors="surrogateescape")
+    prompt = "> " if sys.stdout.isatty() else ""
+    with contextlib.suppress(EOFError):
+        while True:
+            line = input(prompt).encode(errors="surrogateescape")
+            try:
+                output = answer([text.decoded(line)])
+            except InputError as error:
+                progress.say(f"error: {error}")
+                continue
+            if cut := output.cut():
+                progress.say(cut)
+            write(output.texts[0])
 
 
 def check_flags(task: str) -> None:

@@ -95,6 +95,7 @@ def translate(
     config: DecodeConfig,
     on_progress: Callable[[int], None] = lambda done: None,
     on_text: Callable[[str], None] = lambda text: None,
+    alternatives: int = 1,
 ) -> Generated:
     """Translates each line with greedy search (beam 1) or beam search.
 
@@ -104,6 +105,8 @@ def translate(
       config: beam, alpha, length limits and batch size.
       on_progress: called with the number of lines that are through.
       on_text: called with each line's text, in the order of the lines, once it and all before it are there.
+      alternatives: above 1, a text is so many of the line's outputs, or all there are, best first, each behind its
+        score (log-probability over the length penalty) and a space, with tabs between them.
     """
     longest = model.config.positions
     requests, truncated = [], []
@@ -128,7 +131,7 @@ def translate(
         return Rows(tokens_BL, segments_BL, positions_BL)
 
     answers = _answers(requests, longest, config.batch, model, parameters, search, inputs)
-    texts, tokens, used = _in_order(len(lines), requests, answers, vocabulary, on_progress, on_text)
+    texts, tokens, used = _in_order(len(lines), requests, answers, vocabulary, on_progress, on_text, alternatives)
     devices = _devices(model, config.batch, len(requests), config.beam)
     return Generated(texts, truncated, tokens, used, longest - 1, devices)
 
@@ -144,6 +147,7 @@ def continue_text(
     unk: str = "",
     on_progress: Callable[[int], None] = lambda done: None,
     on_text: Callable[[str], None] = lambda text: None,
+    alternatives: int = 1,
 ) -> Generated:
     """Continues each line by up to `tokens` tokens: sampled, or by beam search, or greedily (beam 1).
 
@@ -180,7 +184,7 @@ def continue_text(
         return Prompt(tokens_BP, np.asarray([len(prompt) for prompt in prompts], np.int32))
 
     answers = _answers(requests, longest, config.batch, model, parameters, search, inputs)
-    texts, tokens, used = _in_order(len(lines), requests, answers, vocabulary, on_progress, on_text)
+    texts, tokens, used = _in_order(len(lines), requests, answers, vocabulary, on_progress, on_text, alternatives)
     devices = _devices(model, config.batch, len(requests), 1 if sampling else config.beam)
     return Generated(texts, truncated, tokens, used, longest - 1, devices)
 
@@ -245,6 +249,7 @@ def _in_order(
     vocabulary: Tokenizer,
     on_progress: Callable[[int], None],
     on_text: Callable[[str], None],
+    alternatives: int,
 ) -> tuple[list[str], int, int]:
     """The texts of `count` lines, those without a request empty; the number of their tokens, and of buckets used."""
     texts, missing, ready = [""] * count, {each.index for each in requests}, 0
@@ -261,8 +266,9 @@ def _in_order(
         used.add(bucket)
         if not answer.over:
             continue
-        texts[answer.index] = vocabulary.decode(answer.tokens)
-        tokens += sum(token != PAD for token in answer.tokens)
+        found = [(score, vocabulary.decode(ids)) for score, ids in answer.outputs[:alternatives]]
+        texts[answer.index] = found[0][1] if alternatives == 1 else "\t".join(f"{at:.3f} {text}" for at, text in found)
+        tokens += sum(token != PAD for token in answer.outputs[0][1])
         missing.remove(answer.index)
         on_progress(count - len(missing))
         hand_on()

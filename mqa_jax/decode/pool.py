@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 from mqa_jax import sharding
 from mqa_jax.attention import cache
 from mqa_jax.decode import replicas
-from mqa_jax.decode.search import Search, run
+from mqa_jax.decode.search import IMPOSSIBLE, Search, run
 from mqa_jax.model.build import Model, Parameters
 
 SHARE = 4  # rows that are read at once, and free before that: one in so many of a replica's
@@ -47,14 +47,15 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a request got: ids up to EOS, or as far as the search's length reached.
+    """What a request got.
 
     Attributes:
+      outputs: best first, each with its score: ids up to EOS, or as far as the search's length reached.
       over: False if the search's length ended it, before its own limit did.
     """
 
     index: int
-    tokens: list[int]
+    outputs: list[tuple[float, list[int]]]
     over: bool
 
 
@@ -126,12 +127,14 @@ def _serve_replica(
         taken = _take(waiting, min(at_once, len(free)))
         serving |= dict(zip(free, taken, strict=False))
         wanted = batch if not waiting else at_once if len(serving) == batch else 0
-        rows, state, halted_B, over_B, tokens_BT = _advance(
+        rows, state, *found = _advance(
             model, search, parameters, rows, state, _admission(inputs, taken, free, at_once, batch), wanted
         )
-        halted, over, tokens = np.asarray(halted_B), np.asarray(over_B), np.asarray(tokens_BT)
-        for row in [row for row in serving if halted[row]]:
-            on_answer(Answer(serving.pop(row).index, tokens[row].tolist(), bool(over[row])))
+        halted_B, over_B, tokens_BWT, scores_BW = map(np.asarray, found)
+        for row in [row for row in serving if halted_B[row]]:
+            scores_W = scores_BW[row][scores_BW[row] > IMPOSSIBLE / 2]
+            outputs = list(zip(scores_W.tolist(), tokens_BWT[row].tolist(), strict=False))
+            on_answer(Answer(serving.pop(row).index, outputs, bool(over_B[row])))
 
 
 def _take(waiting: collections.deque, most: int) -> list[Request]:
@@ -181,4 +184,4 @@ def _advance(model: Model, search: Search, parameters: Parameters, rows: Any, st
     rows = jax.tree.map(lambda old, new: old.at[into_R].set(new, mode="drop"), rows, fresh)
     rows, state = run(search, module.step, rows, state, lambda rows: search.halted(rows).sum() >= wanted)
     rows, state = replicas.keep(model, rows, state)
-    return rows, state, search.halted(rows), search.over(rows), search.best(rows)[0]
+    return rows, state, search.halted(rows), search.over(rows), *search.outputs(rows)

@@ -63,8 +63,14 @@ class Search(abc.ABC):
         return self.over(rows) | (rows.t_B >= self.length)
 
     @abc.abstractmethod
+    def outputs(self, rows: Any) -> tuple[jax.Array, jax.Array]:
+        """The outputs, best first: tokens_BWT, int32, EOS at the end and PAD (0) behind it, and scores_BW, zeros if the
+        search has none, at most `IMPOSSIBLE` / 2 where there are fewer outputs."""
+
     def best(self, rows: Any) -> tuple[jax.Array, jax.Array]:
-        """tokens_BT, int32, EOS at the end and PAD (0) behind it, and scores_B (zeros if the search has none)."""
+        """The first of `outputs`: tokens_BT and scores_B."""
+        tokens_BWT, scores_BW = self.outputs(rows)
+        return tokens_BWT[:, 0], scores_BW[:, 0]
 
 
 def run(search: Search, step: Step, rows: Any, state: Any, stop: Callable[[Any], jax.Array]) -> tuple[Any, Any]:
@@ -118,8 +124,8 @@ class Greedy(Search):
     def over(self, rows: Line) -> jax.Array:
         return rows.over_B
 
-    def best(self, rows: Line) -> tuple[jax.Array, jax.Array]:
-        return rows.tokens_BT, jnp.zeros(rows.t_B.shape, jnp.float32)
+    def outputs(self, rows: Line) -> tuple[jax.Array, jax.Array]:
+        return rows.tokens_BT[:, None], jnp.zeros((*rows.t_B.shape, 1), jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,10 +244,17 @@ class Beam(Search):
         # A live beam's score can only fall, and no penalty is larger than that of the limit.
         return (rows.t_B >= rows.limits_B) | (rows.ended_scores_BW[:, 0] >= self._bound(rows))
 
-    def best(self, rows: Beams) -> tuple[jax.Array, jax.Array]:
-        any_B = rows.ended_scores_BW[:, 0] > IMPOSSIBLE / 2
-        tokens_BT = jnp.where(any_B[:, None], rows.ended_BWT[:, 0], rows.live_BWT[:, 0])
-        return tokens_BT, jnp.where(any_B, rows.ended_scores_BW[:, 0], self._bound(rows))
+    def outputs(self, rows: Beams) -> tuple[jax.Array, jax.Array]:
+        """The ended beams; the live ones where none ended. The search is over once none can be better than the best, so
+        the others are the best of those that it had found by then."""
+        any_B1 = rows.ended_scores_BW[:, :1] > IMPOSSIBLE / 2
+        live_scores_BW = rows.live_scores_BW / self._penalty_at_limit(rows)[:, None]
+        tokens_BWT = jnp.where(any_B1[..., None], rows.ended_BWT, rows.live_BWT)
+        return tokens_BWT, jnp.where(any_B1, rows.ended_scores_BW, live_scores_BW)
 
     def _bound(self, rows: Beams) -> jax.Array:
-        return rows.live_scores_BW[:, 0] / length_penalty(jnp.maximum(rows.limits_B, 1), self.alpha)
+        return rows.live_scores_BW[:, 0] / self._penalty_at_limit(rows)
+
+    def _penalty_at_limit(self, rows: Beams) -> jax.Array:
+        """Of the longest output that may come; no score is divided by more."""
+        return length_penalty(jnp.maximum(rows.limits_B, 1), self.alpha)
