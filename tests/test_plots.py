@@ -113,13 +113,26 @@ def test_quality_against_time_joins_the_beams_of_a_variant(toy):
     assert list(legend(figure)) == PAIR
 
 
-def test_learning_curves_have_a_line_for_each_run_and_panel(toy):
+def test_learning_curves_have_the_mean_over_seeds_and_a_band(toy):
+    """The third seed's dev loss is no number at the end: it counts nowhere there."""
     more = train(experiment("toy", "multi_query", seed=1))
     broken = train(experiment("toy", "multi_query", seed=2))
     broken["curve"] = [{"step": 100, "loss": 3.0}, {"step": 200, "loss": math.nan, "dev_nll_per_token": math.nan}]
     figure = there(plots.learning_curves(Selection([*toy, more, broken], PAIR)))
-    assert len(figure.axes[0].lines) == 4 and len(figure.axes[1].lines) == 3
-    assert "label smoothing" in " ".join(text.get_text() for text in figure.texts)
+    assert [len(axes.lines) for axes in figure.axes] == [2, 2]
+    curves = [record["curve"] for record in (*of_kind(toy, "train"), more, broken) if record["variant"] != "multi_head"]
+    for axes, field in zip(figure.axes, ("loss", "dev_nll_per_token"), strict=True):
+        values = {}
+        for point in (point for curve in curves for point in curve if math.isfinite(point.get(field, math.nan))):
+            values.setdefault(point["step"], []).append(point[field])
+        (line,) = [line for line in axes.lines if line.get_label() == "multi_query"]
+        np.testing.assert_allclose(line.get_xydata(), [(step, np.mean(values[step])) for step in sorted(values)])
+        band = axes.collections[0].get_paths()[0].vertices
+        for step, of_seeds in values.items():
+            assert band[band[:, 0] == step, 1].min() == pytest.approx(min(of_seeds))
+            assert band[band[:, 0] == step, 1].max() == pytest.approx(max(of_seeds))
+    words = " ".join(text.get_text() for text in figure.texts)
+    assert "label smoothing" in words and "means over seeds" in words
 
 
 def test_cache_size_has_a_bar_for_each_variant(toy):

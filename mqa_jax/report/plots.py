@@ -155,29 +155,31 @@ def memory_to_compute(runs: Selection) -> Figure | None:
 
 @styled
 def learning_curves(runs: Selection) -> Figure | None:
-    """Training loss and dev negative log-likelihood against steps, one line a seed."""
+    """Training loss and dev negative log-likelihood against steps: the mean over seeds, and from lowest to highest."""
     panels = {"loss": "training loss", "dev_nll_per_token": "dev NLL"}
-    curves = {
-        field: [
-            (record["variant"], points)
-            for variant in runs.variants
-            for record in runs.of("train", variant)
-            if (points := [(p["step"], p[field]) for p in record["curve"] if _drawable(p.get(field))])
-        ]
-        for field in panels
-    }
+    curves: dict[str, dict[str, dict[int, list[float]]]] = {field: {} for field in panels}
+    for variant in runs.variants:
+        for point in (point for record in runs.of("train", variant) for point in record["curve"]):
+            for field in (each for each in panels if _drawable(point.get(each))):
+                curves[field].setdefault(variant, {}).setdefault(point["step"], []).append(point[field])
     drawn = [field for field in panels if curves[field]]
     if not drawn:
         return None
     figure, all_axes = panels_of(2.2, len(drawn))
     for axes, field in zip(all_axes, drawn, strict=True):
-        for variant, points in curves[field]:
+        for variant, points in curves[field].items():
+            steps, values = zip(*sorted(points.items()), strict=True)
             look: dict[str, Any] = look_of(runs.variants, variant) | ({} if len(points) <= 12 else {"marker": ""})
-            axes.plot(*np.transpose(points), **look, linewidth=1.2, markersize=4, label=variant)
+            axes.plot(steps, [*map(np.mean, values)], **look, linewidth=1.2, markersize=4, label=variant)
+            low, high = [*map(min, values)], [*map(max, values)]
+            if low != high:
+                axes.fill_between(steps, low, high, color=look["color"], alpha=0.2, lw=0)
         _log(axes, "y")
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
         axes.set(xlabel="training steps", ylabel=panels[field])
     key = "nats a token, log scale; training loss counts label smoothing and z-loss where they are on, dev NLL does not"
+    if any(len(values) > 1 for points in curves["loss"].values() for values in points.values()):
+        key = f"lines: means over seeds; bands: lowest to highest; {key}"
     return finished(figure, "Loss against steps", key, runs.name)
 
 
