@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 from mqa_jax import sharding
 from mqa_jax.attention import cache
 from mqa_jax.decode import replicas
-from mqa_jax.decode.search import IMPOSSIBLE, Search, run
+from mqa_jax.decode.search import LEAST, Search, run
 from mqa_jax.model.build import Model, Parameters
 
 SHARE = 4  # rows that are read at once, and free before that: one in so many of a replica's
@@ -132,7 +132,7 @@ def _serve_replica(
         )
         halted_B, over_B, tokens_BWT, scores_BW = map(np.asarray, found)
         for row in [row for row in serving if halted_B[row]]:
-            scores_W = scores_BW[row][scores_BW[row] > IMPOSSIBLE / 2]
+            scores_W = scores_BW[row][scores_BW[row] > LEAST]
             outputs = list(zip(scores_W.tolist(), tokens_BWT[row].tolist(), strict=False))
             on_answer(Answer(serving.pop(row).index, outputs, bool(over_B[row])))
 

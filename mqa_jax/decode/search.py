@@ -21,6 +21,7 @@ Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 Reorder = Callable[[Any, jax.Array], Any]
 
 IMPOSSIBLE = -1e9
+LEAST = IMPOSSIBLE / 1000  # no output's score is as low; an impossible one is, over any length penalty too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Search(abc.ABC):
     @abc.abstractmethod
     def outputs(self, rows: Any) -> tuple[jax.Array, jax.Array]:
         """The outputs, best first: tokens_BWT, int32, EOS at the end and PAD (0) behind it, and scores_BW, zeros if the
-        search has none, at most `IMPOSSIBLE` / 2 where there are fewer outputs."""
+        search has none, below `LEAST` where there are fewer outputs."""
 
     def best(self, rows: Any) -> tuple[jax.Array, jax.Array]:
         """The first of `outputs`: tokens_BT and scores_B."""
@@ -247,7 +248,7 @@ class Beam(Search):
     def outputs(self, rows: Beams) -> tuple[jax.Array, jax.Array]:
         """The ended beams; the live ones where none ended. The search is over once none can be better than the best, so
         the others are the best of those that it had found by then."""
-        any_B1 = rows.ended_scores_BW[:, :1] > IMPOSSIBLE / 2
+        any_B1 = rows.ended_scores_BW[:, :1] > LEAST
         live_scores_BW = rows.live_scores_BW / self._penalty_at_limit(rows)[:, None]
         tokens_BWT = jnp.where(any_B1[..., None], rows.ended_BWT, rows.live_BWT)
         return tokens_BWT, jnp.where(any_B1, rows.ended_scores_BW, live_scores_BW)
