@@ -13,9 +13,8 @@ from test_processes import free_port
 from toy import SMALL, records, script
 
 from mqa_jax import compare, workdir
-from mqa_jax.commands import translate
 from mqa_jax.data import sources
-from mqa_jax.decode import generate
+from mqa_jax.decode import dialogue, generate
 from mqa_jax.errors import InputError
 
 
@@ -273,7 +272,7 @@ def test_a_typed_line_that_is_no_text_is_said_and_the_next_one_answered(monkeypa
     answer = lambda lines: generate.Generated([each.upper() for each in lines], [0] * ("long" in lines[0]), 1, 1, 9, 1)  # noqa: E731
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one\nbad \xff\n\nlong\r\nlast")))
     written = []
-    translate.answer_each(answer, written.append)
+    dialogue.answer_each(answer, written.append)
     assert written == ["ONE", "", "LONG", "LAST"]
     wrong, cut = capsys.readouterr().err.splitlines()
     assert wrong.startswith("error: the line, byte 5: not UTF-8") and cut.startswith("too long, cut to 9 tokens")

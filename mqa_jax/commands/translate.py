@@ -9,20 +9,17 @@ outputs of a line with their scores, between tabs, or below each other at a term
 were cut, and how fast it went, is said on stderr.
 """
 
-import contextlib
 import dataclasses
-import io
 import pathlib
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 
 from absl import flags
 
 from mqa_jax import command, progress, records
 from mqa_jax.data import text
-from mqa_jax.decode import generate
+from mqa_jax.decode import dialogue, generate
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import MOST_BEAMS
 from mqa_jax.timing import memory
@@ -60,7 +57,7 @@ def main() -> None:
     if INPUT.value == "-" and sys.stdin and sys.stdin.isatty():
         with text.writer(OUTPUT.value) as write:
             several = ALTERNATIVES.value > 1
-            return answer_each(answer, (lambda line: write(line.replace("\t", "\n"))) if several else write)
+            return dialogue.answer_each(answer, (lambda line: write(line.replace("\t", "\n"))) if several else write)
     lines, start = text.read_lines(INPUT.value), time.perf_counter()
     memory.check_generating("--batch", run.model, config, len(lines), TOKENS.value)
     with text.writer(OUTPUT.value) as write, progress.bar("translate", len(lines)) as bar:
@@ -72,26 +69,6 @@ def main() -> None:
     if folder := RECORD.value:
         figures = {"beam": config.beam, "batch": config.batch, "checkpoints": list(run.steps)} | speed
         records.write(folder, records.make("translate", run.experiment, figures, output.devices), f"beam{config.beam}")
-
-
-def answer_each(answer: Callable[[list[str]], generate.Generated], write: Callable[[str], None]) -> None:
-    """Answers lines as they are typed. One that is not text is said to be so, and the next one is waited for."""
-    with contextlib.suppress(ImportError):  # not on every system
-        import readline  # noqa: F401  input() then edits its line and knows the earlier ones
-    assert isinstance(sys.stdin, io.TextIOWrapper)
-    sys.stdin.reconfigure(errors="surrogateescape")
-    prompt = "> " if sys.stdout.isatty() else ""
-    with contextlib.suppress(EOFError):
-        while True:
-            line = input(prompt).encode(errors="surrogateescape")
-            try:
-                output = answer([text.decoded(line)])
-            except InputError as error:
-                progress.say(f"error: {error}")
-                continue
-            if cut := output.cut():
-                progress.say(cut)
-            write(output.texts[0])
 
 
 def check_flags(task: str) -> None:
