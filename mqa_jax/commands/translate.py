@@ -56,8 +56,8 @@ def main() -> None:
         answer = partial(generate.continue_text, **own, config=config, tokens=TOKENS.value, sampling=draw, unk=unk)
     if INPUT.value == "-" and sys.stdin and sys.stdin.isatty():
         with text.writer(OUTPUT.value) as write:
-            several = ALTERNATIVES.value > 1
-            return dialogue.answer_each(answer, (lambda line: write(line.replace("\t", "\n"))) if several else write)
+            below_each_other = lambda line: [write(each) for each in line.split("\t")]  # noqa: E731
+            return dialogue.answer_each(answer, below_each_other if ALTERNATIVES.value > 1 else write)
     lines, start = text.read_lines(INPUT.value), time.perf_counter()
     memory.check_generating("--batch", run.model, config, len(lines), TOKENS.value)
     with text.writer(OUTPUT.value) as write, progress.bar("translate", len(lines)) as bar:

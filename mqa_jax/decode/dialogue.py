@@ -4,6 +4,7 @@ import contextlib
 import io
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from mqa_jax import progress
 from mqa_jax.data import text
@@ -11,7 +12,7 @@ from mqa_jax.decode.generate import Generated
 from mqa_jax.errors import InputError
 
 
-def answer_each(answer: Callable[[list[str]], Generated], write: Callable[[str], None]) -> None:
+def answer_each(answer: Callable[[list[str]], Generated], write: Callable[[str], Any]) -> None:
     """Answers lines as they are typed. One that is not text is said to be so, and the next one is waited for."""
     with contextlib.suppress(ImportError):  # not on every system
         import readline  # noqa: F401  input() then edits its line and knows the earlier ones
