@@ -227,6 +227,6 @@ def test_capacity_is_a_table_and_a_picture():
         (variant, cache) for variant in ("multi_head", "multi_query") for cache in ("bfloat16", "int8")
     ]
     assert "384 MiB" not in str(table.rows) and "768 MiB" in str(table.rows) and "96.0 MiB" in str(table.rows)
-    drawn = plots.svg(plots.capacity(found))
+    drawn = plots.svg(plans.curves(found))
     assert all(f">{name}<" in drawn for name in ("multi_head", "multi_query"))
     assert re.search("time of a token", drawn)

@@ -8,15 +8,19 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib.text import Text
-from reported import PAIR, comparison, experiment, of_kind, there, timing, train
+from reported import PAIR, comparison, experiment, of_kind, over_seeds, there, timing, train, without
 
 from mqa_jax.report import plots
 from mqa_jax.report.selection import Selection
 
+BLEU = [("multi_head", 3, 30.0, 0.3) + (None,) * 5, ("multi_query", 3, 29.5, 0.2, -0.5, -1.1, 0.1, 0.09, 0.09)]
+NATS = [("multi_head", 3, 2.0, 0.01) + (None,) * 5, ("multi_query", 3, 2.02, 0.01, 0.02, 0.01, 0.04, 0.01, 0.01)]
+
 
 @pytest.fixture(scope="module")
 def toy():
-    return comparison()
+    first = experiment("toy", "multi_head")
+    return [*comparison(), over_seeds(first, BLEU), over_seeds(first, NATS, "nats a token")]
 
 
 # The plots.
@@ -136,6 +140,36 @@ def test_learning_curves_have_the_mean_over_seeds_and_a_band(toy):
     assert "label smoothing" in words and "means over seeds" in words
 
 
+def test_differences_have_their_intervals_a_panel_a_metric(toy):
+    figure = there(plots.differences(Selection(toy, PAIR)))
+    for axes, (*_, difference, low, high, _, _) in zip(figure.axes, (BLEU[1], NATS[1]), strict=True):
+        (mark,) = [line for line in axes.lines if line.get_marker() != "|" and len(line.get_xdata()) == 1]
+        assert mark.get_xdata() == [difference] and mark.get_color() == plots.COLORS[1]
+        (bar,) = axes.collections[0].get_segments()
+        np.testing.assert_allclose(bar[:, 0], (low, high))
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["multi_query"]
+    assert "BLEU intl of test, beam 4" in figure.axes[0].get_xlabel()
+    assert plots.differences(Selection(without(toy, "seeds"), PAIR)) is None
+    alone = [(*row[:4], row[4], None, None, None, None) for row in BLEU]
+    assert plots.differences(Selection([over_seeds(experiment("toy", "multi_head"), alone)], PAIR)) is None
+
+
+def test_the_gap_along_the_training_is_that_of_pairs_of_one_seed(toy):
+    """Seed 1 of multi_query has no baseline, so it does not count; in seed 2 the gap is twice as large."""
+    runs = [train(experiment("toy", variant, seed)) for variant, seed in zip([PAIR[1], *PAIR], (1, 2, 2), strict=True)]
+    first = of_kind(toy, "train")
+    for record, gap in ((first[1], 0.1), (runs[0], 9.0), (runs[2], 0.2)):
+        record = record | {"curve": [dict(point) for point in record["curve"]]}
+        for point in record["curve"][1::2]:
+            point["dev_nll_per_token"] += gap
+        runs.append(record)
+    figure = there(plots.gap_against_steps(Selection([first[0], runs[1], *runs[3:]], PAIR)))
+    (line,) = [line for line in figure.axes[0].lines if line.get_label() == "multi_query"]
+    np.testing.assert_allclose(line.get_xydata(), [(step, 0.15) for step in (200, 400, 600, 800)])
+    band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((0.1, 0.2))
+
+
 def test_cache_size_has_a_bar_for_each_variant(toy):
     axes = there(plots.cache_size(Selection(toy, PAIR))).axes[0]
     assert [bar.get_width() for bar in axes.patches] == [131_072, 16_384]
@@ -177,8 +211,13 @@ def test_many_variants_and_long_names_stay_inside_the_picture(toy, draw):
         record | {"variant": f"{record['variant']}_with_a_name_{n}"}
         for record in toy
         for n in range(6)
-        if record["kind"] != "significance"
+        if record["kind"] not in ("significance", "seeds")
     ]
+    names = list(dict.fromkeys(record["variant"] for record in many))
+    tested = [
+        (name, 3, 30.0, 0.3, *((-0.5, -1.1, 0.1, 0.09, 0.09) if n else (None,) * 5)) for n, name in enumerate(names)
+    ]
+    many.append(over_seeds(experiment("toy", "multi_head"), tested) | {"variant": names[0], "baseline": names[0]})
     figure = there(draw(Selection(many)))
     figure.draw_without_rendering()
     picture = figure.get_tightbbox().padded(0.1).transformed(figure.dpi_scale_trans)

@@ -355,8 +355,12 @@ def test_pages_are_filled_between_their_marks(tmp_path):
     text = filled.fill(page)
     assert text.startswith("before\n<!-- summary, significance of runs/toy -->\n#### Summary: toy\n\n| variant |")
     assert "#### BLEU intl against multi_head" in text and "old" not in text and text.endswith("<!-- end -->\nafter\n")
-    page.write_text(text)
-    assert filled.fill(page) == text
+    page.write_text("# The *title*\n" + text)
+    assert filled.fill(page) == "# The *title*\n" + text
+    shown = filled.write(page).read_text()
+    assert page.read_text() == "# The *title*\n" + text and "<title>The *title*</title>" in shown
+    assert shown.count("<table>") == 2 == shown.count('<div class="wide"') and "of runs/toy" not in shown
+    assert 'aria-label="Summary: toy" tabindex="0">\n<table>' in shown and "&lt;!--" not in shown
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pathlib
 
 from absl import flags
 
-from mqa_jax import command, config, files, records
+from mqa_jax import command, config, records
 from mqa_jax.errors import DoesNotFit
 from mqa_jax.experiment import MOST_BEAMS
 from mqa_jax.plan import capacity, chips, plan
@@ -66,7 +66,7 @@ def decode(experiments, topology):
         folder, label = pathlib.Path(WORKDIR.value), f"{topology.name.replace(':', '-')}-{CONTEXT.value}"
         for record in found:
             records.write(folder / record["variant"] / "records", record, label)
-        files.write(folder / f"capacity-{label}.svg", plots.svg(plots.capacity(found)))
+        plots.draw(folder, f"capacity-{label}", plans.curves(found), "Tokens a second against the time of a token")
 
 
 def planned(experiment, topology):

@@ -8,14 +8,14 @@ Of a comparison of fewer heads (scripts/compare_heads.py) it writes heads.md and
     python scripts/report.py --fill=RESULTS.md
 
 The first variant is the baseline. --fill writes the tables of a page anew, each from the records that its mark names
-(mqa_jax/report/filled.py).
+(mqa_jax/report/filled.py), and the whole page as RESULTS.html, in one file.
 """
 
 import pathlib
 
 from absl import flags
 
-from mqa_jax import command, files, records
+from mqa_jax import command, records
 from mqa_jax.errors import InputError
 from mqa_jax.report import attention, drift, filled, heads, page, tables
 from mqa_jax.report.selection import Selection, measurements
@@ -29,9 +29,7 @@ PAGES = {"attention": attention.write, "drift": drift.write}
 def main() -> None:
     if FILL.value:
         command.refuse_given([WORKDIR, VARIANTS], "is of one comparison, --fill of a page; give one of the two")
-        page_ = pathlib.Path(FILL.value)
-        files.write(page_, filled.fill(page_))
-        print(f"filled: {page_}")
+        print(f"filled: {FILL.value}\npage: {filled.write(pathlib.Path(FILL.value))}")
         return
     if not WORKDIR.value:
         raise InputError("--workdir is missing; name the folder of a comparison, or a page with --fill")

@@ -9,11 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 
-from mqa_jax import files
 from mqa_jax.report import html, plots
 from mqa_jax.report.cells import count, decimals, percent
 from mqa_jax.report.selection import Record, of_the_same_lines
-from mqa_jax.report.table import Column, Table, code, escape
+from mqa_jax.report.table import Column, Table, code
 
 SITES = {"encoder": "encoder self-attention", "decoder": "decoder self-attention", "cross": "cross-attention"}
 ACROSS = 8  # maps in a row
@@ -57,26 +56,24 @@ def write(records: Sequence[Record], folder: pathlib.Path, names: Sequence[str] 
     runs = of_the_same_lines(records, names)
     first, there = runs[0], sites(runs)
     title = f"{first['name']}: what heads look at"
-    parts = [f"# {escape(title)}", PREMISE]
+    parts = [PREMISE]
     parts += [table(runs, site).to_markdown() for site in there]
     for heading, text, name, figure in (
         ("How much heads choose", ENTROPY, "entropy", entropies(runs, there)),
         ("How much heads differ", DIVERGENCE, "divergence", divergences(runs, there)),
         ("How many directions", RANK, "rank", ranks(runs, there)),
     ):
-        parts += [f"## {heading}", text, _picture(folder, f"attention_{name}", figure, heading)]
+        parts += [f"## {heading}", text, plots.draw(folder, f"attention_{name}", figure, heading)]
     parts += ["## One sentence", MAPS]
     for site in there:
         shown = first["maps"][site]
-        parts += [_picture(folder, f"attention_maps_{site}", maps(runs, site), f"Where heads look, {SITES[site]}")]
+        shows = f"Where heads look, {SITES[site]}"
+        parts += [plots.draw(folder, f"attention_maps_{site}", maps(runs, site), shows)]
         parts += [f"Down: {code(' '.join(shown['queries']))}. Across: {code(' '.join(shown['memory']))}"]
-    parts += ["## How to read it", "\n".join(f"- {text}" for text in READING)]
+    parts += ["## How to read it", html.items(READING)]
     facts = {"Split": f"{first['sentences']:,} sentences of {first['split']}", "Device": first["device"]}
     facts |= {f"Command of {run['run']}": f"{run['command']} at {run['commit']}" for run in runs}
-    parts += ["## Provenance", "\n".join(f"- **{escape(name)}**: {code(text)}" for name, text in facts.items())]
-    text = "\n\n".join(parts) + "\n"
-    files.write(folder / "attention.md", text)
-    return files.write(folder / "attention.html", html.render(text, title, folder))
+    return html.write(folder, "attention", title, [*parts, "## Provenance", html.facts(facts)])
 
 
 def sites(runs: Sequence[Record]) -> list[str]:
@@ -178,11 +175,6 @@ def maps(runs: Sequence[Record], site: str) -> Figure:
             axes.spines[:].set(visible=True, linewidth=0.4)
     key = f"layer {runs[0]['maps'][site]['layer']}, a picture a head; strength of the colour: root of the weight"
     return plots.finished(figure, f"Where heads look, {SITES[site]}", key, _conditions(runs))
-
-
-def _picture(folder: pathlib.Path, name: str, figure: Figure, alt: str) -> str:
-    files.write(folder / f"{name}.svg", plots.svg(figure))
-    return f"![{alt}]({name}.svg)"
 
 
 def _at(run: Record, site: str) -> list[Mapping[str, Any]]:

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from mqa_jax import files
 from mqa_jax.report import html, plots
 from mqa_jax.report.cells import Show, integer
 from mqa_jax.report.selection import Record, of_the_same_lines
-from mqa_jax.report.table import Column, Table, code, escape
+from mqa_jax.report.table import Column, Table
 
 LEAST = 100  # tokens that a point of the picture is of
 READING = (
@@ -34,16 +33,12 @@ def write(records: Sequence[Record], folder: pathlib.Path, names: Sequence[str] 
     runs = of_the_same_lines(records, names)
     first = runs[0]
     title = f"{first['name']}: tokens that other number types change"
-    files.write(folder / "drift.svg", plots.svg(along(runs)))
     facts = {"Split": f"{first['sentences']:,} sentences of {first['split']}, {first['tokens']:,} tokens"}
     facts |= {"Device": first["device"]}
     facts |= {f"Command of {run['run']}": f"{run['command']} at {run['commit']}" for run in runs}
-    parts = [f"# {escape(title)}", table(runs).to_markdown(), "![Share of changed tokens by place](drift.svg)"]
-    parts += ["## How to read it", "\n".join(f"- {text}" for text in READING)]
-    parts += ["## Provenance", "\n".join(f"- **{escape(name)}**: {code(text)}" for name, text in facts.items())]
-    text = "\n\n".join(parts) + "\n"
-    files.write(folder / "drift.md", text)
-    return files.write(folder / "drift.html", html.render(text, title, folder))
+    picture = plots.draw(folder, "drift", along(runs), "Share of changed tokens by place")
+    parts = [table(runs).to_markdown(), picture, "## How to read it", html.items(READING)]
+    return html.write(folder, "drift", title, [*parts, "## Provenance", html.facts(facts)])
 
 
 def table(runs: Sequence[Record]) -> Table:

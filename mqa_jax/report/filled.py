@@ -10,13 +10,14 @@ import pathlib
 import re
 from collections.abc import Callable
 
-from mqa_jax import records
+from mqa_jax import files, records
 from mqa_jax.errors import InputError
-from mqa_jax.report import heads, tables
+from mqa_jax.report import heads, html, tables
 from mqa_jax.report.selection import Selection, baseline_first, measurements
 from mqa_jax.report.table import Table
 
 _FILLED = re.compile(r"<!-- ([\w, ]+?) of (\S+) -->\n.*?<!-- end -->\n", re.DOTALL)
+_MARK = re.compile(r"^<!-- .* -->\n", re.MULTILINE)
 TABLES: dict[str, Callable[[Selection], Table | list[Table] | None]] = {
     "summary": tables.summary,
     "table_1": tables.table_1,
@@ -26,6 +27,15 @@ TABLES: dict[str, Callable[[Selection], Table | list[Table] | None]] = {
     "significance": tables.significance,
 }
 FEWER_HEADS = "fewer_heads"  # of all records, those from before the training too
+
+
+def write(path: pathlib.Path) -> pathlib.Path:
+    """Fills the page, and writes it as an HTML file beside it that needs no other file. Returns the latter's path."""
+    text = fill(path)
+    files.write(path, text)
+    title = re.search(r"^# (.*)$", text, re.MULTILINE)
+    page = html.render(_MARK.sub("", text), title[1] if title else path.stem, path.parent)
+    return files.write(path.with_suffix(".html"), page)
 
 
 def fill(path: pathlib.Path) -> str:

@@ -3,11 +3,14 @@
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from mqa_jax import files
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
+
 from mqa_jax.report import html, plots
 from mqa_jax.report.cells import decimals, integer, percent, significant, size
 from mqa_jax.report.selection import Record
-from mqa_jax.report.table import Column, Table, escape
+from mqa_jax.report.table import Column, Table
 
 ORIGINAL = "original"  # the variant that the others are compared with
 BEFORE = "before"  # the split's name in records of models that were not trained on yet
@@ -67,7 +70,7 @@ def _rows(found: Sequence[Record], names: Sequence[str]) -> dict[str, list[Recor
 
 
 def write(found: Sequence[Record], folder: pathlib.Path, title: str, names: Sequence[str]) -> pathlib.Path:
-    """Writes heads.md, heads.html and heads.svg.
+    """Writes heads.md, heads.html and the pictures.
 
     Args:
       found: the records of the folder.
@@ -76,22 +79,57 @@ def write(found: Sequence[Record], folder: pathlib.Path, title: str, names: Sequ
       The path of heads.html.
     """
     rows = _rows(found, names)
-    figure = plots.quality_against_cache(rows)
-    if figure:
-        files.write(folder / "heads.svg", plots.svg(figure))
-    curves = plots.loss_against_tokens(rows)
-    if curves:
-        files.write(folder / "heads_curves.svg", plots.svg(curves))
-    parts = [
-        f"# {escape(title)}",
-        "![Nats a token against bytes of cache a token, before and after training on](heads.svg)" if figure else "",
-        table(found, names).to_markdown(),
-        "## Along the training\n\n![Nats a token of dev against the tokens trained on](heads_curves.svg)"
-        if curves
-        else "",
-        "## How to read it\n\n" + "\n".join(f"- {text}" for text in READING),
-        "All figures, and what they were made with: report.html.",
-    ]
-    text = "\n\n".join(filter(None, parts)) + "\n"
-    files.write(folder / "heads.md", text)
-    return files.write(folder / "heads.html", html.render(text, title, folder))
+    shows = "Nats a token against bytes of cache a token, before and after training on"
+    picture = plots.draw(folder, "heads", quality_against_cache(rows), shows)
+    shows = "Nats a token of dev against the tokens trained on"
+    curves = plots.draw(folder, "heads_curves", loss_against_tokens(rows), shows)
+    parts = [picture, table(found, names).to_markdown()]
+    parts += ["## Along the training", curves] if curves else []
+    parts += ["## How to read it", html.items(READING), "All figures, and what they were made with: report.html."]
+    return html.write(folder, "heads", title, parts)
+
+
+@plots.styled
+def quality_against_cache(rows: Mapping[str, Sequence[Record]]) -> Figure | None:
+    """Dev loss of each model against the bytes that a token leaves in its cache, before and after training on.
+
+    Args:
+      rows: the records of each model, the original's first.
+    """
+    figure, (axes,) = plots.panels_of(3.2)
+    for place, (name, found) in enumerate(rows.items()):
+        look = plots.look_of(list(rows), name)
+        sizes = [each["cache_bytes_per_token"] for each in found if each["kind"] == "timing"]
+        losses = {each["split"]: each["nll_per_token"] for each in found if each["kind"] == "perplexity"}
+        if not sizes or not {"before", "dev"} <= losses.keys():
+            continue
+        x = sizes[0] * (1 + 0.03 * place)  # beside each other where they are the same
+        axes.plot([x, x], [losses["before"], losses["dev"]], color=look["color"], lw=1, linestyle=":")
+        axes.plot([x], [losses["before"]], **look, mfc="none", lw=0)
+        axes.plot([x], [losses["dev"]], **look, lw=0, label=name)
+    if not axes.has_data():
+        return None
+    axes.set(xlabel="bytes a token leaves in the cache", ylabel="dev, nats a token")
+    plots.log_axis(axes, "x")
+    return plots.finished(figure, "Quality against cache", "hollow: before training on; filled: after", "")
+
+
+@plots.styled
+def loss_against_tokens(rows: Mapping[str, Sequence[Record]]) -> Figure | None:
+    """Dev loss of each model against the tokens that it was trained on with; it begins with the loss before.
+
+    Args:
+      rows: the records of each model, the original's first.
+    """
+    figure, (axes,) = plots.panels_of(3.2)
+    for name, found in rows.items():
+        points = [(0, each["nll_per_token"]) for each in found if each.get("split") == "before"]
+        curve = [point for each in found if each["kind"] == "train" for point in each["curve"]]
+        points += [(each["tokens"], each["dev_nll_per_token"]) for each in curve if "dev_nll_per_token" in each]
+        if len(points) > 1:
+            axes.plot(*np.transpose(points), **plots.look_of(list(rows), name), label=name)
+    if not axes.has_data():
+        return None
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.set(xlabel="tokens trained on", ylabel="dev, nats a token")
+    return plots.finished(figure, "Along the training", "at 0: straight after the conversion", "")

@@ -7,27 +7,60 @@ import html
 import pathlib
 import re
 import string
+from collections.abc import Iterable, Mapping
 
 from markdown_it import MarkdownIt
+
+from mqa_jax import files
+from mqa_jax.report.table import code, escape
+
+
+def write(folder: pathlib.Path, name: str, title: str, parts: Iterable[str]) -> pathlib.Path:
+    """Writes NAME.md and NAME.html: the title and the parts under it, those that are not empty.
+
+    Args:
+      folder: where the pictures lie too.
+      title: plain text.
+      parts: Markdown.
+    Returns:
+      The path of NAME.html, which needs no other file.
+    """
+    text = "\n\n".join(filter(None, (f"# {escape(title)}", *parts))) + "\n"
+    files.write(folder / f"{name}.md", text)
+    return files.write(folder / f"{name}.html", render(text, title, folder))
+
+
+def items(texts: Iterable[str]) -> str:
+    """A list in Markdown."""
+    return "\n".join(f"- {text}" for text in texts)
+
+
+def facts(found: Mapping[str, str]) -> str:
+    """A list of named texts, shown as code where they are typed: commits and commands."""
+    shown = {name: (code if name.startswith(("Commit", "Command")) else escape)(text) for name, text in found.items()}
+    return items(f"**{escape(name)}**: {text}" for name, text in shown.items())
 
 
 def render(markdown: str, title: str, folder: pathlib.Path) -> str:
     """An HTML file of Markdown whose pictures lie in `folder`. HTML within the Markdown is shown as text.
 
-    Each table stands right under a heading of the third level, which names it.
+    A heading right above a table names it.
     """
 
     def picture(found: re.Match[str]) -> str:
         data = base64.b64encode((folder / found[1]).read_bytes()).decode("ascii")
         return f'<img src="data:image/svg+xml;base64,{data}"'
 
+    def table(found: re.Match[str]) -> str:
+        name = found[2] or html.escape(title)
+        return f'{found[1] or ""}\n<div class="wide" role="region" aria-label="{name}" tabindex="0">\n<table>'
+
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
     body = re.sub(r'<img src="(.*?)"', picture, body)
     body = re.sub(r"<h2>(.*)</h2>", lambda found: f'<h2 id="{anchor(found[1])}">{found[1]}</h2>', body)
     body = re.sub(r"<tr>\n<td(.*?)>(.*)</td>", r'<tr>\n<th\1 scope="row">\2</th>', body)  # it names the row
-    # What scrolls must be reachable by keyboard and have a name.
-    region = r'\1\n<div class="wide" role="region" aria-label="\2" tabindex="0">\n<table>'
-    body = re.sub(r"(<h3>(.*)</h3>)\n<table>", region, body).replace("</table>", "</table>\n</div>")
+    body = body.replace("<pre>", '<pre tabindex="0">')  # what scrolls must be reachable by keyboard, and a table named
+    body = re.sub(r"(?:(<h[34]>(.*)</h[34]>)\n)?<table>", table, body).replace("</table>", "</table>\n</div>")
     digest = base64.b64encode(hashlib.sha256(_SORT.encode()).digest()).decode()  # no other script may run
     return _PAGE.substitute(title=html.escape(title), body=body, script=_SORT, digest=digest)
 
@@ -82,7 +115,7 @@ body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 70rem; color: var(-
 p, ul, blockquote { max-width: 52rem }
 h1 { font-size: 1.6rem; line-height: 1.25 }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 .75rem; padding-bottom: .3rem; border-bottom: 1px solid var(--line) }
-h3 { font-size: 1rem; margin: 1.75rem 0 .5rem }
+h3, h4 { font-size: 1rem; margin: 1.75rem 0 .5rem }
 ul { padding-left: 1.2rem }
 li + li { margin-top: .4rem }
 a { color: var(--link) }
@@ -109,6 +142,8 @@ th:first-child { position: sticky; left: 0; background: var(--back) }
 tbody tr > * { border-top: 1px solid var(--line) }
 blockquote { margin: 1rem 0; padding: .1rem .9rem; border-left: .25rem solid var(--mark); background: var(--shade) }
 code { font-size: .85em; overflow-wrap: anywhere }
+pre { overflow-x: auto; padding: .6rem .9rem; background: var(--shade) }
+pre code { overflow-wrap: normal }
 p:has(img) { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 1.5rem;
   max-width: none }
 img { display: block; width: 100%; max-width: 34rem; height: auto }

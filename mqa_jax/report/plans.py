@@ -1,9 +1,12 @@
-"""A plan for a person to read, from its record alone; and the plans of several variants as one table."""
+"""Plans for a person to read, from their records alone: one as text, several as a table and a picture."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mqa_jax.report import paper
+import numpy as np
+from matplotlib.figure import Figure
+
+from mqa_jax.report import paper, plots
 from mqa_jax.report.columns import column, columns
 from mqa_jax.report.selection import Record
 from mqa_jax.report.table import Column, Table
@@ -109,3 +112,25 @@ def capacities(found: Sequence[Record]) -> Table:
         "cache, or operations."
     )
     return Table.of(f"Decoding with {first['name']} on {first['topology']}", shown, rows, note)
+
+
+@plots.styled
+def curves(found: Sequence[Record]) -> Figure:
+    """Tokens a second against the time of a token, from one sequence to as many as fit; a line a variant and cache."""
+    figure, (axes,) = plots.panels_of(4.2)
+    variants = [record["variant"] for record in found]
+    for variant, record in zip(variants, found, strict=True):
+        look = plots.look_of(variants, variant)
+        for cache, style, filling in (("bfloat16", "-", look["color"]), ("int8", plots.DASHED, "none")):
+            curve = record["caches"][cache]["curve"]
+            axes.plot(*np.transpose(curve), **look, linestyle=style, lw=1.4, mfc=filling, markevery=[-1])
+        axes.plot([], [], **look, label=variant)
+    first = found[0]
+    axes.axvline(first["latency_ms"], color=plots.INK, linewidth=0.8)
+    plots.log_axis(axes, "x")
+    plots.log_axis(axes, "y")
+    axes.set(xlabel="time of a token, ms (log)", ylabel="tokens/s of all sequences (log)")
+    key = "solid: cache of bfloat16; dashed, open: int8; from one sequence to as many as fit (mark); "
+    key += f"upright line: {first['latency_ms']:g} ms; floors, from published peaks"
+    conditions = f"{first['name']}, sequences of {first['context']:,} tokens, {first['topology']}"
+    return plots.finished(figure, "What decoding can give at best", key, conditions)

@@ -6,6 +6,7 @@ text can be read there, and have no background: lines show on white and on black
 
 import io
 import math
+import pathlib
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
@@ -16,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
+from mqa_jax import files
 from mqa_jax.report import cells
 from mqa_jax.report.selection import Record, Selection, Series, over_seeds
 
@@ -74,7 +76,7 @@ def quality_against_time(runs: Selection) -> Figure | None:
             style = look | {"mfc": look["color"] if beam == 1 else "none", "linestyle": "", "capsize": 3}
             axes.errorbar(time, quality.mean, quality.sd, **style, label=variant if beam == min(own) else None)
     axes.margins(0.15)
-    _log(axes, "x")
+    log_axis(axes, "x")
     axes.set(
         xlabel="decoder time, µs an output token (log)",
         ylabel=f"BLEU of {runs.test} (intl)" if translation else "test perplexity per word",
@@ -99,8 +101,8 @@ def time_against_length(runs: Selection) -> Figure | None:
         low, high = zip(*(record["decoder_us_spread"] for record in found.values()), strict=True)
         color = look_of(runs.variants, variant)["color"]
         axes.fill_between(list(found), low, high, color=color, alpha=0.15, linewidth=0)
-    _log(axes, "x", base=2)
-    _log(axes, "y")
+    log_axis(axes, "x", base=2)
+    log_axis(axes, "y")
     axes.set(xlabel="output tokens a sentence (log)", ylabel="decoder, µs an output token (log)")
     key = "solid: measured median; shaded: minimum to maximum; dashed: floor of this machine"
     records = [record for found in timed.values() for record in found.values()]
@@ -120,7 +122,7 @@ def speed_up(runs: Selection) -> Figure | None:
             ratios = {x: [base[time] / own[time] for time in _TIMES] for x, (base, own) in pairs.items()}
             _with_floor(axes, runs, variant, ratios)
         axes.axhline(1.0, color=INK, linewidth=0.8)
-        _log(axes, "x", base=2)
+        log_axis(axes, "x", base=2)
         axes.set(xlabel=f"{label} (log)", ylabel="speed-up")
     key = "solid: measured; dashed: ratio of the floors (bytes and operations over this machine's peaks)"
     records = [r for lines in panels.values() for pairs in lines.values() for pair in pairs.values() for r in pair]
@@ -144,8 +146,8 @@ def memory_to_compute(runs: Selection) -> Figure | None:
         axes.plot(bytes_s / operations_s, took, **look_of(runs.variants, variant), linestyle="", label=variant)
     ends = np.geomspace(min(ratios), max(ratios), 100)
     axes.plot(ends, np.maximum(1, ends), color=INK, linewidth=1.1, linestyle=DASHED)
-    _log(axes, "x")
-    _log(axes, "y")
+    log_axis(axes, "x")
+    log_axis(axes, "y")
     axes.set(xlabel="memory to compute (log)", ylabel="time over operations' (log)")
     key = "a mark: a decode step of some batch and lengths. Memory to compute: bytes over operations, each over this "
     key += "machine's peak. Dashed: the floor. Right of 1 memory is the limit, and fewer bytes are less time"
@@ -168,19 +170,64 @@ def learning_curves(runs: Selection) -> Figure | None:
     figure, all_axes = panels_of(2.2, len(drawn))
     for axes, field in zip(all_axes, drawn, strict=True):
         for variant, points in curves[field].items():
-            steps, values = zip(*sorted(points.items()), strict=True)
-            look: dict[str, Any] = look_of(runs.variants, variant) | ({} if len(points) <= 12 else {"marker": ""})
-            axes.plot(steps, [*map(np.mean, values)], **look, linewidth=1.2, markersize=4, label=variant)
-            low, high = [*map(min, values)], [*map(max, values)]
-            if low != high:
-                axes.fill_between(steps, low, high, color=look["color"], alpha=0.2, lw=0)
-        _log(axes, "y")
+            _with_band(axes, points, look_of(runs.variants, variant), variant)
+        log_axis(axes, "y")
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
         axes.set(xlabel="training steps", ylabel=panels[field])
     key = "nats a token, log scale; training loss counts label smoothing and z-loss where they are on, dev NLL does not"
     if any(len(values) > 1 for points in curves["loss"].values() for values in points.values()):
         key = f"lines: means over seeds; bands: lowest to highest; {key}"
     return finished(figure, "Loss against steps", key, runs.name)
+
+
+@styled
+def differences(runs: Selection) -> Figure | None:
+    """How far each variant's mean over seeds is from the baseline's, with its confidence interval; a panel a metric."""
+    tested = {}
+    for record in runs.of("seeds", baseline=runs.variants[0]) if runs else ():
+        found = {row["variant"]: row for row in record["rows"] if row["low"] is not None}
+        if rows := [found[name] for name in runs.variants if name in found]:
+            place = f"{record['split']}, beam {record['beam']}" if "beam" in record else record["split"]
+            tested[f"{record['metric']} of {place}"] = rows
+    if not tested:
+        return None
+    figure, panels = panels_of(0.8 + 0.3 * max(map(len, tested.values())), len(tested))
+    for axes, (metric, rows) in zip(panels, tested.items(), strict=True):
+        for place, row in enumerate(rows):
+            reach = [[row["difference"] - row["low"]], [row["high"] - row["difference"]]]
+            axes.errorbar(row["difference"], place, xerr=reach, **look_of(runs.variants, row["variant"]), capsize=3)
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.set(yticks=range(len(rows)), yticklabels=[row["variant"] for row in rows], xlabel=f"{metric}, difference")
+        axes.margins(y=0.3 / len(rows) + 0.1)
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+    key = (
+        "mean over seeds less the baseline's, and its 95% interval: chance is both the seed and the choice of sentences"
+    )
+    return finished(figure, f"Quality against {runs.variants[0]}", key, runs.name)
+
+
+@styled
+def gap_against_steps(runs: Selection) -> Figure | None:
+    """How much more dev loss each variant has than the baseline of the same seed, along the training."""
+    curves = {variant: _dev_curves(runs, variant) for variant in runs.variants}
+    baseline, gaps = curves.pop(runs.variants[0], {}) if curves else {}, {}
+    for variant, of_seeds in curves.items():
+        for seed in of_seeds.keys() & baseline.keys():
+            for step in of_seeds[seed].keys() & baseline[seed].keys():
+                gaps.setdefault(variant, {}).setdefault(step, []).append(of_seeds[seed][step] - baseline[seed][step])
+    if not gaps:
+        return None
+    figure, (axes,) = panels_of(2.6)
+    for variant, points in gaps.items():
+        _with_band(axes, points, look_of(runs.variants, variant), variant)
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.set(xlabel="training steps", ylabel="dev NLL, difference")
+    key = "nats a token more than the baseline of the same seed"
+    if any(len(values) > 1 for points in gaps.values() for values in points.values()):
+        key += "; lines: means over seeds; bands: lowest to highest"
+    return finished(figure, f"Dev loss less {runs.variants[0]}'s", key, runs.name)
 
 
 @styled
@@ -205,74 +252,6 @@ def cache_size(runs: Selection) -> Figure | None:
     return finished(figure, "Keys and values cached for one sequence", key, _conditions(runs, timed))
 
 
-@styled
-def quality_against_cache(rows: Mapping[str, Sequence[Record]]) -> Figure | None:
-    """Dev loss of each model against the bytes that a token leaves in its cache, before and after training on.
-
-    Args:
-      rows: the records of each model, the original's first.
-    """
-    figure, (axes,) = panels_of(3.2)
-    for place, (name, found) in enumerate(rows.items()):
-        look = look_of(list(rows), name)
-        sizes = [each["cache_bytes_per_token"] for each in found if each["kind"] == "timing"]
-        losses = {each["split"]: each["nll_per_token"] for each in found if each["kind"] == "perplexity"}
-        if not sizes or not {"before", "dev"} <= losses.keys():
-            continue
-        x = sizes[0] * (1 + 0.03 * place)  # beside each other where they are the same
-        axes.plot([x, x], [losses["before"], losses["dev"]], color=look["color"], lw=1, linestyle=":")
-        axes.plot([x], [losses["before"]], **look, mfc="none", lw=0)
-        axes.plot([x], [losses["dev"]], **look, lw=0, label=name)
-    if not axes.has_data():
-        return None
-    axes.set(xlabel="bytes a token leaves in the cache", ylabel="dev, nats a token")
-    _log(axes, "x")
-    return finished(figure, "Quality against cache", "hollow: before training on; filled: after", "")
-
-
-@styled
-def loss_against_tokens(rows: Mapping[str, Sequence[Record]]) -> Figure | None:
-    """Dev loss of each model against the tokens that it was trained on with; it begins with the loss before.
-
-    Args:
-      rows: the records of each model, the original's first.
-    """
-    figure, (axes,) = panels_of(3.2)
-    for name, found in rows.items():
-        points = [(0, each["nll_per_token"]) for each in found if each.get("split") == "before"]
-        curve = [point for each in found if each["kind"] == "train" for point in each["curve"]]
-        points += [(each["tokens"], each["dev_nll_per_token"]) for each in curve if "dev_nll_per_token" in each]
-        if len(points) > 1:
-            axes.plot(*np.transpose(points), **look_of(list(rows), name), label=name)
-    if not axes.has_data():
-        return None
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-    axes.set(xlabel="tokens trained on", ylabel="dev, nats a token")
-    return finished(figure, "Along the training", "at 0: straight after the conversion", "")
-
-
-@styled
-def capacity(found: Sequence[Record]) -> Figure:
-    """Tokens a second against the time of a token, from one sequence to as many as fit; a line a variant and cache."""
-    figure, (axes,) = panels_of(4.2)
-    variants = [record["variant"] for record in found]
-    for variant, record in zip(variants, found, strict=True):
-        look = look_of(variants, variant)
-        for cache, style, filling in (("bfloat16", "-", look["color"]), ("int8", DASHED, "none")):
-            curve = record["caches"][cache]["curve"]
-            axes.plot(*np.transpose(curve), **look, linestyle=style, lw=1.4, mfc=filling, markevery=[-1])
-        axes.plot([], [], **look, label=variant)
-    first = found[0]
-    axes.axvline(first["latency_ms"], color=INK, linewidth=0.8)
-    _log(axes, "x")
-    _log(axes, "y")
-    axes.set(xlabel="time of a token, ms (log)", ylabel="tokens/s of all sequences (log)")
-    key = "solid: cache of bfloat16; dashed, open: int8; from one sequence to as many as fit (mark); "
-    key += f"upright line: {first['latency_ms']:g} ms; floors, from published peaks"
-    conditions = f"{first['name']}, sequences of {first['context']:,} tokens, {first['topology']}"
-    return finished(figure, "What decoding can give at best", key, conditions)
-
-
 # By the name of the picture's file: how it is drawn, and what it shows for those who cannot see it.
 PLOTS = {
     "quality_time": (quality_against_time, "Quality against decoder time"),
@@ -280,6 +259,8 @@ PLOTS = {
     "speed_up": (speed_up, "Decoder speed-up against output length and batch, measured and predicted"),
     "memory_to_compute": (memory_to_compute, "Time of decode steps against their memory-to-compute ratio"),
     "learning_curves": (learning_curves, "Training loss and dev loss against steps"),
+    "differences": (differences, "Quality of each variant less the baseline's, with confidence intervals"),
+    "gap_steps": (gap_against_steps, "Dev loss of each variant less the baseline's against steps"),
     "cache_size": (cache_size, "Bytes of keys and values for one sentence"),
 }
 
@@ -289,6 +270,30 @@ def svg(figure: Figure) -> str:
     """A figure as an SVG file whose text is dark where the reader's page is light, and light where it is dark."""
     figure.savefig(buffer := io.StringIO(), format="svg", transparent=True, metadata={"Date": None})
     return buffer.getvalue().replace(INK, "currentColor").replace("*{", f"{_INKS}*{{", 1)
+
+
+@styled
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG file, black on white: for slides, and where SVG does not show."""
+    figure.savefig(buffer := io.BytesIO(), format="png", dpi=200, facecolor="white")
+    return buffer.getvalue()
+
+
+def draw(folder: pathlib.Path, name: str, figure: Figure | None, shows: str) -> str:
+    """Writes NAME.svg and NAME.png; without a figure removes both.
+
+    Args:
+      shows: what the picture shows, for those who cannot see it.
+    Returns:
+      The Markdown that shows the picture; without a figure no text.
+    """
+    if figure is None:
+        for kind in ("svg", "png"):
+            (folder / f"{name}.{kind}").unlink(missing_ok=True)  # of an earlier report
+        return ""
+    files.write(folder / f"{name}.svg", svg(figure))
+    files.write(folder / f"{name}.png", png(figure))
+    return f"![{shows}]({name}.svg)"
 
 
 def panels_of(height: float, panels: int = 1) -> tuple[Figure, Sequence[Axes]]:
@@ -316,7 +321,24 @@ def _with_floor(axes: Axes, runs: Selection, variant: str, points: Mapping[float
     axes.plot(list(points), floors, color=look["color"], linewidth=1.1, linestyle=DASHED)
 
 
-def _log(axes: Axes, name: str, base: int = 10) -> None:
+def _with_band(axes: Axes, points: Mapping[int, Sequence[float]], look: Mapping[str, Any], label: str) -> None:
+    """A line of means over seeds by step, and a band from the lowest to the highest."""
+    steps, values = zip(*sorted(points.items()), strict=True)
+    look = {**look, **({} if len(points) <= 12 else {"marker": ""})}
+    axes.plot(steps, [*map(np.mean, values)], **look, linewidth=1.2, markersize=4, label=label)
+    low, high = [*map(min, values)], [*map(max, values)]
+    if low != high:
+        axes.fill_between(steps, low, high, color=look["color"], alpha=0.2, lw=0)
+
+
+def _dev_curves(runs: Selection, variant: str) -> dict[int, dict[int, float]]:
+    """Dev loss by seed and step, where it is a number."""
+    found = {record["seed"]: record["curve"] for record in runs.of("train", variant)}
+    losses = {seed: {each["step"]: each.get("dev_nll_per_token") for each in curve} for seed, curve in found.items()}
+    return {seed: {step: nll for step, nll in each.items() if _drawable(nll)} for seed, each in losses.items()}
+
+
+def log_axis(axes: Axes, name: str, base: int = 10) -> None:
     """A logarithmic axis, x or y, with ticks at 1, 2 and 5 times powers of ten, or at powers of two."""
     axes.set(**{f"{name}scale": "log"})
     axis = {"x": axes.xaxis, "y": axes.yaxis}[name]

@@ -21,7 +21,7 @@ FIGURES = [
 
 
 def write(folder: pathlib.Path, records: Sequence[Record], translations: Sequence[Mapping[str, str]]) -> pathlib.Path:
-    """Writes FOLDER/README.md and FOLDER/curve.svg.
+    """Writes FOLDER/README.md and the picture of its curve.
 
     Args:
       records: those of the run, its `train` record among them.
@@ -30,8 +30,6 @@ def write(folder: pathlib.Path, records: Sequence[Record], translations: Sequenc
     (train,) = [record for record in records if record["kind"] == "train"]
     nll = [point["dev_nll_per_token"] for point in train["curve"] if "dev_nll_per_token" in point]
     train = {**train, "final_dev_nll": nll[-1] if nll else None}
-    if figure := plots.learning_curves(Selection([train])):
-        files.write(folder / "curve.svg", plots.svg(figure))
     figures = [(column.header, *column.cells([[train]])) for column in FIGURES if column.has_any([[train]])]
     figures += [
         (f"BLEU, {each['split']}, beam {each['beam']}", f"{each['bleu_13a']:.1f} ({each['signature_13a']})")
@@ -46,7 +44,7 @@ def write(folder: pathlib.Path, records: Sequence[Record], translations: Sequenc
     parts = [
         f"# {train['name']} {train['variant']}, seed {train['seed']}",
         "Written by `scripts/train.py` when the run ended.",
-        "![Loss against steps](curve.svg)" if figure else "",
+        plots.draw(folder, "curve", plots.learning_curves(Selection([train])), "Loss against steps"),
         Table("Figures", ("figure", "value"), tuple(figures)).to_markdown(),
         dev.to_markdown() if dev.rows else "",
         "\n".join(["## Use it\n\n```", *use, "```"]),
