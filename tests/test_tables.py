@@ -363,6 +363,31 @@ def test_pages_are_filled_between_their_marks(tmp_path):
     assert 'aria-label="Summary: toy" tabindex="0">\n<table>' in shown and "&lt;!--" not in shown
 
 
+def test_the_headline_has_the_difference_and_its_interval():
+    rows = [("multi_head", 3, 30.0, 0.3) + (None,) * 5, ("multi_query", 3, 29.5, 0.2, -0.5, -1.1, 0.1, 0.09, 0.09)]
+    of = experiment("toy", "multi_head")
+    other = [rows[0], (*rows[1][:4], 9.0, 9.0, 9.0, 9.0, 9.0)]
+    nats = over_seeds(of, other, "nats a token")
+    table = tables.headline(Selection([*comparison(), nats, over_seeds(of, rows)], PAIR))
+    assert column(table, "against multi_head, 95% interval") == ["–", "−0.50 (−1.10 to +0.10)"]
+    assert column(table, "BLEU test, beam 4") == ["28.50", "28.25"] and column(table, "speed-up") == ["1.00×", "3.00×"]
+    without_test = tables.headline(Selection(comparison(), PAIR))
+    assert len(without_test.columns) == 5 and without_test.columns[2] == "cache a sequence"
+
+
+def test_trainings_that_differ_in_their_settings_are_rows_of_one_table():
+    """A comparison would count the newest of a variant and seed alone."""
+    found = []
+    for variant, rate, gap in (("multi_query", 4e-3, 0.2), ("multi_head", 4e-3, 0.1), ("multi_head", 5e-4, 0.3)):
+        record = train(experiment("toy", variant, change=lambda base, rate=rate: base.train.update(learning_rate=rate)))
+        record["curve"][-1]["dev_nll_per_token"] = 2 + gap
+        found.append(record)
+    table = tables.trainings([*found, *of_kind(comparison(), "quality")])
+    assert column(table, "variant") == ["multi_head", "multi_head", "multi_query"]
+    assert column(table, "learning rate") == ["0.0005", "0.004", "0.004"]
+    assert column(table, "dev NLL at the end") == ["2.3000", "2.1000", "2.2000"]
+
+
 @pytest.mark.parametrize(
     ("mark", "said"),
     [

@@ -13,20 +13,24 @@ from collections.abc import Callable
 from mqa_jax import files, records
 from mqa_jax.errors import InputError
 from mqa_jax.report import heads, html, tables
-from mqa_jax.report.selection import Selection, baseline_first, measurements
+from mqa_jax.report.selection import Record, Selection, baseline_first, measurements
 from mqa_jax.report.table import Table
 
 _FILLED = re.compile(r"<!-- ([\w, ]+?) of (\S+) -->\n.*?<!-- end -->\n", re.DOTALL)
 _MARK = re.compile(r"^<!-- .* -->\n", re.MULTILINE)
 TABLES: dict[str, Callable[[Selection], Table | list[Table] | None]] = {
     "summary": tables.summary,
+    "headline": tables.headline,
     "table_1": tables.table_1,
     "table_2": tables.table_2,
     "table_3": tables.table_3,
     "over_seeds": tables.over_seeds,
     "significance": tables.significance,
 }
-FEWER_HEADS = "fewer_heads"  # of all records, those from before the training too
+OF_ALL: dict[str, Callable[[list[Record], Selection], Table]] = {  # also of records that a comparison leaves out
+    "fewer_heads": lambda found, runs: heads.table(found, runs.variants),
+    "trainings": lambda found, _: tables.trainings(found),
+}
 
 
 def write(path: pathlib.Path) -> pathlib.Path:
@@ -57,9 +61,9 @@ def _between(page: pathlib.Path, names: str, folder: str) -> str:
         raise InputError(f"{page}: {folder} holds no records; name a folder beside the page")
     runs, made = Selection(found, baseline_first({record["variant"] for record in found})), []
     for name in names.split(", "):
-        if name not in (*TABLES, FEWER_HEADS):
-            raise InputError(f"{page}: no table is called {name}; choose from: {', '.join((*TABLES, FEWER_HEADS))}")
-        table = heads.table(found, runs.variants) if name == FEWER_HEADS else TABLES[name](runs)
+        if name not in TABLES | OF_ALL:
+            raise InputError(f"{page}: no table is called {name}; choose from: {', '.join(TABLES | OF_ALL)}")
+        table = OF_ALL[name](found, runs) if name in OF_ALL else TABLES[name](runs)
         made += table if isinstance(table, list) else [table]
     text = "\n\n".join(table.to_markdown().replace("### ", "#### ", 1) for table in made if table)
     return f"<!-- {names} of {folder} -->\n{text}\n<!-- end -->\n"

@@ -18,6 +18,7 @@ from mqa_jax.report.selection import Record, Selection
 from mqa_jax.report.table import Column, Table
 
 OVER_SEEDS = "Chance is both the seed and the choice of sentences. Holm's p is corrected for the number of variants."
+NATS = "nats a token"  # what tests over seeds call the metric of a text's likelihood
 TRAIN = {"kind": "train"}
 DEV, TEST = ({"kind": "perplexity", "split": split} for split in ("dev", "test"))
 ATTENTION = column("variant", header="attention")
@@ -50,6 +51,28 @@ def summary(runs: Selection) -> Table:
         _seed_note(runs),
     )
     return Table.of(f"Summary: {runs.name}", shown, _rows(runs), _joined(*notes))
+
+
+def headline(runs: Selection) -> Table:
+    """The result in a few columns, the difference from the baseline with its interval, for a page like the README."""
+    greedy, translation = runs.headline(1), runs.task == "translation"
+    shown = [
+        column("variant"),
+        _bleu(runs.test, runs.beams[-1]) if translation else column("nll_per_token", where=TEST),
+        Column(f"against {runs.variants[0]}, 95% interval", "against"),
+        column("cache_bytes_per_sequence", where=greedy),
+        column("decoder_us_per_token", where=greedy),
+        column("speed_up"),
+    ]
+    tested = [record for record in runs.of("seeds") if record["metric"] == ("BLEU intl" if translation else NATS)]
+    intervals = {row["variant"]: row for record in tested for row in record["rows"] if row["low"] is not None}
+    rows = _rows(runs)
+    for variant, row in zip(runs.variants, rows, strict=True):
+        if variant in intervals:
+            figures = (intervals[variant][each] for each in ("difference", "low", "high"))
+            difference, low, high = (f"{each:+.{2 if translation else 4}f}" for each in figures)
+            row.append({"against": f"{difference} ({low} to {high})".replace("-", "\N{MINUS SIGN}")})
+    return Table.of(f"Result: {runs.name}", shown, rows, _joined(_seed_note(runs), _workload_note(runs)))
 
 
 def examples(runs: Selection) -> Table | None:
@@ -153,6 +176,14 @@ def over_seeds(runs: Selection) -> list[Table]:
 
 def _p(value: float | None) -> str:
     return MISSING if value is None else p_value(value, 1000)
+
+
+def trainings(runs: Sequence[Record]) -> Table:
+    """One row a training, also of several configs: for pilots, which try settings."""
+    found = [record for record in runs if record["kind"] == "train"]
+    about = "config.train.optimizer config.train.learning_rate steps seed parameters curve.-1.dev_nll_per_token"
+    rate = lambda record: (record["variant"], record["config"]["train"]["learning_rate"], record["seed"])  # noqa: E731
+    return Table.of("Trainings", columns(f"variant {about}"), [[each] for each in sorted(found, key=rate)])
 
 
 # Every figure of a kind of record, one row for each measurement and variant: title and fields.
