@@ -25,10 +25,6 @@ class DiskFull(Ended):
     """There is no room for what is to be written. What was written before is kept."""
 
 
-class Differs(Ended):
-    """Two runs that had to be the same are not."""
-
-
 class DoesNotFit(Ended):
     """A planned step needs more memory than its devices have."""
 

@@ -12,8 +12,7 @@ import sys
 
 import mqa_jax.compare
 import mqa_jax.compare_heads
-import mqa_jax.plan.plan
-import mqa_jax.soak  # noqa: F401  and so nearly all
+import mqa_jax.plan.plan  # noqa: F401  and so nearly all
 from mqa_jax.timing import peaks
 
 STREAMS = "stdin", "stdout", "stderr"

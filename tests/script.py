@@ -11,7 +11,7 @@ import sys
 from absl import flags
 
 from mqa_jax import command
-from mqa_jax.errors import Differs, DiskFull, Diverged, InputError, Stopped
+from mqa_jax.errors import DiskFull, Diverged, InputError, Stopped
 
 CONFIG = command.config_flag()
 BATCH = flags.DEFINE_integer("batch", 3, "Sentences at once.", lower_bound=1)
@@ -33,7 +33,7 @@ def main():
         with open(WORKDIR.value, "w") as file:
             file.write("some text")
     else:
-        kinds = dict(bad=InputError, diverged=Diverged, full=DiskFull, differs=Differs, stopped=Stopped, bug=ValueError)
+        kinds = dict(bad=InputError, diverged=Diverged, full=DiskFull, stopped=Stopped, bug=ValueError)
         raise kinds[ACTION.value]("what went wrong")
 
 

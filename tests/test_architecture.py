@@ -26,7 +26,7 @@ FLOORS = (
     ("sharding", "model", "data", "report"),
     ("train", "decode"),
     ("timing", "evaluate", "interop"),
-    ("compare", "plan", "soak"),
+    ("compare", "plan"),
     ("compare_heads",),
     ("command",),
     ("commands",),

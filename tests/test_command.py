@@ -116,7 +116,7 @@ def test_a_broken_config_file_is_one_line_that_names_the_place(run, tmp_path, so
     assert message in result.stderr
 
 
-@pytest.mark.parametrize(("action", "code"), [("bad", 2), ("diverged", 1), ("full", 1), ("differs", 1)])
+@pytest.mark.parametrize(("action", "code"), [("bad", 2), ("diverged", 1), ("full", 1)])
 def test_what_ends_a_run_is_one_line(run, action, code):
     result = run(TOY, "--workdir=x", action=action)
     assert (result.returncode, result.stderr) == (code, "error: what went wrong\n")

@@ -38,8 +38,6 @@ REFUSED = {
     "a file for records of training": ("time_train --workdir=file", "--workdir=file cannot be used: Not a directory"),
     "a file for records of data": ("time_data --workdir=file", "--workdir=file cannot be used: Not a directory"),
     "a file for data": ("prepare_data --data_dir=file", "--data_dir=", "file cannot be used: Not a directory"),
-    "a file to soak in": ("soak --workdir=file", "--workdir=file cannot be used: Not a directory"),
-    "a run to soak in": ("soak --workdir=run", "--workdir=run holds something already; name a new folder"),
     "two places of data": (
         "prepare_data --data_dir=a --config.data.folder=b",
         "--data_dir=a and --config.data.folder=b differ; give one of them",

@@ -1,9 +1,12 @@
 """Kills a training run at random moments, over and over, and compares what it ends as with a run left alone.
 
+    python tests/soak.py --kills=30 --workdir=runs/soak --config=configs/toy.py:multi_query --config.train.steps=200
+
 The moments are real: the process gets SIGKILL, and just before it SIGUSR1, at which it writes where it is
 (train/signals.py), so that the kills can be counted by what they hit.
 """
 
+import argparse
 import collections
 import contextlib
 import pathlib
@@ -11,6 +14,7 @@ import random
 import signal
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -21,9 +25,9 @@ import orbax.checkpoint as ocp
 from tensorboardX.proto import event_pb2
 
 from mqa_jax import progress
-from mqa_jax.errors import Differs
 from mqa_jax.train import checkpoint, log
 
+TRAIN = sys.executable, str(pathlib.Path(__file__).parents[1] / "scripts" / "train.py")
 TIMES = ("time", "seconds", "tokens_per_s", "mfu")  # what differs between equal runs
 # Innermost first: what a stack with this in it was doing.
 PLACES = (
@@ -44,7 +48,7 @@ def soak(train: Sequence[str], folder: pathlib.Path, kills: int, seed: int) -> d
     Returns:
       The number of kills for each place where they hit.
     Raises:
-      Differs: the first difference that was found.
+      AssertionError: the first difference that was found.
     """
     alone, choose = folder / "alone", random.Random(seed)
     process, began = _start(train, alone)
@@ -76,13 +80,13 @@ def words(hit: Mapping[str, int]) -> str:
 
 
 def compare(one: pathlib.Path, two: pathlib.Path) -> None:
-    """Raises Differs unless two runs agree in log, translations, TensorBoard and all that their checkpoints hold."""
+    """Raises AssertionError unless two runs agree: log, translations, TensorBoard, all that their checkpoints hold."""
     here, there = _kept(one), _kept(two)
     for what in here | there:
         a, b = here.get(what, []), there.get(what, [])
         if a != b:
             first = next((f": {x!r} and {y!r}" for x, y in zip(a, b, strict=False) if x != y), "")
-            raise Differs(f"{what} differ{first}")
+            raise AssertionError(f"{what} differ{first}")
 
 
 def _start(train: Sequence[str], folder: pathlib.Path) -> tuple[subprocess.Popen, float]:
@@ -105,7 +109,7 @@ def _start(train: Sequence[str], folder: pathlib.Path) -> tuple[subprocess.Popen
 def _finish(process: subprocess.Popen, folder: pathlib.Path) -> None:
     if process.wait():
         lines = (folder / "stderr.txt").read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
-        raise Differs(f"{folder}: training ended with code {process.returncode}: {' | '.join(lines)}")
+        raise AssertionError(f"{folder}: training ended with code {process.returncode}: {' | '.join(lines)}")
 
 
 def _kill(process: subprocess.Popen, folder: pathlib.Path) -> str:
@@ -156,3 +160,14 @@ def _scalars(folder: pathlib.Path) -> Iterator[tuple[int, str, str]]:
                 if value.tag not in TIMES:
                     text = value.tensor.string_val
                     yield event.step, value.tag, repr(list(text) or value.simple_value)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--workdir", type=pathlib.Path, default="runs/soak", help="a new folder")
+    given, settings = parser.parse_known_args()
+    if given.workdir.exists():
+        parser.error(f"--workdir={given.workdir} is there; name a new folder for the runs")
+    hit = soak([*TRAIN, *settings], given.workdir, given.kills, seed=0)
+    print(f"{sum(hit.values())} kills, no difference: {words(hit)}")

@@ -1,6 +1,0 @@
-"""`mqa_jax/commands/soak.py` from a checkout; --help says what it does."""
-
-from mqa_jax import start
-
-if __name__ == "__main__":
-    start.soak()
