@@ -89,7 +89,7 @@ def test_a_shipped_config_has_a_name_and_a_file_of_that_name_comes_first(run, tm
         ([TOY, "--workdir=x", "--config.variant=multi_query"], "--config.variant comes too late; choose a varia"),
         ([TOY, "--workdir=x", "--config.variants.mla.kv_rank=9"], "--config.variants.mla.kv_rank comes too late; choo"),
         (["--config=none.py", "--workdir=x"], "--config=none.py: there is no file none.py"),
-        (["--config=wmt15:mla", "--workdir=x"], "lm_llama, text_lm, text_translation, toy, uptrain, wmt14\n"),
+        (["--config=wmt15:mla", "--workdir=x"], "multi30k, text_lm, text_translation, toy, uptrain, wmt14\n"),
     ],
 )  # fmt: skip
 def test_a_wrong_flag_is_one_line_that_names_it(run, arguments, message):
