@@ -128,7 +128,7 @@ h1 + p:not(:has(img)), h1 + ul { font-size: 1.15rem }
   linear-gradient(to left, var(--more), transparent) right / .75rem 100% no-repeat }
 .wide + p { margin: .5rem 0 0; font-size: .875rem; color: var(--soft) }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums }
-th, td { padding: .35rem .65rem; white-space: nowrap }
+th, td { padding: .35rem .65rem; white-space: nowrap; text-align: left }
 thead th { vertical-align: bottom; white-space: normal; text-wrap: balance; color: var(--soft) }
 thead button { font: inherit; color: inherit; text-align: inherit; padding: 0; border: 0; background: none;
   cursor: pointer }
