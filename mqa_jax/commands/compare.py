@@ -26,7 +26,7 @@ VARIANTS = flags.DEFINE_list("variants", None, "Variants of the config, the base
 SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds; every variant is trained once for each.")
 OTHERS = command.other_processes()
 WORKERS = flags.DEFINE_integer(
-    "workers", 1, "Processes that train and evaluate side by side, each on its share of the CPU's cores.", lower_bound=1
+    "workers", 1, "Processes that train and evaluate side by side, each on its share of a CPU's cores.", lower_bound=1
 )
 ROWS = flags.DEFINE_integer(
     "rows", None, "Train and evaluate at most so many runs; a later start does the rest and reports.", lower_bound=1
@@ -48,11 +48,11 @@ def main() -> None:
         processes.join(*others)
     folder = pathlib.Path(WORKDIR.value)
     processes.first_alone(lambda: command.check_folder(WORKDIR))
-    if WORKERS.value > 1:
+    if WORKERS.value > 1 and not host.is_cpu():
+        progress.say(f"note: --workers={WORKERS.value} is for CPUs; here is an accelerator, so one run follows another")
+    elif WORKERS.value > 1:
         total = len(experiments) * len(seeds)
         count = min(WORKERS.value, total)
-        if not host.is_cpu():
-            raise InputError(f"--workers={WORKERS.value} share a CPU's cores, and here is an accelerator; leave it out")
         progress.say(f"{count} processes train and evaluate side by side")
         # As many for each; what is left over is done with all cores.
         each = [sys.executable, *sys.argv, "--workers=1", f"--rows={total // count}"]
