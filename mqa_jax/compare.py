@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from mqa_jax import processes, progress, records, workdir, workers
 from mqa_jax.data import sources, test_sets
@@ -95,7 +96,7 @@ def compare(
         if first.task == "translation":
             for seed in seeds:
                 _significance(experiments, seed, folder, *next(iter(tests.items())))
-        _across_seeds(experiments, seeds, folder, next(iter(tests)))
+        _across_seeds(experiments, folder, next(iter(tests)))
         timed = [dataclasses.replace(each, seed=seeds[0]) for each in experiments]
         place = {each.variant: folder / f"{each.variant}-s{each.seed}" for each in timed}
         sweep.time_missing(timed, _workloads(first), place, first.timing.repeats, DEPENDS_ON["timing"])
@@ -165,8 +166,8 @@ def _significance(
     records.write(folder / "records", records.make("significance", baseline, figures), f"s{seed}")
 
 
-def _across_seeds(experiments: Sequence[Experiment], seeds: Sequence[int], folder: pathlib.Path, name: str) -> None:
-    """Tests each variant against the first over several seeds: nats a token, and BLEU of a test text."""
+def _across_seeds(experiments: Sequence[Experiment], folder: pathlib.Path, name: str) -> None:
+    """Tests each variant against the first over all seeds that the folder holds: nats a token, BLEU of a test text."""
     first = experiments[0]
     files: dict[str, tuple[Record, sentences.Figure]] = {
         "perplexity-test": ({"metric": "nats a token", "split": "test"}, sentences.nats)
@@ -174,16 +175,27 @@ def _across_seeds(experiments: Sequence[Experiment], seeds: Sequence[int], folde
     if first.task == "translation":
         beam = first.decode.beam
         files[f"quality-{name}-beam{beam}"] = ({"metric": "BLEU intl", "split": name, "beam": beam}, sentences.bleu)
-    for file, (about, figure) in files.items() if len(seeds) > 1 < len(experiments) else ():
-        counts: dict[str, list[Any]] = {each.variant: [] for each in experiments}
-        for variant, of_runs in counts.items():
-            found = (sentences.read(folder / f"{variant}-s{seed}", file) for seed in seeds)
-            of_runs += [each for each in found if each is not None]
+    for file, (about, figure) in files.items() if len(experiments) > 1 else ():
+        counts = {each.variant: _sentences(folder, each, file) for each in experiments}
+        if max(map(len, counts.values())) < 2:
+            continue
         if lacking := [variant for variant, of_runs in counts.items() if not of_runs]:
             progress.say(f"no test of {about['metric']} over seeds: {lacking[0]} has no sentences/{file}.json")
             continue
         figures = about | {"baseline": first.variant, "rows": over_seeds.compare(counts, figure)}
         records.write(folder / "records", records.make("seeds", first, figures), file)
+
+
+def _sentences(folder: pathlib.Path, experiment: Experiment, file: str) -> list[np.ndarray]:
+    """The `sentences` of all runs of a variant that `folder` holds, of whatever seed, if they are of this config."""
+    found = []
+    for run in sorted(folder.glob(f"{experiment.variant}-s*")):
+        seed = run.name.removeprefix(f"{experiment.variant}-s")
+        if seed.isdecimal():
+            own = dataclasses.replace(experiment, seed=int(seed))
+            if records.is_there(run / "records", file, own, DEPENDS_ON[file.partition("-")[0]]):
+                found.append(sentences.read(run, file))
+    return [each for each in found if each is not None]
 
 
 def _workloads(experiment: Experiment) -> list[Workload]:

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import shutil
 import sys
 
 import forks
@@ -57,7 +58,8 @@ def test_records_and_sentences_alone_are_enough_for_the_tests_over_seeds(compare
             if isinstance(found, dict):  # a record
                 found["seed"] = found["config"]["seed"] = seed
             place.write_text(json.dumps(found))
-    _, progress = script("compare", *SMALL, "--variants=multi_head,multi_query", "--seeds=0,1", f"--workdir={tmp_path}")
+    which = *SMALL, "--variants=multi_head,multi_query", f"--workdir={tmp_path}"
+    _, progress = script("compare", *which, "--seeds=0,1")
     assert progress.count("train is there") == 4 and "train multi" not in progress
     assert "no paired bootstrap of seed 0" in progress and not records(tmp_path, "significance")
     found = {record["metric"]: record for record in records(tmp_path, "seeds")}
@@ -68,6 +70,10 @@ def test_records_and_sentences_alone_are_enough_for_the_tests_over_seeds(compare
     nats = {r["variant"]: r["nll_per_token"] for r in records(tmp_path, "perplexity") if r["split"] == "test"}
     assert {row["variant"]: row["mean"] for row in found["nats a token"]["rows"]} == pytest.approx(nats, rel=1e-4)
     assert "over seeds: test, beam 4" in (tmp_path / "report.md").read_text()
+    shutil.rmtree(tmp_path / "multi_head-s1")
+    script("compare", *which, "--seeds=0")
+    counts = [[row["seeds"] for row in record["rows"]] for record in records(tmp_path, "seeds")]
+    assert counts == [[1, 2]] * 2, "all that the folder holds, whatever was asked for"
 
 
 def test_a_comparison_of_other_text_or_of_fewer_steps_is_refused(compared, monkeypatch):
