@@ -90,10 +90,11 @@ _CONTINUED_DATA = dataclasses.make_dataclass("DataSettings", _unset(DataConfig),
 
 @dataclasses.dataclass(frozen=True)
 class TrainSettings(TrainConfig):
-    """`config.train`. Its steps are given as such, or in one of two other ways."""
+    """`config.train`. Its steps are given as such, or in one of two other ways; the rate once, or for a variant."""
 
     tokens: NotNegative = 0.0  # places for target tokens: rows x target_length in each step
     share: NotNegative = 0.0  # of the steps of the run that this one starts from
+    rates: dict = dataclasses.field(default_factory=dict)  # by variant, in place of learning_rate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -199,7 +200,7 @@ def read(config: ConfigDict, start: str = "", source: Experiment | None = None) 
             raise InputError(f"config.{key}={value} does not divide config.data.rows={data.rows}; choose a divisor")
     shared = {field.name: getattr(settings, field.name) for field in dataclasses.fields(ExperimentBase)}
     shared["data"] = dataclasses.replace(_placed(data), pieces=pieces, streams=streams)
-    shared["train"] = _training(train, shared["data"], source)
+    shared["train"] = _training(train, shared["data"], source, _rate(settings))
     if source:
         shared["variant"] = source.variant
     return Experiment(**shared, model=model, start=start and os.path.abspath(start))
@@ -219,9 +220,21 @@ def _continued(data: DataConfig, start: str, source: DataConfig) -> DataConfig:
     return dataclasses.replace(new if has_text else source, **{"streams": DataConfig.streams} | given)
 
 
-def _training(train: TrainSettings, data: DataConfig, source: Experiment | None) -> TrainConfig:
+def _rate(settings: Continuation) -> float:
+    """The learning rate of the variant."""
+    for name, rate in settings.train.rates.items():
+        if name not in settings.variants:
+            names = ", ".join(settings.variants)
+            raise InputError(f"config.train.rates.{name} is of no variant; choose from: {names}")
+        if not isinstance(rate, int | float) or not 0 < rate < math.inf:
+            raise InputError(f"config.train.rates.{name}={rate!r} must be a number above 0")
+    return settings.train.rates.get(settings.variant, settings.train.learning_rate)
+
+
+def _training(train: TrainSettings, data: DataConfig, source: Experiment | None, rate: float) -> TrainConfig:
     """With the steps that the tokens or the share make, and a teacher that is found from another folder too."""
     values: dict[str, Any] = {field.name: getattr(train, field.name) for field in dataclasses.fields(TrainConfig)}
+    values["learning_rate"] = rate
     if train.tokens and train.share:
         raise InputError(f"config.train.tokens={train.tokens} and share={train.share} both make the steps; give one")
     if not source:

@@ -112,6 +112,11 @@ def test_rotary_positions_are_the_configs(variant):
     assert attention.rotary == Rotary(500_000.0, "llama3", 8.0, 2.0, 3.0, 512)
 
 
+def test_a_variant_may_have_a_learning_rate_of_its_own():
+    rates = {variant: each.train.learning_rate for variant, each in every_variant("multi30k").items()}
+    assert rates.pop("multi_query") == 4e-3 and set(rates.values()) == {8e-3}
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_experiments_survive_json(name):
     for each in every_variant(name).values():
@@ -130,6 +135,11 @@ BAD = {
     "unknown type": (lambda c: c.model.update(dtype="float16"), "config.model.dtype='float16'"),
     "unknown optimizer": (lambda c: c.train.update(optimizer="sgd"), "config.train.optimizer='sgd'"),
     "unknown schedule": (lambda c: c.train.update(schedule="stairs"), "config.train.schedule='stairs'"),
+    "a rate of no variant": (
+        lambda c: c.train.update(rates={"mqa": 0.1}),
+        "config.train.rates.mqa is of no variant",
+    ),
+    "a rate of nothing": (lambda c: c.train.update(rates={"mla": 0.0}), "config.train.rates.mla=0.0 must be a number"),
     "no steps": (lambda c: c.train.update(steps=0), "config.train.steps=0"),
     "rows longer than positions": (lambda c: c.data.update(source_length=10_000), "config.data.source_length=10000"),
     "more pieces than vocabulary": (lambda c: c.data.update(pieces=10**6), "config.data.pieces=1000000"),
