@@ -9,6 +9,7 @@ The moments are real: the process gets SIGKILL, and just before it SIGUSR1, at w
 import argparse
 import collections
 import contextlib
+import os
 import pathlib
 import random
 import signal
@@ -27,7 +28,8 @@ from tensorboardX.proto import event_pb2
 from mqa_jax import progress
 from mqa_jax.train import checkpoint, log
 
-TRAIN = sys.executable, str(pathlib.Path(__file__).parents[1] / "scripts" / "train.py")
+ROOT = pathlib.Path(__file__).parents[1]
+TRAIN = sys.executable, str(ROOT / "scripts" / "train.py")
 TIMES = ("time", "seconds", "tokens_per_s", "mfu")  # what differs between equal runs
 # Innermost first: what a stack with this in it was doing.
 PLACES = (
@@ -95,8 +97,10 @@ def _start(train: Sequence[str], folder: pathlib.Path) -> tuple[subprocess.Popen
     log = folder / "stderr.txt"
     before = log.stat().st_size if log.exists() else 0
     with log.open("ab") as errors:
+        nothing = subprocess.DEVNULL
+        here = os.environ | {"PYTHONPATH": str(ROOT)}  # this checkout's code, whatever is installed
         process = subprocess.Popen(
-            [*train, f"--workdir={folder}"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
+            [*train, f"--workdir={folder}"], env=here, stdin=nothing, stdout=nothing, stderr=errors
         )
     while b" parameters, d_ff " not in log.read_bytes()[before:]:
         if process.poll() is not None:
@@ -154,7 +158,7 @@ def _scalars(folder: pathlib.Path) -> Iterator[tuple[int, str, str]]:
         data, at = path.read_bytes(), 0
         while at < len(data):  # TFRecord: length, its checksum, the event, its checksum
             (size,) = struct.unpack_from("<Q", data, at)
-            event = event_pb2.Event.FromString(data[at + 12 : at + 12 + size])  # pyright: ignore[reportAttributeAccessIssue]
+            event = event_pb2.Event.FromString(data[at + 12 : at + 12 + size])
             at += 12 + size + 4
             for value in event.summary.value:
                 if value.tag not in TIMES:
@@ -163,8 +167,8 @@ def _scalars(folder: pathlib.Path) -> Iterator[tuple[int, str, str]]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--kills", type=int, default=30)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=30, choices=range(1, 10_000), metavar="N")
     parser.add_argument("--workdir", type=pathlib.Path, default="runs/soak", help="a new folder")
     given, settings = parser.parse_known_args()
     if given.workdir.exists():

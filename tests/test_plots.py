@@ -148,7 +148,9 @@ def test_differences_have_their_intervals_a_panel_a_metric(toy):
         (bar,) = axes.collections[0].get_segments()
         np.testing.assert_allclose(bar[:, 0], (low, high))
         assert [label.get_text() for label in axes.get_yticklabels()] == ["multi_query"]
-    assert "BLEU intl of test, beam 4" in figure.axes[0].get_xlabel()
+    labels = [(axes.get_title(), axes.get_xlabel()) for axes in figure.axes]
+    assert labels[0] == ("BLEU intl of test, beam 4", "difference, higher is better")
+    assert labels[1] == ("nats a token of test", "difference, lower is better")
     assert plots.differences(Selection(without(toy, "seeds"), PAIR)) is None
     alone = [(*row[:4], row[4], None, None, None, None) for row in BLEU]
     assert plots.differences(Selection([over_seeds(experiment("toy", "multi_head"), alone)], PAIR)) is None
@@ -168,6 +170,10 @@ def test_the_gap_along_the_training_is_that_of_pairs_of_one_seed(toy):
     np.testing.assert_allclose(line.get_xydata(), [(step, 0.15) for step in (200, 400, 600, 800)])
     band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == pytest.approx((0.1, 0.2))
+    assert "means of 2 seeds" in " ".join(figure.texts[0].get_text().split())
+    runs[5]["curve"][3]["dev_nll_per_token"] = math.nan  # of one of the two: no mean of the other alone
+    (line,) = lines_of(there(plots.gap_against_steps(Selection([first[0], runs[1], *runs[3:]], PAIR))))[:1]
+    assert list(line.get_xdata()) == [200, 600, 800]
 
 
 def test_cache_size_has_a_bar_for_each_variant(toy):

@@ -369,10 +369,24 @@ def test_the_headline_has_the_difference_and_its_interval():
     other = [rows[0], (*rows[1][:4], 9.0, 9.0, 9.0, 9.0, 9.0)]
     nats = over_seeds(of, other, "nats a token")
     table = tables.headline(Selection([*comparison(), nats, over_seeds(of, rows)], PAIR))
-    assert column(table, "against multi_head, 95% interval") == ["–", "−0.50 (−1.10 to +0.10)"]
+    assert column(table, "against multi_head: 95% interval, Holm's p") == ["–", "−0.50 (−1.10 to +0.10), 0.090"]
+    greedily = [over_seeds(of, other) | {"beam": 1}, over_seeds(of, other) | {"baseline": "mla"}]
+    assert tables.headline(Selection([*comparison(), over_seeds(of, rows), *greedily], PAIR)).rows == table.rows
     assert column(table, "BLEU test, beam 4") == ["28.50", "28.25"] and column(table, "speed-up") == ["1.00×", "3.00×"]
     without_test = tables.headline(Selection(comparison(), PAIR))
     assert len(without_test.columns) == 5 and without_test.columns[2] == "cache a sequence"
+
+
+def test_what_stands_right_under_a_filled_table_is_no_row_of_it(tmp_path):
+    """A table without a note, which the mark's end alone parts from the text."""
+    records.write(tmp_path / "runs" / "records", of_kind(comparison(), "train")[0])
+    page = tmp_path / "page.md"
+    page.write_text("<!-- trainings of runs -->\n<!-- end -->\nafter\n")
+    shown = filled.write(page).read_text()
+    assert shown.count("<tr>") == 2 and "<p>after</p>" in shown
+    page.write_text(f"![gone](gone.svg)\n{page.read_text()}")
+    with pytest.raises(InputError, match=r"page: there is no picture .*gone\.svg"):
+        filled.write(page)
 
 
 def test_trainings_that_differ_in_their_settings_are_rows_of_one_table():

@@ -97,10 +97,8 @@ def _tested(runs: Selection, variant: str) -> list[str]:
     baseline, where = runs.variants[0], {"split": runs.test, "beam": runs.beams[-1]}
     if runs.task == "language":
         where = {"split": "test"}
-    over = [row for test in runs.of("seeds", baseline, baseline=baseline, **where) for row in test["rows"]]
-    found = [row["p_holm"] for row in over if row["variant"] == variant and row["p_holm"] is not None]
-    if found:
-        return [f"{p_value(found[0], 1000)} over {max(row['seeds'] for row in over)} seeds"]
+    if row := runs.tested().get(variant):
+        return [f"{p_value(row['p_holm'], 1000)} over {row['seeds']} seeds"]
     alone = runs.of("significance", baseline, baseline=baseline, **where)
     return [p_value(row["p_value"], t["samples"]) for t in alone for row in t["rows"] if row["variant"] == variant]
 

@@ -17,7 +17,7 @@ from mqa_jax.report.selection import Record, Selection, baseline_first, measurem
 from mqa_jax.report.table import Table
 
 _FILLED = re.compile(r"<!-- ([\w, ]+?) of (\S+) -->\n.*?<!-- end -->\n", re.DOTALL)
-_MARK = re.compile(r"^<!-- .* -->\n", re.MULTILINE)
+_MARK = re.compile(r"^<!-- (?:end|[\w, ]+ of \S+) -->$", re.MULTILINE)
 TABLES: dict[str, Callable[[Selection], Table | list[Table] | None]] = {
     "summary": tables.summary,
     "headline": tables.headline,
@@ -27,18 +27,18 @@ TABLES: dict[str, Callable[[Selection], Table | list[Table] | None]] = {
     "over_seeds": tables.over_seeds,
     "significance": tables.significance,
 }
-OF_ALL: dict[str, Callable[[list[Record], Selection], Table]] = {  # also of records that a comparison leaves out
-    "fewer_heads": lambda found, runs: heads.table(found, runs.variants),
-    "trainings": lambda found, _: tables.trainings(found),
+OF_ALL: dict[str, Callable[[list[Record]], Table]] = {  # also of records that a comparison leaves out
+    "fewer_heads": lambda found: heads.table(found, baseline_first({record["variant"] for record in found})),
+    "trainings": tables.trainings,
 }
 
 
 def write(path: pathlib.Path) -> pathlib.Path:
     """Fills the page, and writes it as an HTML file beside it that needs no other file. Returns the latter's path."""
     text = fill(path)
-    files.write(path, text)
     title = re.search(r"^# (.*)$", text, re.MULTILINE)
     page = html.render(_MARK.sub("", text), title[1] if title else path.stem, path.parent)
+    files.write(path, text)
     return files.write(path.with_suffix(".html"), page)
 
 
@@ -59,11 +59,14 @@ def _between(page: pathlib.Path, names: str, folder: str) -> str:
     found = measurements(records.read(page.parent / folder))
     if not found:
         raise InputError(f"{page}: {folder} holds no records; name a folder beside the page")
-    runs, made = Selection(found, baseline_first({record["variant"] for record in found})), []
+    made = []
     for name in names.split(", "):
         if name not in TABLES | OF_ALL:
             raise InputError(f"{page}: no table is called {name}; choose from: {', '.join(TABLES | OF_ALL)}")
-        table = OF_ALL[name](found, runs) if name in OF_ALL else TABLES[name](runs)
+        if name in OF_ALL:
+            table = OF_ALL[name](found)
+        else:
+            table = TABLES[name](Selection(found, baseline_first({record["variant"] for record in found})))
         made += table if isinstance(table, list) else [table]
     text = "\n\n".join(table.to_markdown().replace("### ", "#### ", 1) for table in made if table)
     return f"<!-- {names} of {folder} -->\n{text}\n<!-- end -->\n"

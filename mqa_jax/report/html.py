@@ -4,14 +4,17 @@ dark."""
 import base64
 import hashlib
 import html
+import mimetypes
 import pathlib
 import re
 import string
+import urllib.parse
 from collections.abc import Iterable, Mapping
 
 from markdown_it import MarkdownIt
 
 from mqa_jax import files
+from mqa_jax.errors import InputError
 from mqa_jax.report.table import code, escape
 
 
@@ -44,15 +47,23 @@ def facts(found: Mapping[str, str]) -> str:
 def render(markdown: str, title: str, folder: pathlib.Path) -> str:
     """An HTML file of Markdown whose pictures lie in `folder`. HTML within the Markdown is shown as text.
 
-    A heading right above a table names it.
+    A heading right above a table names it. Pictures of other places than `folder` are left to the reader's browser.
+
+    Raises:
+      InputError: a picture is not in `folder`.
     """
 
     def picture(found: re.Match[str]) -> str:
-        data = base64.b64encode((folder / found[1]).read_bytes()).decode("ascii")
-        return f'<img src="data:image/svg+xml;base64,{data}"'
+        if "://" in found[1]:
+            return found[0]
+        path = folder / urllib.parse.unquote(found[1])
+        if not path.is_file():
+            raise InputError(f"{title}: there is no picture {path}; make it, or take it out of the page")
+        data = base64.b64encode(path.read_bytes()).decode("ascii")
+        return f'<img src="data:{mimetypes.guess_type(path.name)[0]};base64,{data}"'
 
     def table(found: re.Match[str]) -> str:
-        name = found[2] or html.escape(title)
+        name = html.escape(html.unescape(re.sub("<.*?>", "", found[2] or "")) or title)
         return f'{found[1] or ""}\n<div class="wide" role="region" aria-label="{name}" tabindex="0">\n<table>'
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
@@ -60,7 +71,7 @@ def render(markdown: str, title: str, folder: pathlib.Path) -> str:
     body = re.sub(r"<h2>(.*)</h2>", lambda found: f'<h2 id="{anchor(found[1])}">{found[1]}</h2>', body)
     body = re.sub(r"<tr>\n<td(.*?)>(.*)</td>", r'<tr>\n<th\1 scope="row">\2</th>', body)  # it names the row
     body = body.replace("<pre>", '<pre tabindex="0">')  # what scrolls must be reachable by keyboard, and a table named
-    body = re.sub(r"(?:(<h[34]>(.*)</h[34]>)\n)?<table>", table, body).replace("</table>", "</table>\n</div>")
+    body = re.sub(r"(?:(<h[1-4].*?>(.*)</h[1-4]>)\n)?<table>", table, body).replace("</table>", "</table>\n</div>")
     digest = base64.b64encode(hashlib.sha256(_SORT.encode()).digest()).decode()  # no other script may run
     return _PAGE.substitute(title=html.escape(title), body=body, script=_SORT, digest=digest)
 
@@ -84,7 +95,7 @@ for (const table of document.querySelectorAll("table")) {
       for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const text = (row) => row.cells[column].textContent.trim();
-      const number = (row) => parseFloat(text(row).replace(/[,\u2264\s]/g, ""));
+      const number = (row) => parseFloat(text(row).replace(/[,\u2264\s]/g, "").replace("\u2212", "-"));
       const missing = (row) => ["", "\u2013", "baseline"].includes(text(row));
       const rows = [...body.rows], there = rows.filter((row) => !missing(row));
       const compare = there.some((row) => isNaN(number(row)))

@@ -1,4 +1,4 @@
-"""The report of a comparison, from records alone: report.md, report.html in one file, and the plots as SVG."""
+"""The report of a comparison, from records alone: report.md, report.html in one file, and the plots as SVG and PNG."""
 
 import pathlib
 from collections.abc import Iterable, Sequence

@@ -191,19 +191,20 @@ def differences(runs: Selection) -> Figure | None:
             tested[f"{record['metric']} of {place}"] = rows
     if not tested:
         return None
-    figure, panels = panels_of(0.8 + 0.3 * max(map(len, tested.values())), len(tested))
+    figure, panels = panels_of(1.0 + 0.3 * max(map(len, tested.values())), len(tested))
     for axes, (metric, rows) in zip(panels, tested.items(), strict=True):
         for place, row in enumerate(rows):
             reach = [[row["difference"] - row["low"]], [row["high"] - row["difference"]]]
             axes.errorbar(row["difference"], place, xerr=reach, **look_of(runs.variants, row["variant"]), capsize=3)
         axes.axvline(0, color=INK, linewidth=0.8)
-        axes.set(yticks=range(len(rows)), yticklabels=[row["variant"] for row in rows], xlabel=f"{metric}, difference")
+        better = "higher" if "BLEU" in metric else "lower"
+        axes.set(yticks=range(len(rows)), yticklabels=[row["variant"] for row in rows])
+        axes.set(xlabel=f"difference, {better} is better", title=metric)
         axes.margins(y=0.3 / len(rows) + 0.1)
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
-    key = (
-        "mean over seeds less the baseline's, and its 95% interval: chance is both the seed and the choice of sentences"
-    )
+    key = "mean over seeds less the baseline's, and its 95% interval, not corrected for the number of variants; chance "
+    key += "is both the seed and the choice of sentences"
     return finished(figure, f"Quality against {runs.variants[0]}", key, runs.name)
 
 
@@ -211,11 +212,13 @@ def differences(runs: Selection) -> Figure | None:
 def gap_against_steps(runs: Selection) -> Figure | None:
     """How much more dev loss each variant has than the baseline of the same seed, along the training."""
     curves = {variant: _dev_curves(runs, variant) for variant in runs.variants}
-    baseline, gaps = curves.pop(runs.variants[0], {}) if curves else {}, {}
+    baseline, gaps, pairs = curves.pop(runs.variants[0], {}) if curves else {}, {}, 0
     for variant, of_seeds in curves.items():
-        for seed in of_seeds.keys() & baseline.keys():
-            for step in of_seeds[seed].keys() & baseline[seed].keys():
-                gaps.setdefault(variant, {}).setdefault(step, []).append(of_seeds[seed][step] - baseline[seed][step])
+        both = [(of_seeds[seed], baseline[seed]) for seed in sorted(of_seeds.keys() & baseline.keys())]
+        steps = set.intersection(*({*own} & {*base} for own, base in both)) if both else ()  # means are of all pairs
+        if steps:
+            gaps[variant] = {step: [own[step] - base[step] for own, base in both] for step in steps}
+            pairs = max(pairs, len(both))
     if not gaps:
         return None
     figure, (axes,) = panels_of(2.6)
@@ -224,9 +227,10 @@ def gap_against_steps(runs: Selection) -> Figure | None:
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.set(xlabel="training steps", ylabel="dev NLL, difference")
-    key = "nats a token more than the baseline of the same seed"
-    if any(len(values) > 1 for points in gaps.values() for values in points.values()):
-        key += "; lines: means over seeds; bands: lowest to highest"
+    key = "nats a token more than the baseline of the same seed; "
+    key += (
+        f"lines: means of {pairs} seeds; bands: lowest to highest" if pairs > 1 else "one seed, whose noise is unknown"
+    )
     return finished(figure, f"Dev loss less {runs.variants[0]}'s", key, runs.name)
 
 
@@ -335,7 +339,8 @@ def _dev_curves(runs: Selection, variant: str) -> dict[int, dict[int, float]]:
     """Dev loss by seed and step, where it is a number."""
     found = {record["seed"]: record["curve"] for record in runs.of("train", variant)}
     losses = {seed: {each["step"]: each.get("dev_nll_per_token") for each in curve} for seed, curve in found.items()}
-    return {seed: {step: nll for step, nll in each.items() if _drawable(nll)} for seed, each in losses.items()}
+    finite = lambda nll: nll is not None and math.isfinite(nll)  # noqa: E731
+    return {seed: {step: nll for step, nll in each.items() if finite(nll)} for seed, each in losses.items()}
 
 
 def log_axis(axes: Axes, name: str, base: int = 10) -> None:

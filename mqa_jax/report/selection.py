@@ -138,6 +138,13 @@ class Selection:
         before, after = (over_seeds(each, "decoder_us_per_token").mean for each in (baseline, own))
         return before / after if before is not None and after else None
 
+    def tested(self) -> dict[str, Record]:
+        """By variant its row of the test over seeds against the first one, where it has an interval: of BLEU of `test`
+        with the largest beam, of a language model's nats a token."""
+        where = {"split": "test"} if self.task == "language" else {"split": self.test, "beam": self.beams[-1]}
+        tests = self.of("seeds", self.variants[0], baseline=self.variants[0], **where)
+        return {row["variant"]: row for test in tests for row in test["rows"] if row["low"] is not None}
+
     def quality(self, variant: str, beam: int) -> "Series":
         """BLEU of `test` with the beam; of a language model test perplexity per word."""
         if self.task == "language":

@@ -18,7 +18,6 @@ from mqa_jax.report.selection import Record, Selection
 from mqa_jax.report.table import Column, Table
 
 OVER_SEEDS = "Chance is both the seed and the choice of sentences. Holm's p is corrected for the number of variants."
-NATS = "nats a token"  # what tests over seeds call the metric of a text's likelihood
 TRAIN = {"kind": "train"}
 DEV, TEST = ({"kind": "perplexity", "split": split} for split in ("dev", "test"))
 ATTENTION = column("variant", header="attention")
@@ -42,6 +41,7 @@ def summary(runs: Selection) -> Table:
         column("floor_share", where=greedy),
         *([column("tokens_per_s", header="training tokens/s", where=TRAIN)] if runs.trained_alike else ()),
         column("d_ff"),
+        column("config.train.learning_rate", where=TRAIN),
         column("parameters", where=TRAIN),
     ]
     notes = (
@@ -59,20 +59,20 @@ def headline(runs: Selection) -> Table:
     shown = [
         column("variant"),
         _bleu(runs.test, runs.beams[-1]) if translation else column("nll_per_token", where=TEST),
-        Column(f"against {runs.variants[0]}, 95% interval", "against"),
+        Column(f"against {runs.variants[0]}: 95% interval, Holm's p", "against"),
         column("cache_bytes_per_sequence", where=greedy),
         column("decoder_us_per_token", where=greedy),
         column("speed_up"),
     ]
-    tested = [record for record in runs.of("seeds") if record["metric"] == ("BLEU intl" if translation else NATS)]
-    intervals = {row["variant"]: row for record in tested for row in record["rows"] if row["low"] is not None}
-    rows = _rows(runs)
+    rows, tested = _rows(runs), runs.tested()
     for variant, row in zip(runs.variants, rows, strict=True):
-        if variant in intervals:
-            figures = (intervals[variant][each] for each in ("difference", "low", "high"))
+        if test := tested.get(variant):
+            figures = (test[each] for each in ("difference", "low", "high"))
             difference, low, high = (f"{each:+.{2 if translation else 4}f}" for each in figures)
-            row.append({"against": f"{difference} ({low} to {high})".replace("-", "\N{MINUS SIGN}")})
-    return Table.of(f"Result: {runs.name}", shown, rows, _joined(_seed_note(runs), _workload_note(runs)))
+            text = f"{difference} ({low} to {high}), {_p(test['p_holm'])}"
+            row.append({"against": text.replace("-", "\N{MINUS SIGN}")})
+    notes = _seed_note(runs), OVER_SEEDS if tested else "", _workload_note(runs)
+    return Table.of(f"Result: {runs.name}", shown, rows, _joined(*notes))
 
 
 def examples(runs: Selection) -> Table | None:
