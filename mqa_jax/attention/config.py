@@ -132,16 +132,16 @@ class AttentionConfig(abc.ABC):
         """Multiply-adds of one query token with one token that it sees: in a cache, or in whole sequences."""
 
     @abc.abstractmethod
-    def across(self) -> Self:
-        """The same attention from one sequence to another, where positions have no distance."""
-
-    @abc.abstractmethod
     def module(self, place: Place, rngs: nnx.Rngs) -> Any:
         """The `contract.Attention` of this config."""
 
     @abc.abstractmethod
     def describe(self) -> str:
         """In words, for a person."""
+
+    def across(self) -> Self:
+        """The same attention from one sequence to another, where positions have no distance."""
+        return self.everywhere()
 
     def everywhere(self) -> Self:
         """The same attention without a limit of distance, as an encoder has it."""
