@@ -25,12 +25,7 @@ from mqa_jax.train import trained
 TAUGHT = "_taught"  # after the name of a conversion that learns from the original
 
 
-@dataclasses.dataclass(frozen=True)
-class Conversion:
-    """What attentions become, at the sites (all, if none is named; see `convert.converted`)."""
-
-    target: Target
-    sites: tuple[str, ...] = ()
+Conversion = tuple[Target, Sequence[str]]  # what attentions become, and at which sites; none: at all
 
 
 def compare_heads(
@@ -83,12 +78,11 @@ def _made(
         if not original.exists():
             runs.imported(given, original)
     made = {heads.ORIGINAL: original}
-    for name, conversion in conversions.items():
+    for name, (target, sites) in conversions.items():
         made[name] = folder / name
         if not made[name].exists():
             progress.say(f"converting {original} to {name}")
-            target, lines = conversion.target, calibration if conversion.target.takes_text else ()
-            runs.converted(original, made[name], target, name, conversion.sites, lines=lines)
+            runs.converted(original, made[name], target, name, sites, lines=calibration if target.takes_text else ())
     return made
 
 

@@ -58,36 +58,29 @@ class Grouped(AttentionConfig):
         return super().complete({"write_heads": given["heads"], **given})
 
     def parameters(self, width: int) -> int:
-        """See `AttentionConfig`."""
         biases = self.heads * self.key_size + self._row_biases() if self.biases != "none" else 0
         biases += width if self.biases == "all" else 0
         return width * (self.heads + self.write_heads) * (self.key_size + self.value_size) + biases
 
     def memory_parameters(self, width: int) -> int:
-        """See `AttentionConfig`."""
         return width * self.write_heads * (self.key_size + self.value_size) + self._row_biases()
 
     def _row_biases(self) -> int:
         return self.write_heads * (self.key_size + self.value_size) if self.biases != "none" else 0
 
     def rows(self) -> tuple[Row, ...]:
-        """See `AttentionConfig`."""
         return Row("keys", self.write_heads, self.key_size), Row("values", self.write_heads, self.value_size)
 
     def operations(self, cached: bool) -> int:
-        """See `AttentionConfig`."""
         return self.heads * (self.key_size + self.value_size)
 
     def across(self) -> Self:
-        """See `AttentionConfig`."""
         return dataclasses.replace(self.everywhere(), rotary=None)
 
     def module(self, place: Place, rngs: nnx.Rngs) -> Attention:
-        """See `AttentionConfig`."""
         return GroupedAttention(self, place, rngs)
 
     def describe(self) -> str:
-        """See `AttentionConfig`."""
         sizes = f"d_k {self.key_size}, d_v {self.value_size}"
         rotary = ", rotary" if self.rotary else ""
         biases = f", biases of {self.biases}" if self.biases != "none" else ""
@@ -133,10 +126,8 @@ class GroupedAttention(Attention):
         return tuple(each.reshape(*each.shape[:2], -1) for each in (k_BMGK, v_BMGV))
 
     def whole(self, queries: jax.Array, rows: tuple[jax.Array, ...], sight: Whole, rate: float, key: Key) -> jax.Array:
-        """See `Attention`."""
         k_BMGK, v_BMGV = (each.reshape(*each.shape[:2], self.write_heads, -1) for each in rows)
         return self.attend(queries, k_BMGK, v_BMGV, sight, rate, key)
 
     def over(self, queries: jax.Array, kept: Kept) -> jax.Array:
-        """See `Attention`."""
         return over_cache.attend(queries, kept, keys=0, values=1, write_heads=self.write_heads, mesh=self.place.mesh)

@@ -56,7 +56,6 @@ class Latent(AttentionConfig):
         return super().complete({"kv_rank": 4 * K, "rotary_size": K // 4 * 2, **given})
 
     def parameters(self, width: int) -> int:
-        """See `AttentionConfig`."""
         H, rank = self.heads, self.query_rank
         wide = self.heads * (self.key_size + self.rotary_size)
         queries = width * wide if rank is None else width * rank + rank + rank * wide
@@ -68,25 +67,20 @@ class Latent(AttentionConfig):
         return width * (self.kv_rank + self.rotary_size) + self.normalised * self.kv_rank
 
     def rows(self) -> tuple[Row, ...]:
-        """See `AttentionConfig`."""
         return (Row("latent", 1, self.kv_rank + self.rotary_size),)
 
     def operations(self, cached: bool) -> int:
-        """See `AttentionConfig`."""
         if cached:
             return self.heads * (2 * self.kv_rank + self.rotary_size)
         return self.heads * (self.key_size + self.rotary_size + self.value_size)
 
     def across(self) -> Self:
-        """See `AttentionConfig`."""
         return dataclasses.replace(self.everywhere(), rotary_size=0)
 
     def module(self, place: Place, rngs: nnx.Rngs) -> Attention:
-        """See `AttentionConfig`."""
         return LatentAttention(self, place, rngs)
 
     def describe(self) -> str:
-        """See `AttentionConfig`."""
         ranks = f"latent {self.kv_rank}" + (f", of queries {self.query_rank}" if self.query_rank else "")
         sizes = f"d_k {self.key_size} + {self.rotary_size} rotary, d_v {self.value_size}"
         return f"{self.heads} query heads, {ranks}{'' if self.normalised else ', no norm'}, {sizes}{self.sight()}"

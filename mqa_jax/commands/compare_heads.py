@@ -14,7 +14,7 @@ import pathlib
 from absl import flags
 
 from mqa_jax import command, config
-from mqa_jax.compare_heads import Conversion, compare_heads
+from mqa_jax.compare_heads import compare_heads
 from mqa_jax.errors import InputError
 from mqa_jax.interop import heads, targets
 from mqa_jax.kernels import host
@@ -52,9 +52,7 @@ def main() -> None:
     }
     wanted |= {f"latent_{rank}": targets.Factored(rank, ROTARY_SIZE.value) for rank in command.integers(KV_RANK)}
     conversions = {
-        name if sites == "all" else f"{name}_{sites.replace('+', '_')}": Conversion(
-            target, () if sites == "all" else tuple(sites.split("+"))
-        )
+        f"{name}_{sites.replace('+', '_')}".removesuffix("_all"): (target, () if sites == "all" else sites.split("+"))
         for name, target in wanted.items()
         for sites in command.names(SITES)
     }

@@ -16,12 +16,13 @@ import numpy as np
 from mqa_jax.attention.cache import reorder
 from mqa_jax.batch import Prompt, Rows
 from mqa_jax.data import unknown
+from mqa_jax.data.vocabulary import Vocabulary
 from mqa_jax.decode import pool, replicas
 from mqa_jax.decode.search import Beam, Greedy, Sample, Search
 from mqa_jax.errors import InputError
 from mqa_jax.experiment import DecodeConfig
 from mqa_jax.model.build import Model, Parameters
-from mqa_jax.tokens import PAD, Tokenizer
+from mqa_jax.tokens import PAD
 
 SMALLEST_BUCKET = 16
 FINE_BUCKETS_TO = 64
@@ -91,7 +92,7 @@ def translate(
     lines: Sequence[str],
     model: Model,
     parameters: Parameters,
-    vocabulary: Tokenizer,
+    vocabulary: Vocabulary,
     config: DecodeConfig,
     on_progress: Callable[[int], None] = lambda done: None,
     on_text: Callable[[str], None] = lambda text: None,
@@ -140,7 +141,7 @@ def continue_text(
     lines: Sequence[str],
     model: Model,
     parameters: Parameters,
-    vocabulary: Tokenizer,
+    vocabulary: Vocabulary,
     config: DecodeConfig,
     tokens: int,
     sampling: Sampling | None = None,
@@ -209,7 +210,7 @@ def rows_of(batch: int, lines: int) -> int:
     return min(batch, 1 << max(0, lines - 1).bit_length())
 
 
-def _encoded(lines: Sequence[str], vocabulary: Tokenizer) -> list[tuple[int, list[int]]]:
+def _encoded(lines: Sequence[str], vocabulary: Vocabulary) -> list[tuple[int, list[int]]]:
     """The ids of each line that is not empty."""
     return [(index, vocabulary.encode(line)) for index, line in enumerate(lines) if line.strip()]
 
@@ -246,7 +247,7 @@ def _in_order(
     count: int,
     requests: Sequence[pool.Request],
     answers: Iterator[tuple[int, pool.Answer]],
-    vocabulary: Tokenizer,
+    vocabulary: Vocabulary,
     on_progress: Callable[[int], None],
     on_text: Callable[[str], None],
     alternatives: int,

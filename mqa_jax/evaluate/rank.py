@@ -29,14 +29,10 @@ class Moments(NamedTuple):
         products_FF = flat_NF.T @ flat_NF
         return cls(float(len(x_NGX)), x_NGX.sum(axis=0), products_FF.reshape(x_NGX.shape[1:] * 2))
 
-    def covariance(self) -> np.ndarray:
-        """[G, X, G, X]: the products of the centred vectors, a token's on average."""
-        mean_GX = self.sum_GX / self.tokens
-        return self.products_GXGX / self.tokens - np.multiply.outer(mean_GX, mean_GX)
-
     def ranks(self) -> tuple[float, list[float]]:
         """The effective rank of all heads' vectors side by side, and of each head's alone."""
-        covariance_GXGX, (G, X) = self.covariance(), self.sum_GX.shape
+        mean_GX, (G, X) = self.sum_GX / self.tokens, self.sum_GX.shape
+        covariance_GXGX = self.products_GXGX / self.tokens - np.multiply.outer(mean_GX, mean_GX)
         heads = [effective_rank(covariance_GXGX[g, :, g]) for g in range(G)]
         return effective_rank(covariance_GXGX.reshape(G * X, G * X)), heads
 

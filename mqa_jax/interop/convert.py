@@ -111,7 +111,6 @@ class _Converting(nnx.Module):
     def __call__(
         self, rates: DropoutConfig, x_BLD: jax.Array, context: Context, held: Held
     ) -> tuple[jax.Array, Rows | None]:
-        """See `Block`."""
         for name, converter in self.converters:
             attention = getattr(self.block, name)
             input_BLD = _input(*nnx.split(self.block), name, rates, x_BLD, context)

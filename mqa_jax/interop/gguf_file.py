@@ -33,7 +33,7 @@ CONTROL, USER_DEFINED = 3, 4  # of tokenizer.ggml.token_type
 
 
 class File:
-    """See `outside.Outside`. The file is mapped into memory."""
+    """A GGUF file, mapped into memory, as a `hugging_face.Folder`: with its names and its config."""
 
     dtype = "float32"
 
@@ -68,11 +68,10 @@ class File:
         self.config = self._config()
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """See `Outside`."""
         return tuple(int(size) for size in reversed(self._tensors[name].shape))
 
     def read(self, name: str) -> np.ndarray:
-        """See `Outside`. Of queries and keys GGUF's `llama` has the pairs of a rotary side by side."""
+        """Of queries and keys GGUF's `llama` has the pairs of a rotary side by side."""
         tensor = self._tensors[name]
         array = np.asarray(gguf.dequantize(tensor.data, tensor.tensor_type)).reshape(self.shape(name))
         if self._kind == "llama" and ".self_attn.q_proj" in name:
@@ -82,7 +81,6 @@ class File:
         return array
 
     def vocabulary(self) -> tuple[str, bytes]:
-        """See `Outside`."""
         model = self._field("tokenizer.ggml.model")
         if model != "gpt2":
             raise InputError(f"{self.path} has tokenizer.ggml.model={model!r}, which is not read; import its folder")

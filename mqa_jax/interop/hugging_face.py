@@ -23,7 +23,12 @@ SHARD = 2 * 2**30  # bytes of a file, about
 
 
 class Folder:
-    """See `outside.Outside`. Files are mapped into memory."""
+    """The files of a model in Hugging Face's folder, mapped into memory.
+
+    Attributes:
+      config: what config.json has.
+      names: of the tensors. `shape` gives one's shape without reading it, `read` the tensor in a type of floats.
+    """
 
     def __init__(self, path: pathlib.Path):
         """
@@ -59,11 +64,9 @@ class Folder:
                 )
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """See `Outside`."""
         return tuple(self._of[name].get_slice(name).get_shape())
 
     def read(self, name: str) -> np.ndarray:
-        """See `Outside`."""
         return self._of[name].get_tensor(name)
 
     @property
@@ -73,7 +76,7 @@ class Folder:
         return DTYPES[max(set(found), key=found.count)]
 
     def vocabulary(self) -> tuple[str, bytes]:
-        """See `Outside`."""
+        """The suffix and content of a vocabulary's file (data/vocabulary.py)."""
         if (self.path / "tokenizer.json").exists():
             ids = {**self.config}
             if (self.path / "generation_config.json").exists():

@@ -1,50 +1,21 @@
 """A model that lies outside, whatever its files are: its config, tensors one at a time, and its tokenizer."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any
 
 import jax
 import numpy as np
 
 from mqa_jax.errors import InputError
 from mqa_jax.interop import llama
+from mqa_jax.interop.gguf_file import File
+from mqa_jax.interop.hugging_face import Folder
 from mqa_jax.model.build import Model, Parameters
 
 IGNORED = ("rotary_emb.inv_freq",)  # made of the config
 
 
-class Outside(Protocol):
-    """Files of a model, in Hugging Face's terms.
-
-    Attributes:
-      config: what its `config.json` has, or would have.
-      names: of its tensors.
-      dtype: what most of them are read in.
-    """
-
-    @property
-    def config(self) -> Mapping[str, Any]: ...
-
-    @property
-    def names(self) -> Iterable[str]: ...
-
-    @property
-    def dtype(self) -> str: ...
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """A tensor's, without reading it."""
-        ...
-
-    def read(self, name: str) -> np.ndarray:
-        """One tensor, in a type of floats."""
-        ...
-
-    def vocabulary(self) -> tuple[str, bytes]:
-        """The suffix and content of a vocabulary's file (data/vocabulary.py)."""
-        ...
-
-
-def check(files: Outside, model: Model, place: str) -> None:
+def check(files: Folder | File, model: Model, place: str) -> None:
     """Says no before anything is read.
 
     Raises:
@@ -67,7 +38,7 @@ def check(files: Outside, model: Model, place: str) -> None:
             )
 
 
-def parameters(files: Outside, model: Model, where: Parameters) -> Parameters:
+def parameters(files: Folder | File, model: Model, where: Parameters) -> Parameters:
     """The parameters in float32, read one at a time onto their shardings `where`."""
     shapes = model.shapes()
     placed: Parameters = jax.tree.map(lambda _: None, shapes)

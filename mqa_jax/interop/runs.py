@@ -33,7 +33,7 @@ def imported(path: pathlib.Path, to: pathlib.Path, bos: int | None = None) -> di
     """
     if not path.exists():
         raise InputError(f"--from={path} is not there; name a folder with config.json and safetensors, or a .gguf file")
-    files: outside.Outside = Folder(path) if path.is_dir() else File(path)
+    files = Folder(path) if path.is_dir() else File(path)
     model = build(llama.model_config(files.config, str(path)))
     outside.check(files, model, str(path))
     suffix, content = files.vocabulary()

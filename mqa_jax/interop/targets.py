@@ -1,11 +1,9 @@
 """What a grouped attention can become: one with fewer write heads, or a latent one."""
 
 import dataclasses
-from typing import Protocol
 
 import numpy as np
 
-from mqa_jax.attention.config import AttentionConfig
 from mqa_jax.attention.grouped import Grouped
 from mqa_jax.attention.latent import Latent
 from mqa_jax.attention.rotary import Rotary
@@ -16,37 +14,23 @@ from mqa_jax.interop.heads import Heads, Moments
 RANDOM = "random"  # the pool that keeps nothing of the keys and values
 
 
-class Target(Protocol):
-    """What an attention is to become."""
-
-    @property
-    def takes_text(self) -> bool:
-        """Whether text for calibration changes what it becomes."""
-        ...
-
-    def config(self, source: Grouped, where: str) -> AttentionConfig:
-        """The attention's config. Raises InputError if it cannot become so; `where` names it."""
-        ...
-
-    def weights(self, source: Heads, config: Grouped, positions: int, moments: Moments) -> dict[str, np.ndarray]:
-        """Its weights by their names; one that is not there keeps its fresh values."""
-        ...
-
-
 @dataclasses.dataclass(frozen=True)
 class Pooled:
-    """Grouped attention with fewer write heads."""
+    """Grouped attention with fewer write heads.
+
+    `takes_text` says whether text for calibration changes what it becomes. `config` gives the attention's config, and
+    raises InputError if it cannot become so; `where` names it. `weights` gives them by name; one that is not there
+    keeps its fresh values.
+    """
 
     write_heads: int
     pool: str
 
     @property
     def takes_text(self) -> bool:
-        """See `Target`."""
         return self.pool in ("procrustes", "activations")
 
     def config(self, source: Grouped, where: str) -> Grouped:
-        """See `Target`."""
         if source.write_heads % self.write_heads:
             raise InputError(
                 f"--write_heads={self.write_heads} does not divide the {source.write_heads} write heads of {where}; "
@@ -55,7 +39,6 @@ class Pooled:
         return dataclasses.replace(source, write_heads=self.write_heads)
 
     def weights(self, source: Heads, config: Grouped, positions: int, moments: Moments) -> dict[str, np.ndarray]:
-        """See `Target`."""
         if self.pool == RANDOM:
             return {"wq_DHK": source.wq_DHK, "wo_HVD": source.wo_HVD}
         pool, rotary = heads.POOLS[self.pool], config.rotary is not None
@@ -64,18 +47,16 @@ class Pooled:
 
 @dataclasses.dataclass(frozen=True)
 class Factored:
-    """Latent attention without a norm."""
+    """Latent attention without a norm; methods as `Pooled`'s."""
 
     kv_rank: int
     rotary_size: int
 
     @property
     def takes_text(self) -> bool:
-        """See `Target`."""
         return True
 
     def config(self, source: Grouped, where: str) -> Latent:
-        """See `Target`."""
         if source.biases != "none":
             raise InputError(
                 f"{where} has biases, for which a latent has no place; give --write_heads in place of --kv_rank"
@@ -93,7 +74,7 @@ class Factored:
         return Latent(**shared, kv_rank=self.kv_rank, rotary_size=rotary_size, rotary=rotary, normalised=False)
 
     def weights(self, source: Heads, config: Grouped, positions: int, moments: Moments) -> dict[str, np.ndarray]:
-        """See `Target`. A latent's queries are scaled by the size of both their parts."""
+        """A latent's queries are scaled by the size of both their parts."""
         turn_P, size = None, config.key_size
         if config.rotary is not None:
             distances = np.arange(min(positions, config.window or positions))
@@ -103,3 +84,6 @@ class Factored:
         made = heads.factored(source, self.kv_rank, rotary_size, turn_P, moments)
         scale = ((size + rotary_size) / size) ** 0.5
         return made._replace(wq_DHK=made.wq_DHK * scale)._asdict() | {"wo_HVD": source.wo_HVD}
+
+
+Target = Pooled | Factored

@@ -24,7 +24,6 @@ class Language(Decoder):
         self.decoder = Stack(config, config.decoder, True, mesh, rngs)
 
     def hidden(self, batch: Batch, key: jax.Array | None = None, around: Around = as_it_is) -> jax.Array:
-        """See `Decoder`."""
         target = batch.target
         x_BLD = self.embedding(batch.inputs_BL, target.positions_BL)
         return self.decoder(x_BLD, target.segments_BL, target.positions_BL, key=key, around=around)

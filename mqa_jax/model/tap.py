@@ -47,12 +47,10 @@ class Tap(nnx.Module):
             setattr(attention, name, functools.partial(_noted, note, name, getattr(attention, name)))
 
     def __call__(self, x_BLD: jax.Array, *others: Any) -> tuple[jax.Array, Rows | None]:
-        """See `Attention`."""
         self.note("input", (x_BLD,))
         return self.attention(x_BLD, *others)
 
     def across(self, x_BLD: jax.Array, *others: Any) -> jax.Array:
-        """See `Attention`."""
         self.note("input", (x_BLD,))
         return self.attention.across(x_BLD, *others)
 

@@ -28,7 +28,6 @@ class Translation(Decoder):
         self.decoder = Stack(config, config.decoder, True, mesh, rngs)
 
     def hidden(self, batch: Batch, key: jax.Array | None = None, around: Around = as_it_is) -> jax.Array:
-        """See `Decoder`."""
         assert batch.source is not None
         target, (encoder_key, decoder_key) = batch.target, split_key(key, 2)
         memory_BMD = self.encode(batch.source, encoder_key, around)

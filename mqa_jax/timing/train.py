@@ -35,11 +35,6 @@ class Workload:
     target_length: int
 
     @property
-    def tokens(self) -> int:
-        """Source and target tokens of a step."""
-        return self.batch * (self.source_length + self.target_length)
-
-    @property
     def words(self) -> str:
         """For a person to read."""
         source = f"{self.source_length} + " if self.source_length else ""
@@ -109,7 +104,7 @@ class TimedTraining:
             "dropout": dataclasses.astuple(self.model_config.dropout),
             "parameters": self.parameters,
             "devices": self.devices,
-            "tokens_per_s": load.tokens / median,
+            "tokens_per_s": load.batch * (load.source_length + load.target_length) / median,
             "ms_per_step": median * 1e3,
             "ms_spread": [min(times) * 1e3, max(times) * 1e3],
             "steps": len(times),

@@ -19,7 +19,8 @@ def schedule(config: TrainConfig) -> optax.Schedule:
 def optimizer(config: TrainConfig, axes: Any) -> optax.GradientTransformation:
     """The named optimiser on the named schedule, behind a clipping of the gradients' global norm if one is set.
 
-    Adafactor is the paper's: factored, scaled by parameter size, update clipped at 1.0, decay power 0.8, no momentum.
+    Adafactor is the paper's: factored, scaled by parameter size, update clipped at 1.0, decay power 0.8, no momentum,
+    which are optax's defaults.
 
     Args:
       axes: the logical axes of each parameter (`Model.axes`); none for one of a shape of its own.
@@ -27,14 +28,7 @@ def optimizer(config: TrainConfig, axes: Any) -> optax.GradientTransformation:
     if config.optimizer == "adamw":
         named = optax.adamw(schedule(config), b1=0.9, b2=0.98, eps=1e-9, weight_decay=config.weight_decay)
     else:
-        adafactor = optax.adafactor(
-            schedule(config),
-            decay_rate=0.8,
-            clipping_threshold=1.0,
-            multiply_by_parameter_scale=True,
-            momentum=None,
-            weight_decay_rate=config.weight_decay or None,
-        )
+        adafactor = optax.adafactor(schedule(config), weight_decay_rate=config.weight_decay or None)
         named = _of_matrices(adafactor, axes)
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), named) if config.clip_norm else named
 
