@@ -66,6 +66,11 @@ def flags_of(command: str) -> set[str]:
     return found
 
 
+def flags_of_soak() -> set[str]:
+    """Its own, and --config, which it hands on to train.py."""
+    return {"config", *re.findall(r'add_argument\("--(\w+)"', (ROOT / "tests" / "soak.py").read_text(encoding="utf-8"))}
+
+
 def config_of(name: str, variant: str | None) -> Any:
     spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
     assert spec is not None and spec.loader is not None
@@ -115,7 +120,7 @@ def test_commands_are_real(document):
         if line.startswith("pip "):
             continue
         for command, rest in commands:
-            flags = {"kills", "workdir", "config"} if "tests/soak.py" in line else flags_of(command)
+            flags = flags_of_soak() if "tests/soak.py" in line else flags_of(command)
             unknown = set(re.findall(r"(?<!\S)--([a-z_]\w*)(?![\w.])", rest)) - flags
             assert not unknown, f"{document.name}: {unknown} in {line}"
         for variant in ",".join(re.findall(r"--variants=([\w,]+)", line)).split(","):
